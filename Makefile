@@ -1,0 +1,45 @@
+# Everything a newcomer types: `make demo` and `make test`, in either order, on a fresh machine.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN ?= runs/demo
+EXTRAS ?= dev,report
+
+.PHONY: setup demo test lint types unit slow faults bench bases clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints.txt scripts/setup.sh
+	PYTHON="$(PYTHON)" VENV="$(VENV)" EXTRAS="$(EXTRAS)" sh scripts/setup.sh
+	touch $@
+
+demo: setup
+	$(BIN)/uae train --recipe demo --out $(RUN)
+
+test: setup lint types unit
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/pyright
+
+unit: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not gpu and not network"
+
+slow: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "slow"
+
+faults: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m faults
+
+bench: setup
+	$(BIN)/python -m bench
+
+bases: setup
+	$(BIN)/uae bases build --out runs/bases
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

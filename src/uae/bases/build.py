@@ -1,0 +1,94 @@
+"""Rebuilds uae-tiny from nothing: `uae bases build --out FOLDER`, some hours on two cores.
+
+vae, encoder, CLIP and DINOv2 are trained by their own files; the decoder is stage 1 of the ordinary
+training code, run by the recipe `uae-tiny-decoder`. Weights are stored in float16 to keep the package
+small and computed with in float32.
+"""
+
+import logging
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from transformers import CLIPModel, Dinov2Model
+
+from uae.bases.decoder import new_decoder, new_projector
+from uae.bases.encoder import CAPTION_PROMPT, EncoderBaseConfig, build_encoder
+from uae.bases.similarity import SimilarityBaseConfig, build_clip, build_dinov2
+from uae.bases.vae import VaeConfig, build_vae
+from uae.models.decoder import SamplingConfig
+from uae.models.encoder import Encoder
+from uae.models.unified import ModelSettings, UnifiedAutoEncoder
+from uae.recipe import Recipe
+from uae.recipe_file import Setting, find_recipe, read_file
+from uae.recipe_file import build as build_config
+from uae.recipe_keys import recipe_keys
+from uae.stages import train_recipe
+
+log = logging.getLogger(__name__)
+
+SETTINGS = ModelSettings(
+    caption_prompt=CAPTION_PROMPT,
+    max_caption_tokens=128,
+    max_new_tokens=64,
+    sampling=SamplingConfig(num_steps=8),
+    similarity={"clip": "uae-tiny/clip", "dinov2": "uae-tiny/dinov2"},
+)
+
+
+def build_all(out: Path) -> Path:
+    """Train every part that `out` does not hold yet, and join them in `out/uae-tiny`."""
+    parts = out / "parts"
+    parts.mkdir(parents=True, exist_ok=True)
+    for name, build in (
+        ("vae", lambda folder: build_vae(folder, VaeConfig())),
+        ("encoder", lambda folder: build_encoder(folder, EncoderBaseConfig())),
+        ("dinov2", lambda folder: build_dinov2(folder, SimilarityBaseConfig(seed=41))),
+        ("clip", lambda folder: build_clip(folder, parts / "encoder", SimilarityBaseConfig())),
+    ):
+        if not (parts / name).exists():
+            log.info("training %s", name)
+            build(parts / f".{name}")
+            (parts / f".{name}").rename(parts / name)
+    if not (parts / "untrained").exists():
+        join_untrained(parts)
+    keys = recipe_keys()
+    settings = read_file(find_recipe("uae-tiny-decoder"), keys)
+    start = Setting("model", str(parts / "untrained"), "bases")
+    trained = train_recipe(build_config(Recipe, settings, [start]), parts / "run")
+    return pack(trained, parts, out / "uae-tiny")
+
+
+def join_untrained(parts: Path) -> None:
+    """Write the model folder that stage 1 starts from."""
+    torch.manual_seed(51)
+    encoder = Encoder.from_pretrained(parts / "encoder", CAPTION_PROMPT)
+    decoder = new_decoder(AutoencoderKL.from_pretrained(parts / "vae").eval())
+    projector = new_projector(encoder.model.config.text_config.hidden_size)
+    similarity = {name: str((parts / name).resolve()) for name in ("clip", "dinov2")}
+    settings = ModelSettings(
+        caption_prompt=SETTINGS.caption_prompt,
+        max_caption_tokens=SETTINGS.max_caption_tokens,
+        max_new_tokens=SETTINGS.max_new_tokens,
+        sampling=SETTINGS.sampling,
+        similarity=similarity,
+    )
+    UnifiedAutoEncoder(encoder, projector, decoder, settings).save_pretrained(parts / ".untrained")
+    (parts / ".untrained").rename(parts / "untrained")
+
+
+def pack(trained: Path, parts: Path, folder: Path) -> Path:
+    """Write the trained model and both backbones in float16."""
+    shutil.rmtree(folder, ignore_errors=True)
+    model = UnifiedAutoEncoder.from_pretrained(trained)
+    model.settings = SETTINGS
+    model.encoder.model.half()
+    model.projector.half()
+    model.decoder.transformer.half()
+    model.decoder.vae.half()
+    model.save_pretrained(folder)
+    for name, kind in (("clip", CLIPModel), ("dinov2", Dinov2Model)):
+        shutil.copytree(parts / name, folder / name)
+        kind.from_pretrained(parts / name).half().save_pretrained(folder / name)
+    return folder

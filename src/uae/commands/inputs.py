@@ -1,0 +1,117 @@
+"""What images a command line names, and opening them one after the other."""
+
+import io
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from uae.data.captions_file import read_rows
+from uae.data.images import NamedImage, fit_square, list_images
+from uae.data.opening import open_image, read_image
+from uae.data.untrusted.file import FORMATS, MAX_FILE_BYTES, UnreadableImage
+from uae.errors import UsageError
+
+STDIN = "/dev/stdin"
+"""What the argument `-` becomes."""
+
+
+@dataclass(slots=True)
+class ImageFiles:
+    """Images by name: the path relative to the folder that holds all of them, with "/".
+
+    `left_out` grows while they are opened.
+    """
+
+    paths: Mapping[str, Path]
+    is_one: bool
+    num_other: int = 0
+    left_out: list[UnreadableImage] = field(default_factory=list)
+
+
+def find_images(
+    arguments: Sequence[Path], without: Path | None = None, *, allow_stdin: bool = False
+) -> ImageFiles:
+    """List the images that files and folders stand for, without opening them.
+
+    Args:
+        arguments: Files, folders, or `STDIN`.
+        without: A folder whose images are results, not inputs.
+        allow_stdin: Take `STDIN` where it stands alone.
+
+    Raises:
+        UsageError: A path does not exist, or a folder holds no images.
+    """
+    if STDIN in map(str, arguments):
+        if len(arguments) > 1 or not allow_stdin:
+            raise UsageError("- for stdin is for one image of `uae caption`: give files or folders")
+        return ImageFiles({"stdin": Path(STDIN)}, is_one=True)
+    found: list[Path] = []
+    num_other, left_out = 0, []
+    for argument in arguments:
+        if argument.is_dir():
+            listing = list_images(argument)
+            found += listing.paths
+            num_other += listing.num_other
+            left_out += listing.skipped
+        elif argument.exists():
+            found.append(argument)
+        else:
+            raise UsageError(f"{argument} does not exist: expected {FORMATS} files or folders")
+    absolute = {os.path.abspath(path): path for path in found}
+    if without is not None:
+        inside = os.path.abspath(without) + os.sep
+        absolute = {a: path for a, path in absolute.items() if not a.startswith(inside)}
+    root = os.path.commonpath([os.path.dirname(a) for a in absolute] or ["/"])
+    if len(arguments) == 1 and arguments[0].is_dir():
+        root = os.path.abspath(arguments[0])
+    paths = {Path(os.path.relpath(a, root)).as_posix(): path for a, path in absolute.items()}
+    is_one = len(arguments) == 1 and not arguments[0].is_dir()
+    return ImageFiles(paths, is_one, num_other, left_out)
+
+
+def opened(
+    files: ImageFiles, names: Sequence[str], size_px: int, batch_size: int
+) -> Iterator[list[NamedImage]]:
+    """Open images and fit them to the model's square, in batches; bad ones are noted."""
+    for start in range(0, len(names), batch_size):
+        items = []
+        for name in names[start : start + batch_size]:
+            try:
+                image = _open(files.paths[name])
+            except UnreadableImage as error:
+                files.left_out.append(error)
+                continue
+            items.append(NamedImage(name, fit_square(image, size_px)))
+        if items:
+            yield items
+
+
+def _open(path: Path) -> Image.Image:
+    if str(path) != STDIN:
+        return open_image(path)
+    stream = io.BytesIO(sys.stdin.buffer.read(MAX_FILE_BYTES + 1))
+    return read_image(stream, Path("stdin"))
+
+
+def check_same_writer(path: Path, model: str, seed: int) -> None:
+    """Refuse to mix captions of several models or seeds in one file.
+
+    Raises:
+        UsageError: Names the file, and what wrote it.
+    """
+    if not path.exists():
+        return
+    if path.is_dir():
+        raise UsageError(
+            f"{path} is a folder: expected a file name, e.g. {path / 'captions.jsonl'}"
+        )
+    for row in read_rows(path):
+        if row.model is not None and (row.model, row.seed) != (model, seed):
+            raise UsageError(
+                f"{path} holds captions by {row.model} with seed {row.seed}, not by {model} with "
+                f"seed {seed}: choose another --out, or the same model and seed to go on"
+            )

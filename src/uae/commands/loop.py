@@ -1,0 +1,103 @@
+"""The loop over a user's images: describe, redraw, compare. Seeds follow names, not places.
+
+So an image's caption is the same alone, in a folder, and after a job that was stopped.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from uae.data.captions_file import CaptionRow
+from uae.data.images import NamedImage
+from uae.data.sources import to_pixels
+from uae.errors import EnvironmentFault
+from uae.flow.noise import stream
+from uae.models.encoder import uniforms
+from uae.models.unified import UnifiedAutoEncoder, resolve
+from uae.rewards.similarity import Similarity, cosine
+from uae.train.rollout import redraw as redraw_from
+
+
+def device_of(name: str) -> str:
+    """Resolve `auto`.
+
+    Raises:
+        EnvironmentFault: The device is not there.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise EnvironmentFault(f"--device {name}: torch finds no GPU; use --device cpu")
+    return name
+
+
+def load(name: str, device: str) -> UnifiedAutoEncoder:
+    """Load a model by folder or preset."""
+    return UnifiedAutoEncoder.from_pretrained(name, device_of(device))
+
+
+def load_backbones(model: UnifiedAutoEncoder, device: str) -> dict[str, Similarity]:
+    """Load the similarity backbones that the model names."""
+    return {
+        name: Similarity.from_pretrained(resolve(path), device_of(device))
+        for name, path in model.settings.similarity.items()
+    }
+
+
+@torch.no_grad()
+def describe(
+    model: UnifiedAutoEncoder,
+    items: Sequence[NamedImage],
+    model_name: str,
+    *,
+    seed: int,
+    temperature: float,
+    max_new_tokens: int | None,
+) -> list[CaptionRow]:
+    """Caption images; a temperature of 0 takes the most probable words."""
+    limit = max_new_tokens or model.settings.max_new_tokens
+    draws = uniforms([stream(seed, "caption", item.name) for item in items], limit)
+    captions = model.encoder.sample(
+        model.encoder.prompts([item.image for item in items]),
+        draws if temperature > 0 else None,
+        temperature=temperature or 1.0,
+        max_new_tokens=limit,
+    )
+    return [
+        CaptionRow(
+            image=item.name,
+            caption=text,
+            num_tokens=model.encoder.num_tokens(text),
+            model=model_name,
+            seed=seed,
+            is_truncated=truncated,
+        )
+        for item, text, truncated in zip(
+            items, captions.texts, captions.truncated.tolist(), strict=True
+        )
+    ]
+
+
+def redraw(
+    model: UnifiedAutoEncoder, rows: Sequence[CaptionRow], seed: int
+) -> Float[Tensor, "n 3 y x"]:
+    """Draw captions by the model's own sampling settings, pixels in [0, 1]."""
+    noise = model.decoder.noise([stream(seed, "draw", row.image) for row in rows])
+    return redraw_from(model, [row.caption for row in rows], noise, model.settings.sampling)
+
+
+@torch.no_grad()
+def compare(
+    backbones: Mapping[str, Similarity],
+    items: Sequence[NamedImage],
+    redraws: Float[Tensor, "n 3 y x"],
+) -> list[dict[str, float]]:
+    """Return each image's similarities to its redraw, by backbone."""
+    originals = to_pixels([item.image for item in items])
+    columns = {
+        name: cosine(backbone.features(originals), backbone.features(redraws)).tolist()
+        for name, backbone in backbones.items()
+    }
+    return [{name: column[i] for name, column in columns.items()} for i in range(len(items))]

@@ -1,0 +1,158 @@
+"""`uae train`: a recipe with everything that overrides it, checked before a model loads."""
+
+import itertools
+import os
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import yaml
+from cyclopts import Parameter
+from pydantic import TypeAdapter
+
+from uae.commands.startup import quick_start
+from uae.commands.talk import PLAINLY, SWITCH, Talk, json_line, write
+from uae.data.images import list_images
+from uae.errors import UsageError
+from uae.recipe_file import (
+    RECIPES,
+    Setting,
+    build,
+    find_recipe,
+    read_environment,
+    read_file,
+    read_flags,
+)
+from uae.recipe_keys import RecipeKey, recipe_keys
+
+if TYPE_CHECKING:
+    from uae.recipe import Recipe
+
+CONFIG_NAME = "config.yaml"
+OWN_FLAGS = ("--recipe", "--out", "--data", "--resume", "--overwrite", "--print-config", "--json")
+
+
+def train(
+    *settings: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    recipe: str | None = None,
+    out: Path | None = None,
+    data: Path | None = None,
+    resume: Literal["auto", "must", "never"] = "auto",
+    overwrite: Annotated[bool, SWITCH] = False,
+    print_config: Annotated[bool, SWITCH] = False,
+    talk: Talk = PLAINLY,
+) -> int:
+    """Train a model by a recipe; stopped at any moment, the same command goes on.
+
+    Try:
+        uae train --recipe demo --out runs/demo
+        uae train --recipe demo --out runs/kl --encoder-rl.kl-beta 0.1
+
+    Any key of the recipe is a flag (listed below) and a variable, such as
+    UAE_ENCODER_RL_KL_BETA. Flags go before variables, variables before the file.
+
+    Args:
+        settings: Recipe keys as flags.
+        recipe: A packaged recipe by name, or a YAML file; by default that of the run in --out.
+        out: The run's folder: made, or taken up again if it holds a run of the same recipe.
+        data: Folder of images to train on, short for --data.folder.
+        resume: must refuses a folder without a run, never one with a run.
+        overwrite: Delete the run in --out and begin anew.
+        print_config: Print the whole recipe as YAML and do nothing.
+        talk: Format and verbosity.
+    """
+    talk.begin()
+    given = [Setting("data.folder", str(data), "--data")] if data else []
+    layers = read_layers(recipe, out, overwrite, settings, given)
+    if out is None and not print_config:
+        raise UsageError("no folder for the run: give --out, e.g. --out runs/first")
+    with quick_start():
+        from uae.recipe import Recipe
+
+    chosen = build(Recipe, *layers)
+    if print_config:
+        values = TypeAdapter(Recipe).dump_python(chosen, mode="json")
+        is_json = talk.chosen == "json"
+        write(json_line(values) if is_json else yaml.safe_dump(values, sort_keys=False).rstrip())
+        return 0
+    assert out is not None
+    _check_inputs(chosen)
+    with quick_start():
+        from uae.stages import train_recipe
+
+    model = train_recipe(chosen, out, resume=resume, overwrite=overwrite)
+    report = out / "report.html"
+    lines = [f"run     {out}", f"report  {report}", f"next    uae caption --model {model} IMAGE"]
+    plain = str(model) if talk.chosen == "quiet" else "\n".join(lines)
+    talk.result(plain, {"run": str(out), "model": str(model), "report": str(report)})
+    return 0
+
+
+def _check_inputs(recipe: "Recipe") -> None:
+    """Look for the data and the model before the run's folder is made.
+
+    Raises:
+        UsageError: One is missing.
+    """
+    from uae.models.unified import PRESETS, SETTINGS_FILE, resolve
+
+    if recipe.data.folder:
+        list_images(recipe.data.folder)
+    if not Path(resolve(recipe.model), SETTINGS_FILE).is_file():
+        raise UsageError(
+            f"model {recipe.model!r}: no {SETTINGS_FILE} in {resolve(recipe.model)}; expected a "
+            f"folder written by `uae train`, or one of {', '.join(PRESETS)}"
+        )
+
+
+def read_layers(
+    recipe: str | None,
+    out: Path | None,
+    overwrite: bool,
+    tokens: Sequence[str],
+    given: Sequence[Setting],
+) -> list[list[Setting]]:
+    """Read file, environment and flags, in rising precedence.
+
+    Raises:
+        UsageError: There is no recipe, or a source is wrong.
+    """
+    keys = recipe_keys()
+    flags = [*given, *read_flags(tokens, keys, OWN_FLAGS)]
+    sources = [setting.source for setting in flags if setting.key == "data.folder"]
+    if len(sources) > 1:
+        raise UsageError(f"{' and '.join(sources)} say the same: keep one")
+    environment = read_environment(os.environ, keys)
+    if recipe is not None:
+        file = find_recipe(recipe)
+    elif out is not None and (out / CONFIG_NAME).is_file() and not overwrite:
+        file = out / CONFIG_NAME
+    else:
+        names = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
+        raise UsageError(f"no recipe: give --recipe with a YAML file or one of {names}")
+    return [read_file(file, keys), environment, flags]
+
+
+def keys_help() -> str:
+    """List all keys of a recipe with type, default and meaning, by section."""
+    lines = ["Recipe keys"]
+    for section, keys in itertools.groupby(recipe_keys().values(), _section):
+        lines += ["", f"  {section or 'top'}"] if section else [""]
+        lines += [_line(key) for key in keys]
+    return "\n".join(lines)
+
+
+def _section(key: RecipeKey) -> str:
+    first, dot, _ = key.name.partition(".")
+    return first if dot or not key.kind else ""
+
+
+def _line(key: RecipeKey) -> str:
+    if not key.kind:
+        return f"    {key.help}" if "." not in key.name else f"    ({key.name}: {key.help})"
+    flag = "--" + key.name.replace("_", "-")
+    kind = "|".join(part.strip(" '") for part in key.kind[8:-1].split(","))
+    kind = kind if key.kind.startswith("Literal[") else key.kind
+    help_text = textwrap.fill(key.help, 78, initial_indent=" " * 8, subsequent_indent=" " * 8)
+    return f"    {flag} {kind} [{key.default or 'none'}]\n{help_text}"

@@ -1,0 +1,216 @@
+"""Captions of a folder of images: one JSON object a line, or a `.txt` file beside each image.
+
+Rows are appended as they are made, so a job that was stopped at any moment goes on where it was: a
+last line that was cut short is taken off, and its image is captioned again.
+"""
+
+import fcntl
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+
+from uae.data.images import list_images
+from uae.errors import UsageError
+
+logger = logging.getLogger(__name__)
+
+CAPTIONS_NAME = "captions.jsonl"
+
+_MAX_SIDECAR_BYTES = 2**20
+_TYPES: dict[str, tuple[tuple[type, ...], str]] = {  # key -> (accepted types, how to say them)
+    "image": ((str,), "text"),
+    "caption": ((str,), "text"),
+    "num_tokens": ((int, type(None)), "a whole number or null"),
+    "model": ((str, type(None)), "text or null"),
+    "seed": ((int, type(None)), "a whole number or null"),
+    "is_truncated": ((bool,), "true or false"),
+    "redraw": ((str, type(None)), "text or null"),
+    "similarities": ((dict,), "an object of numbers"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptionRow:
+    """A caption and where it comes from. Null means unknown, as with captions written by hand.
+
+    Attributes:
+        image: Path of the image relative to its folder, with "/".
+        caption: The text.
+        num_tokens: Its length by the tokenizer of the model that reads it.
+        model: Folder or Hub id of the model that wrote it.
+        seed: Seed of the sampling.
+        is_truncated: The caption reached the token limit without an end token.
+        redraw: Path of the image drawn from it, relative to this file.
+        similarities: Image similarity of redraw and image, by backbone.
+    """
+
+    image: str
+    caption: str
+    num_tokens: int | None = None
+    model: str | None = None
+    seed: int | None = None
+    is_truncated: bool = False
+    redraw: str | None = None
+    similarities: Mapping[str, float] = field(default_factory=dict)
+
+
+def read_rows(path: str | Path) -> list[CaptionRow]:
+    """Read a captions file, in its order. Unknown keys are passed over.
+
+    A last line that has no line break and is no JSON is a row whose writing was stopped: it is
+    left out.
+
+    Raises:
+        UsageError: A line is wrong; the message names file, line and key.
+    """
+    return [row for row, _ in _scan(Path(path))]
+
+
+class CaptionsWriter:
+    """Appends rows to a captions file, which may be there already.
+
+    with CaptionsWriter(path) as captions:
+        for name in captions.missing(listing.names):
+            captions.append(CaptionRow(image=name, ...))
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Open or create the file.
+
+        Raises:
+            UsageError: Another process is writing to it, or a line is wrong.
+        """
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._stream = self.path.open("a+b")
+        self._done: set[str] = set()
+        try:
+            self._take_up()
+        except BaseException:
+            self._stream.close()
+            raise
+
+    def _take_up(self) -> None:
+        try:
+            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(f"{self.path}: another process is writing to it") from error
+        end = 0
+        for row, line_end in _scan(self.path):
+            self._done.add(row.image)
+            end = line_end
+        self._stream.truncate(end)
+        self._stream.seek(max(end - 1, 0))
+        if self._stream.read(1) not in (b"", b"\n"):
+            self._stream.write(b"\n")
+            self._stream.flush()
+
+    def missing(self, images: Iterable[str]) -> list[str]:
+        """Return those of `images` that have no row yet, in their order."""
+        return [image for image in images if image not in self._done]
+
+    def append(self, row: CaptionRow) -> None:
+        """Write a row; when this returns the operating system has it, and a kill loses nothing."""
+        values = {key: value for key, value in asdict(row).items() if value not in (None, {})}
+        # ASCII alone: file names that are no valid Unicode and odd line separators survive it
+        self._stream.write(json.dumps(values, ensure_ascii=True, allow_nan=False).encode() + b"\n")
+        self._stream.flush()
+        self._done.add(row.image)
+
+    def __enter__(self) -> "CaptionsWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stream.close()
+
+
+def read_captions(folder: str | Path) -> dict[str, str]:
+    """Return the captions of a folder's images by name, where there are any.
+
+    A row of `captions.jsonl` goes before a `.txt` beside the image; of several rows for one image
+    the last holds. Blank captions count as none.
+
+    Raises:
+        UsageError: The folder has no images, or a captions file is wrong.
+    """
+    folder = Path(folder)
+    captions_path = folder / CAPTIONS_NAME
+    written = {}
+    if captions_path.exists():
+        written = {row.image: row.caption.strip() for row, _ in _scan(captions_path)}
+    captions = {}
+    for name in list_images(folder).names:
+        caption = written.get(name) or _read_sidecar((folder / name).with_suffix(".txt"))
+        if caption:
+            captions[name] = caption
+    return captions
+
+
+def _read_sidecar(path: Path) -> str:
+    try:
+        if path.stat().st_size > _MAX_SIDECAR_BYTES:
+            raise UsageError(f"{path} is larger than 1 MiB: expected a caption")
+        return path.read_text(encoding="utf-8-sig").strip()
+    except FileNotFoundError:
+        return ""
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: byte {error.start} is not UTF-8: expected a caption") from error
+
+
+def _scan(path: Path) -> Iterator[tuple[CaptionRow, int]]:
+    """Yield each row with the byte at which its line ends."""
+    end = 0
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            end += len(line)
+            if not line.strip():
+                continue
+            try:
+                values = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                if not line.endswith(b"\n"):
+                    logger.warning("%s: line %d was cut short: %r", path, number, line[:200])
+                    return
+                fault = f"{path}, line {number}: not JSON: expected one object a line"
+                raise UsageError(fault) from error
+            yield _to_row(f"{path}, line {number}", values), end
+
+
+def _to_row(where: str, values: object) -> CaptionRow:
+    if not isinstance(values, dict):
+        raise UsageError(f"{where}: expected an object with image and caption")
+    for key in ("image", "caption"):
+        if key not in values:
+            found = ", ".join(values) or "no keys"
+            raise UsageError(f"{where}: key {key!r} is missing; found {found}")
+    for key, (types, meaning) in _TYPES.items():
+        value = values.get(key, types[0]())
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            raise UsageError(f"{where}: key {key!r} is {value!r}: expected {meaning}")
+    _check_name(where, values["image"])
+    known = {key: values[key] for key in _TYPES if key in values}
+    return CaptionRow(**{**known, "similarities": _numbers(where, values.get("similarities", {}))})
+
+
+def _numbers(where: str, similarities: Mapping[str, object]) -> dict[str, float]:
+    numbers = {}
+    for key, value in similarities.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UsageError(f"{where}: key 'similarities.{key}' is {value!r}: expected a number")
+        numbers[key] = float(value)
+    return numbers
+
+
+def _check_name(where: str, name: str) -> None:
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts or "\0" in name:
+        expected = "expected a path inside the folder, such as 'a/b.jpg'"
+        raise UsageError(f"{where}: key 'image' is {name!r}: {expected}")

@@ -1,0 +1,166 @@
+"""The user's own images: folders, with whatever else lies there, and fitting to a square."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+
+from uae.data.opening import open_image
+from uae.data.untrusted.file import FORMATS, Reason, UnreadableImage
+from uae.errors import UsageError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp"})
+
+
+@dataclass(frozen=True, slots=True)
+class FolderListing:
+    """The image files under a folder, told by suffix and not yet opened.
+
+    Attributes:
+        folder: Where they lie.
+        names: Paths relative to `folder`, with "/", sorted.
+        num_other: Files of other kinds, hidden ones not counted.
+        skipped: Folders that may not be read.
+    """
+
+    folder: Path
+    names: tuple[str, ...]
+    num_other: int
+    skipped: tuple[UnreadableImage, ...]
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return tuple(self.folder / name for name in self.names)
+
+
+def list_images(folder: str | Path) -> FolderListing:
+    """List a folder's images, those of its subfolders included; the order depends on names alone.
+
+    Hidden files and folders are passed over, and links to folders are not followed.
+
+    Raises:
+        UsageError: There is no such folder, or no image in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        fault = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise UsageError(f"{folder} {fault}: expected a folder with {FORMATS} images")
+    skipped: list[UnreadableImage] = []
+
+    def note(error: OSError) -> None:
+        detail = error.strerror or type(error).__name__
+        skipped.append(UnreadableImage(Path(error.filename), Reason.UNREADABLE, detail))
+
+    names, num_other = [], 0
+    for root, subfolders, files in os.walk(folder, onerror=note):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        for name in files:
+            if name.startswith("."):
+                continue
+            if os.path.splitext(name)[1].lower() in SUFFIXES:
+                names.append((Path(root) / name).relative_to(folder).as_posix())
+            else:
+                num_other += 1
+    if not names:
+        found = f"{_count(num_other, 'file')} of other kinds"
+        suffixes = ", ".join(sorted(SUFFIXES))
+        raise UsageError(f"{folder} holds no images ({found}): expected {FORMATS} ({suffixes})")
+    skipped.sort(key=lambda error: str(error.path))
+    return FolderListing(folder, tuple(sorted(names)), num_other, tuple(skipped))
+
+
+@dataclass(frozen=True, slots=True)
+class NamedImage:
+    """An opened image; `name` is its path relative to the folder, with "/"."""
+
+    name: str
+    image: Image.Image
+
+
+class FolderReader:
+    """Opens a folder's images one by one; a bad one is left out, counted and listed.
+
+    reader = load_folder(folder)
+    for item in reader:
+        ...
+    logger.warning(reader.summary())
+    """
+
+    def __init__(self, listing: FolderListing) -> None:
+        self.listing = listing
+        self.num_read = 0
+        self.skipped: list[UnreadableImage] = list(listing.skipped)
+
+    def __iter__(self) -> Iterator[NamedImage]:
+        self.num_read, self.skipped = 0, list(self.listing.skipped)
+        for name, path in zip(self.listing.names, self.listing.paths, strict=True):
+            try:
+                image = open_image(path)
+            except UnreadableImage as error:
+                self.skipped.append(error)
+                continue
+            self.num_read += 1
+            yield NamedImage(name, image)
+
+    def summary(self, max_listed: int = 20) -> str:
+        """Say in words how many images were read, and which were not and why."""
+        lines = [f"{self.listing.folder}: {_count(self.num_read, 'image')} read"]
+        if self.skipped:
+            reasons = Counter(error.reason for error in self.skipped).most_common()
+            counts = ", ".join(f"{count} {reason}" for reason, count in reasons)
+            lines[0] += f", {len(self.skipped)} skipped ({counts})"
+        if self.listing.num_other:
+            lines[0] += f", {_count(self.listing.num_other, 'file')} of other kinds ignored"
+        lines += [f"  {error}" for error in self.skipped[:max_listed]]
+        if len(self.skipped) > max_listed:
+            lines.append(f"  ... and {len(self.skipped) - max_listed} more")
+        return "\n".join(lines)
+
+
+def load_folder(folder: str | Path) -> FolderReader:
+    """List a folder's images and return a reader that opens them as it is iterated.
+
+    Raises:
+        UsageError: There is no such folder, or no image in it.
+    """
+    return FolderReader(list_images(folder))
+
+
+def fit_square(
+    image: Image.Image, size_px: int, how: Literal["crop", "pad", "stretch"] = "crop"
+) -> Image.Image:
+    """Return an RGB image as a square of `size_px`.
+
+    Args:
+        image: Any size.
+        size_px: Side of the square.
+        how: "crop" keeps the centre, "pad" keeps everything and adds white, "stretch" keeps
+            everything and changes the proportions.
+    """
+    width, height = image.size
+    if how == "crop":
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+        return _resize(image, (size_px, size_px), (left, top, left + side, top + side))
+    if how == "stretch":
+        return _resize(image, (size_px, size_px), (0, 0, width, height))
+    scale = size_px / max(width, height)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    square = Image.new("RGB", (size_px, size_px), "white")
+    inside = _resize(image, size, (0, 0, width, height))
+    square.paste(inside, ((size_px - size[0]) // 2, (size_px - size[1]) // 2))
+    return square
+
+
+def _resize(
+    image: Image.Image, size: tuple[int, int], box: tuple[int, int, int, int]
+) -> Image.Image:
+    return image.resize(size, Image.Resampling.LANCZOS, box=box)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,131 @@
+"""Where training images come from: rendered scenes, or a folder of the user's own.
+
+A source has random access, so a loop's data position is its step: nothing to save, nothing to lose.
+"""
+
+import logging
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from uae.data.captions_file import read_captions
+from uae.data.images import fit_square, load_folder
+from uae.data.scenes.graph import Split, scene_at
+from uae.data.scenes.language import long_caption, prompt
+from uae.data.scenes.render import render_image
+from uae.errors import UsageError
+from uae.flow.noise import stream
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One training image. `caption` is None where the source knows none."""
+
+    name: str
+    image: Image.Image
+    caption: str | None
+
+
+@runtime_checkable
+class ImageSource(Protocol):
+    """Images by index.
+
+    samples = [source.sample(i, wording_seed) for i in batch_indices(len(source), step, 16, seed)]
+    """
+
+    def __len__(self) -> int: ...
+
+    def sample(self, index: int, wording_seed: int) -> Sample:
+        """Return image `index`; `wording_seed` chooses among equivalent captions."""
+        ...
+
+
+class SceneSource:
+    """Scenes of one split, drawn when asked for."""
+
+    def __init__(
+        self, split: Split, num_scenes: int, size_px: int, seed: int, prompt_share: float = 0.0
+    ) -> None:
+        self._split: Split = split
+        self._num_scenes = num_scenes
+        self._size_px = size_px
+        self._seed = seed
+        self._prompt_share = prompt_share
+
+    def __len__(self) -> int:
+        return self._num_scenes
+
+    def sample(self, index: int, wording_seed: int) -> Sample:
+        scene = scene_at(index, self._split, self._seed)
+        rng = np.random.default_rng(wording_seed)
+        tell = prompt if rng.random() < self._prompt_share else long_caption
+        caption = tell(scene, rng)
+        name = f"{self._split}-{index:06d}"
+        return Sample(name, render_image(scene, self._size_px), caption)
+
+
+class FolderSource:
+    """A folder of images, with captions where `captions.jsonl` or `.txt` files give them.
+
+    Unreadable files are skipped and named in the log when the source is built.
+    """
+
+    def __init__(self, folder: Path, size_px: int) -> None:
+        reader = load_folder(folder)
+        self._images = [(item.name, fit_square(item.image, size_px)) for item in reader]
+        self._captions = read_captions(folder)
+        if reader.skipped:
+            log.warning(reader.summary())
+        if not self._images:
+            raise UsageError(f"{folder}: none of its images can be read; {reader.summary()}")
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def sample(self, index: int, wording_seed: int) -> Sample:
+        name, image = self._images[index]
+        return Sample(name, image, self._captions.get(name))
+
+
+def batch_indices(num_images: int, step: int, batch_size: int, seed: int) -> list[int]:
+    """Return the images of a step: epochs of shuffled order, one after the other."""
+    indices = []
+    for position in range(step * batch_size, (step + 1) * batch_size):
+        epoch, place = divmod(position, num_images)
+        indices.append(_order(num_images, epoch, seed)[place])
+    return indices
+
+
+@lru_cache(maxsize=2)
+def _order(num_images: int, epoch: int, seed: int) -> list[int]:
+    return torch.randperm(num_images, generator=stream(seed, "order", epoch)).tolist()
+
+
+def samples_at(source: ImageSource, step: int, batch_size: int, seed: int) -> list[Sample]:
+    """Return the samples of a step, a pure function of its arguments."""
+    return [
+        source.sample(index, stream(seed, "wording", step, index).initial_seed())
+        for index in batch_indices(len(source), step, batch_size, seed)
+    ]
+
+
+def to_pixels(images: list[Image.Image]) -> Float[Tensor, "b 3 h w"]:
+    """Stack images of equal size: float in [0, 1]."""
+    stacked = torch.from_numpy(np.stack([np.asarray(image) for image in images]))
+    return rearrange(stacked, "b h w c -> b c h w").float() / 255
+
+
+def to_images(pixels: Float[Tensor, "b 3 h w"]) -> list[Image.Image]:
+    """Turn pixels in [0, 1] into 8-bit RGB images."""
+    stacked = (rearrange(pixels, "b c h w -> b h w c").cpu() * 255).round().byte().numpy()
+    return [Image.fromarray(array) for array in stacked]

@@ -1,0 +1,107 @@
+"""What is allowed, how a refusal is said, and a reader that stays inside the file."""
+
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from io import BufferedIOBase
+from pathlib import Path
+
+from uae.errors import UsageError
+
+MAX_PIXELS = 50_000_000
+MAX_FILE_BYTES = 64 * 2**20
+MAX_ASPECT = 20
+FORMATS = "JPEG, PNG or WebP"
+
+
+class Reason(StrEnum):
+    """Why an image was left out."""
+
+    NOT_AN_IMAGE = "not an image"
+    UNSUPPORTED_FORMAT = "unsupported format"
+    EMPTY_FILE = "empty file"
+    TRUNCATED = "truncated"
+    DAMAGED = "damaged"
+    TOO_MANY_PIXELS = "too many pixels"
+    TOO_LARGE_FILE = "too large a file"
+    EXTREME_ASPECT = "extreme aspect"
+    UNREADABLE = "unreadable"
+
+
+class UnreadableImage(UsageError):
+    """A file that is no picture we open. It pickles, so a worker process can raise it.
+
+    Args:
+        path: The file as the caller named it.
+        reason: The class of the fault.
+        detail: What was found and what would be right; never a decoder's own message, which may
+            hold memory addresses (CVE-2026-22778).
+    """
+
+    def __init__(self, path: Path, reason: Reason, detail: str) -> None:
+        super().__init__(path, reason, detail)
+        self.path = path
+        self.reason = reason
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}: {self.detail}"
+
+
+@dataclass(frozen=True, slots=True)
+class UntrustedFile:
+    """An open binary file, read in steps that never go past its end."""
+
+    stream: BufferedIOBase
+    path: Path
+    num_bytes: int
+
+    def fault(self, reason: Reason, detail: str) -> UnreadableImage:
+        return UnreadableImage(self.path, reason, detail)
+
+    def read(self, num_bytes: int) -> bytes:
+        """Read exactly `num_bytes`, or raise that the file is truncated."""
+        # compared first: `read` allocates what it is asked for, and a length may say 2 GiB
+        if num_bytes > self.num_bytes - self.stream.tell():
+            raise self.fault(Reason.TRUNCATED, f"it ends too early, after {self.num_bytes:,} bytes")
+        return self.stream.read(num_bytes)
+
+    def skip(self, num_bytes: int) -> None:
+        if self.stream.seek(num_bytes, os.SEEK_CUR) > self.num_bytes:
+            raise self.fault(Reason.TRUNCATED, f"it ends too early, after {self.num_bytes:,} bytes")
+
+    def check_bytes(self) -> None:
+        """Raise if the file is larger than we read."""
+        if self.num_bytes > MAX_FILE_BYTES:
+            found = f"{self.num_bytes / 2**20:,.1f} MiB"
+            detail = f"{found}, at most {MAX_FILE_BYTES // 2**20} MiB allowed"
+            raise self.fault(Reason.TOO_LARGE_FILE, detail)
+
+    def check_size(self, width: int, height: int) -> None:
+        """Raise if the size in pixels that the header promises is out of bounds."""
+        if width == 0 or height == 0:
+            raise self.fault(Reason.DAMAGED, f"its header says {width} x {height} pixels")
+        if width * height > MAX_PIXELS:
+            found = f"{width} x {height} = {width * height / 1e6:,.1f} megapixels"
+            detail = f"{found}, at most {MAX_PIXELS // 10**6} allowed"
+            raise self.fault(Reason.TOO_MANY_PIXELS, detail)
+        if max(width, height) > MAX_ASPECT * min(width, height):
+            detail = f"{width} x {height} pixels, at most {MAX_ASPECT} to 1 allowed"
+            raise self.fault(Reason.EXTREME_ASPECT, detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A picture that passed the checks, still encoded.
+
+    Attributes:
+        format: Pillow's name: "JPEG", "PNG" or "WEBP".
+        size: (width, height) in pixels as stored.
+        orientation: EXIF orientation, 1 (upright) to 8.
+        data: A file of that format, with the picture data alone; a WebP is as it came.
+    """
+
+    format: str
+    size: tuple[int, int]
+    orientation: int
+    data: bytes

@@ -1,0 +1,63 @@
+"""Which option a free answer to a multiple-choice question means: rules `uae-mcq-1`.
+
+VLMEvalKit's rules (open-compass/VLMEvalKit vlmeval/utils/matching_util.py `can_infer`), in order:
+
+1. a refusal is no answer
+2. punctuation becomes blanks; exactly one option letter stands alone, and within the last 4 words
+3. "(correct) answer is X"
+4. an answer no longer than twice all options' texts together holds exactly one option's text
+
+Three departures, each where the original guesses or misreads: what fits no rule is unparsed, never
+given to a judge nor to chance; rule 3 wants a capital letter alone ("answer is blue" is no B); rule
+4 first looks for an option that is the whole answer ("top left" beside the option "top").
+"""
+
+import re
+from collections.abc import Sequence
+
+from uae.data.scenes.questions import LETTERS
+
+RULES = "uae-mcq-1"
+
+_REFUSALS = (
+    "Sorry, I can't help with images of people yet.",
+    "I can't process this file.",
+    "I'm sorry, but without the image provided",
+    "Cannot determine the answer",
+)
+_PUNCTUATION = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
+_LAST_WORDS = 4
+_ANSWER_IS = re.compile(rf"(?i:(?:correct\s+)?answer\s+is)\s+\**([{LETTERS}])\b")
+
+
+def extract_answer(reply: str, options: Sequence[str]) -> str | None:
+    """Return the letter that a reply means, or None where it is unparsed.
+
+    Args:
+        reply: What a model said.
+        options: The options' texts, of letters A, B, ...
+    """
+    letters = LETTERS[: len(options)]
+    if any(refusal in reply for refusal in _REFUSALS):
+        return None
+    words = reply.translate(_PUNCTUATION).split()
+    named = [letter for letter in letters if letter in words]
+    if len(named) == 1 and words.index(named[0]) >= len(words) - _LAST_WORDS:
+        return named[0]
+    if not named and "Z" in words:
+        return None
+    said = _ANSWER_IS.search(reply)
+    if said and said[1] in letters:
+        return said[1]
+    return _option_in(reply, options)
+
+
+def _option_in(reply: str, options: Sequence[str]) -> str | None:
+    texts = [option.lower() for option in options]
+    text = " ".join(reply.translate(_PUNCTUATION).lower().split())
+    if text in texts:
+        return LETTERS[texts.index(text)]
+    if len(reply) > 2 * sum(map(len, texts)):
+        return None
+    held = [i for i, option in enumerate(texts) if option in reply.lower()]
+    return LETTERS[held[0]] if len(held) == 1 else None

@@ -1,0 +1,23 @@
+"""How much is evaluated."""
+
+from pydantic.dataclasses import dataclass as config_dataclass
+
+from uae.config import STRICT
+
+
+@config_dataclass(frozen=True, kw_only=True, config=STRICT)
+class EvaluationConfig:
+    """Evaluation on held-out scenes, before and after each stage."""
+
+    num_scenes: int = 256
+    """Held-out test scenes for captions, reconstructions and drawability."""
+    prompts_per_category: int = 20
+    """Prompts for each of GenEval's six categories, raw and long."""
+    num_questions: int = 40
+    """Questions of each subtask."""
+    num_shown: int = 8
+    """Fixed held-out images followed through the run, in pictures."""
+    micro_batch: int = 64
+    """Images captioned or drawn at once."""
+    seed: int = 1234
+    """Seed of captions, noise and questions: the same before and after."""

@@ -1,0 +1,185 @@
+"""What a model makes of the held-out scenes, kept on disk: captions, replies, redraws, similarities.
+
+An evaluation point is a folder of observations; every score is a pure function of it (`points.py`), so
+a report can be written again, and a metric added, without running a model.
+
+    observations.json   captions, lengths, truncations, replies, similarities by backbone
+    NAME.png            redraws in rows of 16: captions, swap, generation_raw, generation_long, truths
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+from uae.data.scenes.graph import Scene
+from uae.data.scenes.language import long_caption
+from uae.data.scenes.questions import question_text
+from uae.data.scenes.render import render_image
+from uae.data.sources import to_pixels
+from uae.eval.config import EvaluationConfig
+from uae.eval.scene_prompts import generation_prompts
+from uae.eval.scenes import held_out_scenes
+from uae.eval.understanding import question_set
+from uae.models.unified import UnifiedAutoEncoder
+from uae.rewards.similarity import Similarity, cosine
+
+COLUMNS = 16
+PICTURES = ("captions", "swap", "generation_raw", "generation_long", "truths")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observations:
+    """What one model made at one evaluation point; row i belongs to held-out scene i."""
+
+    captions: list[str]
+    num_tokens: list[int]
+    truncated: list[bool]
+    replies: list[str]
+    similarities: dict[str, list[float]]
+    """By backbone: redraw of the model's own caption against the image."""
+    swap_similarities: dict[str, list[float]]
+    """The same with the redraw of a pair that was never trained by RL."""
+
+
+def observe(
+    model: UnifiedAutoEncoder,
+    untrained: UnifiedAutoEncoder,
+    backbones: dict[str, Similarity],
+    config: EvaluationConfig,
+    folder: Path,
+) -> None:
+    """Run every part of the evaluation and write the folder, whole or not at all.
+
+    Args:
+        model: The model at this point.
+        untrained: The pair before training, which redraws for the swap test.
+        backbones: Similarity backbones by name.
+        config: How much.
+        folder: Where to write; must not exist.
+    """
+    draft = folder.with_name(f".{folder.name}")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    scenes = held_out_scenes(config.num_scenes)
+    images = [render_image(scene, model.decoder.size_px) for scene in scenes]
+    originals = to_pixels(images)
+    captions, truncated = write(model, images, config)
+    redraws = draw(model, captions, config)
+    swapped = draw(untrained, captions, config)
+    prompts = generation_prompts(config.prompts_per_category)
+    pictures = {
+        "captions": redraws,
+        "swap": swapped,
+        "generation_raw": draw(model, [p.raw for p in prompts], config),
+        "generation_long": draw(model, [p.long for p in prompts], config),
+        "truths": draw(model, true_captions(scenes, config.seed), config),
+    }
+    for name, pixels in pictures.items():
+        save_pictures(pixels, draft / f"{name}.png")
+    observations = Observations(
+        captions=captions,
+        num_tokens=[model.encoder.num_tokens(caption) for caption in captions],
+        truncated=truncated,
+        replies=answer(model, scenes, images, config),
+        similarities=similarities(backbones, originals, redraws),
+        swap_similarities=similarities(backbones, originals, swapped),
+    )
+    (draft / "observations.json").write_text(json.dumps(asdict(observations), indent=1))
+    draft.rename(folder)
+
+
+def load(folder: Path) -> tuple[Observations, dict[str, UInt8[np.ndarray, "n h w 3"]]]:
+    """Read an evaluation point back: observations and pictures by name."""
+    observations = Observations(**json.loads((folder / "observations.json").read_text()))
+    return observations, {name: load_pictures(folder / f"{name}.png") for name in PICTURES}
+
+
+def true_captions(scenes: Sequence[Scene], seed: int) -> list[str]:
+    """Return the complete caption of each scene, worded by the seed."""
+    return [long_caption(s, np.random.default_rng([seed, i])) for i, s in enumerate(scenes)]
+
+
+def write(
+    model: UnifiedAutoEncoder, images: Sequence[Image.Image], config: EvaluationConfig
+) -> tuple[list[str], list[bool]]:
+    """Caption images; also say which captions lack an end token."""
+    texts, truncated = [], []
+    for i in range(0, len(images), config.micro_batch):
+        captions = model.sample_captions(
+            images[i : i + config.micro_batch], seed=config.seed, first=i
+        )
+        texts += captions.texts
+        truncated += captions.truncated.tolist()
+    return texts, truncated
+
+
+def draw(
+    model: UnifiedAutoEncoder, captions: Sequence[str], config: EvaluationConfig
+) -> Float[Tensor, "n 3 h w"]:
+    """Draw captions in micro-batches; the noise of row i depends on the seed and i alone."""
+    parts = [
+        model.draw(captions[i : i + config.micro_batch], seed=config.seed, first=i)
+        for i in range(0, len(captions), config.micro_batch)
+    ]
+    return torch.cat(parts).cpu()
+
+
+def answer(
+    model: UnifiedAutoEncoder,
+    scenes: Sequence[Scene],
+    images: Sequence[Image.Image],
+    config: EvaluationConfig,
+) -> list[str]:
+    """Answer the multiple-choice questions, with the most probable words."""
+    asked = question_set(scenes, config.num_questions, config.seed)
+    replies: list[str] = []
+    for i in range(0, len(asked), config.micro_batch):
+        part = asked[i : i + config.micro_batch]
+        prompts = model.encoder.prompts(
+            [images[a.scene_index] for a in part], [question_text(a.question) for a in part]
+        )
+        replies += model.encoder.sample(prompts, None, max_new_tokens=4).texts
+    return replies
+
+
+@torch.no_grad()
+def similarities(
+    backbones: dict[str, Similarity],
+    originals: Float[Tensor, "n 3 h w"],
+    redraws: Float[Tensor, "n 3 h w"],
+) -> dict[str, list[float]]:
+    """Compare image by image with every backbone; a redraw that is not finite gives NaN."""
+    return {
+        name: cosine(backbone.features(originals), backbone.features(redraws)).tolist()
+        for name, backbone in backbones.items()
+    }
+
+
+def save_pictures(pixels: Float[Tensor, "n 3 h w"], path: Path) -> None:
+    """Write images as one PNG, in rows of `COLUMNS`, and their number beside it."""
+    rows = -(-len(pixels) // COLUMNS)
+    sheet = torch.zeros(rows * COLUMNS, *pixels.shape[1:])
+    sheet[: len(pixels)] = pixels
+    joined = rearrange(sheet, "(r k) c h w -> (r h) (k w) c", k=COLUMNS)
+    image = Image.fromarray((joined * 255).round().byte().numpy())
+    (path.with_suffix(".json")).write_text(json.dumps({"num_images": len(pixels)}))
+    image.save(path)
+
+
+def load_pictures(path: Path) -> UInt8[np.ndarray, "n h w 3"]:
+    """Read images written by `save_pictures`."""
+    num_images = json.loads(path.with_suffix(".json").read_text())["num_images"]
+    sheet = np.asarray(Image.open(path))
+    images = rearrange(
+        sheet, "(r h) (k w) c -> (r k) h w c", k=COLUMNS, h=sheet.shape[1] // COLUMNS
+    )
+    return images[:num_images]

@@ -1,0 +1,143 @@
+"""Evaluation points of a run: observed once, scored as often as a report is written."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from einops import rearrange
+from jaxtyping import Float, UInt8
+
+from uae.data.scenes.parser import parse
+from uae.eval.audit import AuditSamples
+from uae.eval.config import EvaluationConfig
+from uae.eval.drawability import DrawabilityGate, drawability_gate, drawability_samples
+from uae.eval.generation import generation_samples
+from uae.eval.observe import Observations, load, observe
+from uae.eval.pixel_audit import PixelAudit, audit_pixels
+from uae.eval.scene_prompts import generation_prompts
+from uae.eval.scenes import SceneEvaluation, evaluate_captions, held_out_scenes
+from uae.eval.understanding import answer_samples, question_set
+from uae.models.unified import UnifiedAutoEncoder
+from uae.rewards.similarity import Similarity
+from uae.rewards.text_audit import audit_captions
+
+EVALUATIONS = "evaluations"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A scored evaluation point."""
+
+    name: str
+    observations: Observations
+    redraws: UInt8[np.ndarray, "n h w 3"]
+    evaluation: SceneEvaluation
+    audit: AuditSamples
+    gate: DrawabilityGate
+
+
+def evaluate_point(
+    name: str,
+    run_folder: Path,
+    model: UnifiedAutoEncoder,
+    untrained: UnifiedAutoEncoder,
+    backbones: dict[str, Similarity],
+    config: EvaluationConfig,
+) -> Path:
+    """Observe the model at a point of the run, unless that is done; return the point's folder."""
+    root = run_folder / EVALUATIONS
+    done = point_folders(run_folder)
+    for folder in done:
+        if point_name(folder) == name:
+            return folder
+    folder = root / f"{len(done)}-{name}"
+    observe(model, untrained, backbones, config, folder)
+    return folder
+
+
+def point_folders(run_folder: Path) -> list[Path]:
+    """Return the evaluation points of a run, in order."""
+    found = [f for f in (run_folder / EVALUATIONS).glob("[0-9]*-*") if f.is_dir()]
+    return sorted(found, key=lambda folder: int(folder.name.partition("-")[0]))
+
+
+def point_name(folder: Path) -> str:
+    """Return the name that a point was given."""
+    return folder.name.partition("-")[2]
+
+
+def score_point(
+    folder: Path,
+    config: EvaluationConfig,
+    reward: dict[str, float],
+    max_caption_tokens: int,
+    vocabulary: frozenset[str],
+) -> Point:
+    """Score the observations of a point.
+
+    Args:
+        folder: Written by `evaluate_point`.
+        config: The same as when it was observed.
+        reward: Weights of the rewarded backbones; the others are held out.
+        max_caption_tokens: Longest caption the decoder was trained for.
+        vocabulary: Known words, for the text audit.
+    """
+    seen, pictures = load(folder)
+    scenes = held_out_scenes(config.num_scenes)
+    parsed = {name: [parse(image) for image in images] for name, images in pictures.items()}
+    prompts = generation_prompts(config.prompts_per_category)
+    questions = [a.question for a in question_set(scenes, config.num_questions, config.seed)]
+    captions = evaluate_captions(scenes, seen.captions)
+    drawn = drawability_samples(scenes, parsed["truths"])
+    held_out = [name for name in seen.similarities if name not in reward]
+    reward_similarity = weighted(seen.similarities, reward)
+    held_out_similarity = weighted(seen.similarities, dict.fromkeys(held_out, 1.0))
+    swap_similarity = weighted(seen.swap_similarities, dict.fromkeys(held_out, 1.0))
+    answers = answer_samples(questions, seen.replies)
+    evaluation = SceneEvaluation(
+        captions=captions,
+        num_caption_tokens=np.array(seen.num_tokens, dtype=np.float64),
+        answers=answers,
+        generation_raw=generation_samples(prompts, parsed["generation_raw"]),
+        generation_long=generation_samples(prompts, parsed["generation_long"]),
+        reward_similarity=reward_similarity,
+        held_out_similarity=held_out_similarity,
+        swap_similarity=swap_similarity,
+        drawability=drawn,
+    )
+    audit = AuditSamples(
+        reward_similarity=reward_similarity,
+        held_out_similarity=held_out_similarity,
+        text=audit_captions(
+            seen.captions,
+            num_tokens=seen.num_tokens,
+            max_tokens=max_caption_tokens,
+            truncated=seen.truncated,
+            vocabulary=vocabulary,
+        ),
+        redraws=pixel_audit(pictures["captions"]),
+        swap_similarity=swap_similarity,
+        caption_precision=captions.claim_precision,
+        shape_accuracy=captions.precision["shape"],
+        understanding=answers.correct,
+    )
+    name = point_name(folder)
+    return Point(name, seen, pictures["captions"], evaluation, audit, drawability_gate(drawn))
+
+
+def weighted(values: dict[str, list[float]], weights: dict[str, float]) -> Float[np.ndarray, " n"]:
+    """Return the weighted mean over backbones, NaN without any."""
+    total = sum(weights.values())
+    num_rows = len(next(iter(values.values())))
+    if not total:
+        return np.full(num_rows, math.nan)
+    return sum(
+        (weight / total * np.array(values[name]) for name, weight in weights.items()),
+        start=np.zeros(num_rows),
+    )
+
+
+def pixel_audit(images: UInt8[np.ndarray, "n h w 3"]) -> PixelAudit:
+    """Measure brightness, high frequencies and strokes of images."""
+    return audit_pixels(rearrange(images, "n h w c -> n c h w").astype(np.float64) / 255)

@@ -1,0 +1,336 @@
+"""The encoder: a Qwen2.5-VL that captions images, and reads captions back for the decoder.
+
+Captioning and its training share one prefix pass per image among all of its captions (exact, and the
+larger part of the cost at small caption lengths). The condition is read from the caption's *text* in
+a pass that holds no image (PKU-YuanGroup/UAE demo; role `generate`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Bool, Float, Int
+from PIL import Image
+from torch import Tensor
+from transformers import (
+    AutoImageProcessor,
+    AutoTokenizer,
+    DynamicCache,
+    Qwen2_5_VLForConditionalGeneration,
+)
+
+READ_ROLE = "generate"
+
+
+@dataclass(frozen=True, slots=True)
+class Captions:
+    """Sampled captions, in groups of one image each.
+
+    `log_probs` are those of the sampling policy at the sampling temperature, float32, 0 at padding.
+    A caption is truncated when it holds no end token, never because of its length.
+    """
+
+    texts: list[str]
+    token_ids: Int[Tensor, "n t"]
+    mask: Bool[Tensor, "n t"]
+    log_probs: Float[Tensor, "n t"]
+    truncated: Bool[Tensor, " n"]
+    group_id: Int[Tensor, " n"]
+    policy_version: int
+
+    @property
+    def num_tokens(self) -> Int[Tensor, " n"]:
+        return self.mask.sum(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """Tokenised chat prompts, left padded, with the patches of their images."""
+
+    token_ids: Int[Tensor, "p s"]
+    mask: Bool[Tensor, "p s"]
+    pixel_values: Float[Tensor, "patches d"]
+    grid_thw: Int[Tensor, "p 3"]
+
+
+class Encoder:
+    """A vision-language model with its tokenizer and image processor.
+
+    captions = encoder.sample(encoder.prompts(images), num_captions=8, ...)
+    hidden, mask = encoder.read(captions.texts)
+    """
+
+    def __init__(
+        self,
+        model: Qwen2_5_VLForConditionalGeneration,
+        tokenizer,
+        image_processor,
+        caption_prompt: str,
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.image_processor = image_processor
+        self.caption_prompt = caption_prompt
+        config = model.config
+        self._image_token = tokenizer.convert_ids_to_tokens(config.image_token_id)
+        self._merge_area = config.vision_config.spatial_merge_size**2
+        self.end_id: int = tokenizer.convert_tokens_to_ids("<|im_end|>")
+        forbidden = torch.zeros(config.text_config.vocab_size, dtype=torch.bool)
+        forbidden[len(tokenizer) :] = True
+        names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+        for name in names:
+            forbidden[config.to_dict()[name]] = True
+        self._forbidden = forbidden.to(model.device)
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | Path, caption_prompt: str, dtype: torch.dtype = torch.float32
+    ) -> "Encoder":
+        """Load a plain transformers folder (model, tokenizer, image processor)."""
+        model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=dtype)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        image_processor = AutoImageProcessor.from_pretrained(folder)
+        return cls(model.eval(), tokenizer, image_processor, caption_prompt)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write a folder that plain transformers loads."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        self.image_processor.save_pretrained(folder)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    def to(self, device: str) -> None:
+        """Move the model."""
+        self.model.to(device)
+        self._forbidden = self._forbidden.to(device)
+
+    def num_tokens(self, text: str) -> int:
+        """Count the tokens of a caption, without the chat format around it."""
+        return len(self.tokenizer(text)["input_ids"])
+
+    def head_of(self, text: str, num_tokens: int) -> str:
+        """Return the text of a caption's first tokens."""
+        return self.tokenizer.decode(self.tokenizer(text)["input_ids"][:num_tokens])
+
+    # -- prompts ------------------------------------------------------------------------------
+
+    def prompts(
+        self, images: Sequence[Image.Image], questions: Sequence[str] | None = None
+    ) -> Prompts:
+        """Build one user turn per image: the captioning prompt, or a question about the image.
+
+        The captioning prompt stands before the image (PKU-YuanGroup/UAE), a question after it.
+        """
+        processed = self.image_processor(images=list(images), return_tensors="pt")
+        grid_thw = processed["image_grid_thw"]
+        texts = []
+        for i in range(len(images)):
+            image = {"type": "image"}
+            if questions is None:
+                parts = [{"type": "text", "text": self.caption_prompt}, image]
+            else:
+                parts = [image, {"type": "text", "text": questions[i]}]
+            chat = self.tokenizer.apply_chat_template(
+                [{"role": "user", "content": parts}], tokenize=False, add_generation_prompt=True
+            )
+            num_visual = int(grid_thw[i].prod()) // self._merge_area
+            texts.append(chat.replace(self._image_token, self._image_token * num_visual))
+        encoded = self.tokenizer(
+            texts, padding=True, padding_side="left", return_tensors="pt", add_special_tokens=False
+        ).to(self.device)
+        return Prompts(
+            token_ids=encoded["input_ids"],
+            mask=encoded["attention_mask"].bool(),
+            pixel_values=processed["pixel_values"].to(self.device, self.model.dtype),
+            grid_thw=grid_thw.to(self.device),
+        )
+
+    def _prefill(self, prompts: Prompts) -> tuple[DynamicCache, Tensor, Tensor]:
+        """Run the prompts once: their cache, last hidden state (p, d), next position (p,)."""
+        backbone = self.model.model
+        is_image = prompts.token_ids == self.model.config.image_token_id
+        position_ids, _ = backbone.get_rope_index(
+            prompts.token_ids,
+            mm_token_type_ids=is_image.int(),
+            image_grid_thw=prompts.grid_thw,
+            attention_mask=prompts.mask,
+        )
+        output = backbone(
+            input_ids=prompts.token_ids,
+            attention_mask=None if prompts.mask.all() else prompts.mask,
+            position_ids=position_ids,
+            pixel_values=prompts.pixel_values,
+            image_grid_thw=prompts.grid_thw,
+            past_key_values=DynamicCache(config=self.model.config.text_config),
+            use_cache=True,
+        )
+        next_position = position_ids.amax(dim=(0, 2)) + 1
+        return output.past_key_values, output.last_hidden_state[:, -1], next_position
+
+    def _continue(
+        self, token_ids: Tensor, position: Tensor, cache: DynamicCache, prompt_mask: Tensor
+    ) -> Tensor:
+        """Run completion tokens (n, t) whose first stands at `position` (n,): hidden (n, t, d)."""
+        steps = torch.arange(token_ids.shape[1], device=token_ids.device)
+        positions = repeat(position[:, None] + steps, "n t -> three n t", three=3)
+        mask = None
+        if not prompt_mask.all():
+            seen = cache.get_seq_length() + token_ids.shape[1] - prompt_mask.shape[1]
+            mask = torch.cat([prompt_mask, prompt_mask.new_ones(len(prompt_mask), seen)], dim=1)
+        output = self.model.model.language_model(
+            inputs_embeds=self.model.get_input_embeddings()(token_ids),
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        return output.last_hidden_state
+
+    def _log_softmax(self, hidden: Tensor, temperature: float) -> Tensor:
+        """Log-probabilities of the next token, float32; tokens of images can never be said."""
+        logits = self.model.lm_head(hidden).float() / temperature
+        return logits.masked_fill(self._forbidden, float("-inf")).log_softmax(-1)
+
+    # -- captions -----------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def sample(
+        self,
+        prompts: Prompts,
+        uniforms: Float[Tensor, "n t"] | None,
+        *,
+        num_captions: int = 1,
+        temperature: float = 1.0,
+        max_new_tokens: int = 512,
+        policy_version: int = 0,
+    ) -> Captions:
+        """Sample `num_captions` completions for each prompt.
+
+        Args:
+            prompts: p prompts.
+            uniforms: Numbers in [0, 1) that choose the tokens by inverting the distribution, so that
+                a caption depends on its own row only, not on its batch; n = p * num_captions and
+                t = max_new_tokens. None takes the most probable token.
+            num_captions: Captions of one image; they share its prefix and its `group_id`.
+            temperature: Divides the logits, in the log-probabilities too.
+            max_new_tokens: Limit, the end token included.
+            policy_version: Recorded with the captions.
+        """
+        cache, hidden, position = self._prefill(prompts)
+        cache.batch_repeat_interleave(num_captions)
+        hidden, position, prompt_mask = (
+            x.repeat_interleave(num_captions, 0) for x in (hidden, position, prompts.mask)
+        )
+        tokens, log_probs, alive = [], [], []
+        running = torch.ones(len(hidden), dtype=torch.bool, device=self.device)
+        for t in range(max_new_tokens):
+            log_p = self._log_softmax(hidden, temperature)
+            if uniforms is None:
+                token = log_p.argmax(-1)
+            else:
+                token = _invert(log_p, uniforms[:, t].to(self.device))
+            token = torch.where(running, token, self.tokenizer.pad_token_id)
+            tokens.append(token)
+            alive.append(running)
+            chosen = log_p.gather(1, token[:, None]).squeeze(1)
+            log_probs.append(torch.where(running, chosen, 0.0))
+            running = running & (token != self.end_id)
+            if not running.any() or t + 1 == max_new_tokens:
+                break
+            hidden = self._continue(token[:, None], position + t, cache, prompt_mask)[:, -1]
+        token_ids = torch.stack(tokens, 1)
+        return Captions(
+            texts=self.decode(token_ids),
+            token_ids=token_ids,
+            mask=torch.stack(alive, 1),
+            log_probs=torch.stack(log_probs, 1),
+            truncated=running,
+            group_id=torch.arange(len(prompts.token_ids)).repeat_interleave(num_captions),
+            policy_version=policy_version,
+        )
+
+    def decode(self, token_ids: Int[Tensor, "n t"]) -> list[str]:
+        """Turn completions into text; special tokens leave no trace."""
+        return [
+            text.strip()
+            for text in self.tokenizer.batch_decode(token_ids.tolist(), skip_special_tokens=True)
+        ]
+
+    def log_probs(
+        self,
+        prompts: Prompts,
+        token_ids: Int[Tensor, "n t"],
+        mask: Bool[Tensor, "n t"],
+        temperature: float = 1.0,
+    ) -> tuple[Float[Tensor, "n t"], Float[Tensor, "n t"]]:
+        """Score given completions with gradients: log-probabilities and entropies, 0 at padding.
+
+        Args:
+            prompts: p prompts; n is a multiple of p, completions of one prompt stand together.
+            token_ids: Completions, right padded.
+            mask: True at real tokens, the end token included.
+            temperature: As in sampling.
+        """
+        cache, hidden, position = self._prefill(prompts)
+        num_captions = len(token_ids) // len(prompts.token_ids)
+        cache.batch_repeat_interleave(num_captions)
+        hidden, position, prompt_mask = (
+            x.repeat_interleave(num_captions, 0) for x in (hidden, position, prompts.mask)
+        )
+        later = self._continue(token_ids[:, :-1], position, cache, prompt_mask)
+        states = torch.cat([rearrange(hidden, "n d -> n 1 d"), later], dim=1)
+        log_p = self._log_softmax(states, temperature)
+        chosen = log_p.gather(-1, token_ids[..., None]).squeeze(-1)
+        finite = log_p.masked_fill(self._forbidden, 0.0)
+        entropy = -(finite.exp() * finite).masked_fill(self._forbidden, 0.0).sum(-1)
+        return chosen.masked_fill(~mask, 0.0), entropy.masked_fill(~mask, 0.0)
+
+    def caption_states(
+        self, prompts: Prompts, token_ids: Int[Tensor, "n t"]
+    ) -> Float[Tensor, "n t d"]:
+        """Return the last hidden states of completions in a pass that holds the image.
+
+        Not a text bottleneck: only the paper's cold start uses it. One completion per prompt.
+        """
+        cache, _, position = self._prefill(prompts)
+        return self._continue(token_ids, position, cache, prompts.mask)
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def read(self, captions: Sequence[str]) -> tuple[Float[Tensor, "n s d"], Bool[Tensor, "n s"]]:
+        """Return the last hidden states of captions in the reading format, and their mask.
+
+        The states come after the final norm; all positions are kept, system line and role markers
+        included (PKU-YuanGroup/UAE `modeling_longcontext`).
+        """
+        texts = [
+            self.tokenizer.apply_chat_template(
+                [{"role": READ_ROLE, "content": caption}],
+                tokenize=False,
+                add_generation_prompt=True,
+            )
+            for caption in captions
+        ]
+        encoded = self.tokenizer(
+            texts, padding=True, padding_side="right", return_tensors="pt", add_special_tokens=False
+        ).to(self.device)
+        # No mask: attention is causal and padding stands right, so no real token sees it.
+        output = self.model.model.language_model(input_ids=encoded["input_ids"], use_cache=False)
+        return output.last_hidden_state, encoded["attention_mask"].bool()
+
+
+def uniforms(generators: Sequence[torch.Generator], num_draws: int) -> Float[Tensor, "n t"]:
+    """Return uniform numbers in [0, 1) for `Encoder.sample`, one row per generator."""
+    return torch.stack([torch.rand(num_draws, generator=generator) for generator in generators])
+
+
+def _invert(log_p: Tensor, uniform: Tensor) -> Tensor:
+    """Return the token whose share of the cumulative distribution holds `uniform`."""
+    cumulative = log_p.double().exp().cumsum(-1)
+    scaled = uniform.double()[:, None] * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, scaled, right=True).squeeze(1)

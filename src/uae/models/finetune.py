@@ -1,0 +1,163 @@
+"""Fine-tuning by LoRA or whole, with the frozen reference policy at hand.
+
+The reference is the policy as it was before training. With LoRA it is the module without its
+adapters; with full fine-tuning the old weights are kept and swapped in. Either way it is the same
+module object, so encoder and decoder need not know.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import torch
+from peft import (
+    LoraConfig,
+    get_peft_model_state_dict,
+    inject_adapter_in_model,
+    set_peft_model_state_dict,
+)
+from peft.tuners.tuners_utils import BaseTunerLayer
+from pydantic.dataclasses import dataclass as config_dataclass
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from uae.config import STRICT
+
+ENCODER_TARGETS = r".*language_model\..*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+"""Linear layers of the language model; the vision tower stays frozen (arXiv 2509.09666 Fig. 9)."""
+DECODER_TARGETS = (
+    r".*\.attn\.(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)"
+)
+"""The layers of Flow-GRPO (yifan123/flow_grpo `scripts/train_sd3.py`)."""
+_PEFT_PREFIX = "base_model.model."
+ENCODER_FULL = r".*language_model\..*"
+DECODER_FULL = r".*"
+
+
+@config_dataclass(frozen=True, kw_only=True, config=STRICT)
+class FineTuneConfig:
+    """What is trained of a model."""
+
+    mode: Literal["lora", "full"] = "lora"
+    """LoRA adapters, or all weights (of the encoder: all of its language model)."""
+    rank: int = 32
+    """Rank of the LoRA adapters."""
+    alpha: int = 64
+    """LoRA scale is alpha / rank."""
+
+
+class FineTuning:
+    """Makes a module trainable and keeps its reference.
+
+    tuning = FineTuning(encoder.model, FineTuneConfig(), ENCODER_TARGETS, ENCODER_FULL)
+    with tuning.reference(): ...   # the policy before training
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        config: FineTuneConfig,
+        lora_targets: str,
+        full_targets: str,
+        generator: torch.Generator,
+    ) -> None:
+        self.module = module
+        self.config = config
+        module.requires_grad_(False)
+        self._lora: LoraConfig | None = None
+        self._reference: dict[str, Tensor] = {}
+        if config.mode == "lora":
+            self._lora = LoraConfig(
+                r=config.rank,
+                lora_alpha=config.alpha,
+                target_modules=lora_targets,
+                init_lora_weights="gaussian",
+            )
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(generator.initial_seed())
+                inject_adapter_in_model(self._lora, module)
+        else:
+            pattern = re.compile(full_targets)
+            for name, parameter in module.named_parameters():
+                parameter.requires_grad_(bool(pattern.fullmatch(name)))
+            self._reference = {n: p.detach().clone() for n, p in self.parameters().items()}
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Trained parameters by name."""
+        return {n: p for n, p in self.module.named_parameters() if p.requires_grad}
+
+    @contextmanager
+    def reference(self) -> Iterator[None]:
+        """Within this context the module is the reference policy, without gradients."""
+        with torch.no_grad():
+            self._swap(to_reference=True)
+            try:
+                yield
+            finally:
+                self._swap(to_reference=False)
+
+    def _swap(self, *, to_reference: bool) -> None:
+        if self._lora is not None:
+            for layer in self.module.modules():
+                if isinstance(layer, BaseTunerLayer):
+                    layer.enable_adapters(not to_reference)
+            return
+        for name, parameter in self.module.named_parameters():
+            if name in self._reference:
+                kept = parameter.data
+                parameter.data = self._reference[name]
+                self._reference[name] = kept
+
+    @contextmanager
+    def without_adapters(self) -> Iterator[None]:
+        """Within this context the module is plain again, as its class saves and loads it."""
+        wrapped = {
+            name: layer
+            for name, layer in self.module.named_modules()
+            if isinstance(layer, BaseTunerLayer)
+        }
+        try:
+            for name, layer in wrapped.items():
+                self.module.set_submodule(name, layer.get_base_layer())
+            yield
+        finally:
+            for name, layer in wrapped.items():
+                self.module.set_submodule(name, layer)
+
+    def save_adapter(self, folder: str | Path) -> None:
+        """Write a folder that `peft.PeftModel.from_pretrained` loads over the base model."""
+        assert self._lora is not None, "full fine-tuning has no adapter to save"
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = get_peft_model_state_dict(self.module)
+        save_file(
+            {_PEFT_PREFIX + n: t.detach().contiguous().cpu() for n, t in tensors.items()},
+            folder / "adapter_model.safetensors",
+        )
+        self._lora.save_pretrained(str(folder))
+
+
+def merge_adapter(module: nn.Module, folder: str | Path) -> None:
+    """Add a LoRA adapter, saved in PEFT's layout, to the weights of its base.
+
+    Raises:
+        ValueError: The adapter belongs to another base.
+    """
+    folder = Path(folder)
+    inject_adapter_in_model(LoraConfig.from_pretrained(str(folder)), module)
+    tensors = load_file(folder / "adapter_model.safetensors")
+    result = set_peft_model_state_dict(
+        module, {name.removeprefix(_PEFT_PREFIX): value for name, value in tensors.items()}
+    )
+    if result.unexpected_keys:
+        raise ValueError(
+            f"{folder}: {result.unexpected_keys[0]!r} has no place in this model; expected an "
+            "adapter trained over the base beside it"
+        )
+    wrapped = [(n, m) for n, m in module.named_modules() if isinstance(m, BaseTunerLayer)]
+    for name, layer in wrapped:
+        layer.merge()
+        module.set_submodule(name, layer.get_base_layer())
+    module.requires_grad_(False)

@@ -1,0 +1,269 @@
+"""The unified multimodal auto-encoder: encoder, projector and decoder in one folder.
+
+    image --encoder--> caption --encoder, text only--> hidden --projector--> condition --decoder--> image'
+
+Folder layout (each part loads without this package):
+    uae.json        settings below
+    encoder/        transformers (model, tokenizer, image processor)
+    projector/      diffusers ModelMixin
+    decoder/        diffusers StableDiffusion3Pipeline without text encoders
+    encoder_lora/   PEFT adapter over encoder/, where there is one
+    decoder_lora/   PEFT adapter over decoder/transformer/, where there is one
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from uae.flow.noise import stream
+from uae.models.decoder import Decoder, SamplingConfig
+from uae.models.encoder import Captions, Encoder, uniforms
+from uae.models.finetune import (
+    DECODER_FULL,
+    DECODER_TARGETS,
+    ENCODER_FULL,
+    ENCODER_TARGETS,
+    FineTuneConfig,
+    FineTuning,
+    merge_adapter,
+)
+from uae.models.projector import Conditions, Projector, load_projector
+
+log = logging.getLogger(__name__)
+
+PRESETS = ("uae-tiny",)
+SETTINGS_FILE = "uae.json"
+PART_FOLDERS = ("encoder", "projector", "decoder")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """What belongs to a trained pair besides its weights."""
+
+    caption_prompt: str
+    """User turn that asks for a caption."""
+    negative_caption: str = ""
+    """Caption behind the unconditional branch of guidance and of condition dropout."""
+    max_caption_tokens: int = 512
+    """Longest caption the decoder was trained for, in tokens of the encoder's tokenizer."""
+    max_new_tokens: int = 512
+    """Longest caption the encoder writes."""
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    """How images are drawn unless said otherwise."""
+    similarity: dict[str, str] = field(default_factory=dict)
+    """Similarity backbones for this kind of image: name to folder, preset or hub id."""
+
+
+def resolve(name: str | Path) -> str | Path:
+    """Turn a model name into what `from_pretrained` takes: a folder, or a hub id as it is.
+
+    `uae-tiny` and `uae-tiny/PART` stand for the weights inside this package.
+    """
+    first, _, rest = str(name).partition("/")
+    if first in PRESETS and not Path(name).exists():
+        return Path(str(resources.files("uae.bases"))) / first / rest
+    return name
+
+
+class UnifiedAutoEncoder:
+    """Both halves of the loop.
+
+    model = UnifiedAutoEncoder.from_pretrained("uae-tiny")
+    captions, pixels = model.reconstruct(images)
+    """
+
+    def __init__(
+        self, encoder: Encoder, projector: Projector, decoder: Decoder, settings: ModelSettings
+    ) -> None:
+        self.encoder = encoder
+        self.projector = projector
+        self.decoder = decoder
+        self.settings = settings
+        self.encoder_tuning: FineTuning | None = None
+        self.decoder_tuning: FineTuning | None = None
+
+    # -- files --------------------------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> "UnifiedAutoEncoder":
+        """Load a model folder or a preset; adapters are merged into the weights.
+
+        Raises:
+            ValueError: The folder is not a model of this package; names what is missing.
+        """
+        folder = Path(resolve(name))
+        missing = [p for p in (SETTINGS_FILE, *PART_FOLDERS) if not (folder / p).exists()]
+        if missing:
+            raise ValueError(
+                f"model {str(name)!r}: {', '.join(missing)} not found in {folder}; expected a folder "
+                f"written by `uae train`, or one of {', '.join(PRESETS)}"
+            )
+        raw = json.loads((folder / SETTINGS_FILE).read_text())
+        settings = ModelSettings(**{**raw, "sampling": SamplingConfig(**raw["sampling"])})
+        encoder = Encoder.from_pretrained(folder / "encoder", settings.caption_prompt, dtype)
+        decoder = Decoder.from_pretrained(folder / "decoder", dtype)
+        if (folder / "encoder_lora").exists():
+            merge_adapter(encoder.model, folder / "encoder_lora")
+        if (folder / "decoder_lora").exists():
+            merge_adapter(decoder.transformer, folder / "decoder_lora")
+        model = cls(encoder, load_projector(folder / "projector", dtype), decoder, settings)
+        return model.to(device)
+
+    def to(self, device: str) -> "UnifiedAutoEncoder":
+        """Move all parts."""
+        self.encoder.to(device)
+        self.projector.to(device)
+        self.decoder.to(device)
+        return self
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the folder described above; LoRA adapters stay adapters over the base weights."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            for name, tuning in self._adapters().items():
+                tuning.save_adapter(folder / f"{name}_lora")
+                stack.enter_context(tuning.without_adapters())
+            self.encoder.save_pretrained(folder / "encoder")
+            self.decoder.save_pretrained(folder / "decoder")
+        self.projector.save_pretrained(folder / "projector")
+        settings = json.dumps(asdict(self.settings), indent=2)
+        (folder / SETTINGS_FILE).write_text(settings + "\n")
+
+    def _adapters(self) -> dict[str, FineTuning]:
+        tunings = {"encoder": self.encoder_tuning, "decoder": self.decoder_tuning}
+        return {n: t for n, t in tunings.items() if t is not None and t.config.mode == "lora"}
+
+    # -- training -----------------------------------------------------------------------------
+
+    def tune_encoder(self, config: FineTuneConfig, seed: int) -> FineTuning:
+        """Make the encoder's language model trainable."""
+        self.encoder_tuning = FineTuning(
+            self.encoder.model,
+            config,
+            ENCODER_TARGETS,
+            ENCODER_FULL,
+            stream(seed, "lora", "encoder"),
+        )
+        return self.encoder_tuning
+
+    def tune_decoder(self, config: FineTuneConfig, seed: int) -> FineTuning:
+        """Make the decoder's transformer trainable."""
+        self.decoder_tuning = FineTuning(
+            self.decoder.transformer,
+            config,
+            DECODER_TARGETS,
+            DECODER_FULL,
+            stream(seed, "lora", "decoder"),
+        )
+        return self.decoder_tuning
+
+    def encoder_reference(self) -> AbstractContextManager[None]:
+        """Within this context the encoder is as it was before tuning, without gradients."""
+        return nullcontext() if self.encoder_tuning is None else self.encoder_tuning.reference()
+
+    def decoder_reference(self) -> AbstractContextManager[None]:
+        """Within this context the decoder is as it was before tuning, without gradients."""
+        return nullcontext() if self.decoder_tuning is None else self.decoder_tuning.reference()
+
+    # -- use ----------------------------------------------------------------------------------
+
+    def condition(self, captions: Sequence[str]) -> Conditions:
+        """Read captions, as text alone, into what the decoder sees."""
+        hidden, mask = self.encoder.read(captions)
+        return self.projector(hidden, mask)
+
+    @torch.no_grad()
+    def sample_captions(
+        self,
+        images: Sequence[Image.Image],
+        *,
+        temperature: float = 0.7,
+        max_new_tokens: int | None = None,
+        seed: int = 0,
+        first: int = 0,
+    ) -> Captions:
+        """Describe images, with lengths and truncations.
+
+        The caption of image i depends on the image and on (seed, first + i), not on its batch.
+
+        Args:
+            images: Any sizes.
+            temperature: 0 takes the most probable words.
+            max_new_tokens: Longest caption; by default the model's setting.
+            seed: Seed of the choice of words.
+            first: Number of the first image, where a list comes in parts.
+        """
+        limit = max_new_tokens or self.settings.max_new_tokens
+        numbers = range(first, first + len(images))
+        return self.encoder.sample(
+            self.encoder.prompts(images),
+            uniforms([stream(seed, "caption", i) for i in numbers], limit) if temperature else None,
+            temperature=temperature or 1.0,
+            max_new_tokens=limit,
+        )
+
+    def caption(
+        self,
+        images: Sequence[Image.Image],
+        *,
+        temperature: float = 0.7,
+        max_new_tokens: int | None = None,
+        seed: int = 0,
+    ) -> list[str]:
+        """Describe images; see `sample_captions`."""
+        captions = self.sample_captions(
+            images, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed
+        )
+        return captions.texts
+
+    @torch.no_grad()
+    def draw(
+        self,
+        captions: Sequence[str],
+        *,
+        seed: int = 0,
+        first: int = 0,
+        sampling: SamplingConfig | None = None,
+    ) -> Float[Tensor, "n 3 y x"]:
+        """Draw one image per caption, pixels in [0, 1]; noise depends on (seed, first + i) alone.
+
+        A caption longer than the decoder was trained for is drawn whole and logged as a warning.
+        """
+        for text in captions:
+            num_tokens = self.encoder.num_tokens(text)
+            if num_tokens > self.settings.max_caption_tokens:
+                log.warning(
+                    "a caption has %d tokens, the decoder was trained for %d: what stands after "
+                    "%r may be ignored",
+                    num_tokens,
+                    self.settings.max_caption_tokens,
+                    self.encoder.head_of(text, self.settings.max_caption_tokens)[-40:],
+                )
+        sampling = sampling or self.settings.sampling
+        noise = self.decoder.noise(
+            [stream(seed, "draw", i) for i in range(first, first + len(captions))]
+        )
+        negative = None
+        if sampling.guidance_scale != 1.0:
+            negative = self.condition([self.settings.negative_caption] * len(captions))
+        latents = self.decoder.sample(self.condition(captions), noise, sampling, negative)
+        return self.decoder.to_pixels(latents)
+
+    def reconstruct(
+        self, images: Sequence[Image.Image], *, temperature: float = 0.7, seed: int = 0
+    ) -> tuple[list[str], Float[Tensor, "n 3 y x"]]:
+        """Describe images and redraw them from the descriptions alone."""
+        captions = self.caption(images, temperature=temperature, seed=seed)
+        return captions, self.draw(captions, seed=seed)

@@ -1,0 +1,115 @@
+"""The keys of a recipe, read from the source of its dataclasses.
+
+Importing those dataclasses imports torch, which takes seconds: too long for `--help`, and to tell
+someone that a key is misspelt. The values are still checked by the dataclasses themselves.
+"""
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+RECIPE = ("uae.recipe", "Recipe")
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeKey:
+    """One key. `kind` is its type as the source has it, "" for a section that holds other keys."""
+
+    name: str
+    kind: str
+    default: str
+    help: str
+
+    @property
+    def is_table(self) -> bool:
+        """True where the user chooses the keys below, as in `reward.clip`."""
+        return self.kind.startswith("dict[")
+
+    @property
+    def is_text(self) -> bool:
+        """True where a value is taken as it is written."""
+        return self.kind == "str" or self.kind.startswith("Literal[")
+
+
+@cache
+def recipe_keys() -> Mapping[str, RecipeKey]:
+    """Return all keys and sections by dotted name, in the order of the dataclasses."""
+    module, definition = _definition(*RECIPE) or ("", None)
+    assert isinstance(definition, ast.ClassDef), f"no class {RECIPE[1]} in {RECIPE[0]}"
+    return {key.name: key for key in _keys_of(module, definition, "", {})}
+
+
+@cache
+def _tree(module: str) -> ast.Module:
+    path = PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py")
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _definition(module: str, name: str) -> tuple[str, ast.ClassDef | ast.expr] | None:
+    """Find a class or an alias of this package, through imports; None for names from elsewhere."""
+    for node in _tree(module).body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return module, node
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            return module, node.value
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("uae."):
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    return _definition(str(node.module), alias.name)
+    return None
+
+
+def _keys_of(
+    module: str, definition: ast.ClassDef, prefix: str, given: Mapping[str, ast.expr]
+) -> Iterator[RecipeKey]:
+    """Yield a class's keys; `given` are the values that replace its own defaults."""
+    for i, node in enumerate(definition.body):
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+            continue
+        name = node.target.id
+        after = definition.body[i + 1] if i + 1 < len(definition.body) else None
+        help_text = _text(after.value) if isinstance(after, ast.Expr) else ""
+        default = given.get(name, _made_by(node.value))
+        found = None
+        if isinstance(node.annotation, ast.Name):
+            found = _definition(module, node.annotation.id)
+        if found and isinstance(found[1], ast.ClassDef):
+            yield RecipeKey(prefix + name, "", "", help_text)
+            below = {}
+            if isinstance(default, ast.Call):
+                below = {k.arg: _made_by(k.value) for k in default.keywords if k.arg}
+            yield from _keys_of(found[0], found[1], f"{prefix}{name}.", below)
+        else:
+            kind = found[1] if found else node.annotation
+            yield RecipeKey(prefix + name, ast.unparse(kind), _shown(default), help_text)
+
+
+def _made_by(value: ast.expr | None) -> ast.expr:
+    """Return the expression behind a default, looking into `Field(default_factory=...)`."""
+    if value is None:
+        return ast.Name("required")
+    if isinstance(value, ast.Call) and ast.unparse(value.func) in ("Field", "field"):
+        for keyword in value.keywords:
+            if keyword.arg == "default_factory":
+                made = keyword.value
+                return made.body if isinstance(made, ast.Lambda) else ast.Call(made, [], [])
+            if keyword.arg == "default":
+                return keyword.value
+        return _made_by(value.args[0] if value.args else None)
+    return value
+
+
+def _text(value: ast.expr) -> str:
+    if isinstance(value, ast.Constant) and isinstance(value.value, str):
+        return " ".join(value.value.split())
+    return ""
+
+
+def _shown(default: ast.expr) -> str:
+    try:
+        return str(ast.literal_eval(default))
+    except ValueError:
+        return ast.unparse(default)

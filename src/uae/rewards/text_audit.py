@@ -1,0 +1,149 @@
+"""What a caption looks like as text, without its image: signs that it turns into something else.
+
+Every figure is a share in [0, 1] where more is worse, so each may serve as a penalty; on its own
+none is a verdict. Words are runs of letters, lower-cased, with inner apostrophes and hyphens; the
+measures suit languages that put spaces between words. NaN: the caption has nothing to measure.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+_GLUE = """
+a an the this that these those each every some any no all both another other its their his her
+i you he she it they we one there here who which what where when how
+and or but nor so yet if while as than because although though
+of in on at to from by with without into onto over under above below between behind beside besides
+near around across along through against within inside outside beyond beneath toward towards up
+down off out for about like
+is are was were be been being am has have had having do does did can could may might must will
+would shall should not
+shows show showing shown appears appear appearing sits sit sitting lies lie lying stands stand
+standing hangs hang hanging looks look looking see seen sees contains contain containing features
+feature placed depicts depict depicting
+very also just only still too more most much many few several
+"""
+FUNCTION_WORDS = frozenset(_GLUE.split())
+"""English function words, auxiliaries and the plain verbs of descriptions."""
+
+_WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
+
+
+def words(text: str) -> list[str]:
+    """Split a text into its lower-case words; digits and punctuation are left out."""
+    return _WORD.findall(text.lower())
+
+
+def training_words(texts: Iterable[str], min_count: int = 1) -> frozenset[str]:
+    """Collect the vocabulary of a trusted corpus, e.g. the texts that a tokenizer was trained on.
+
+    Args:
+        texts: The corpus.
+        min_count: Words seen fewer times are left out as slips.
+    """
+    counts = Counter(word for text in texts for word in words(text))
+    return frozenset(word for word, count in counts.items() if count >= min_count)
+
+
+def repetition_share(text: str, size: int = 3) -> float:
+    """Share of word n-grams that already stood earlier in the text; NaN below `size` words."""
+    tokens = words(text)
+    num_grams = len(tokens) - size + 1
+    if num_grams < 1:
+        return float("nan")
+    return 1 - len({tuple(tokens[i : i + size]) for i in range(num_grams)}) / num_grams
+
+
+def unknown_share(text: str, vocabulary: Set[str]) -> float:
+    """Share of words outside a vocabulary (lower case); NaN without words."""
+    tokens = words(text)
+    return _share(sum(token not in vocabulary for token in tokens), len(tokens))
+
+
+def non_latin_share(text: str) -> float:
+    """Share of letters outside the Latin script, by their Unicode names; NaN without letters."""
+    letters = [char for char in text if char.isalpha()]
+    foreign = sum(not unicodedata.name(char, "").startswith("LATIN") for char in letters)
+    return _share(foreign, len(letters))
+
+
+def content_word_share(text: str) -> float:
+    """Share of words that are not function words: about 0.6 in English prose, 1 in a keyword list.
+
+    NaN without words.
+    """
+    tokens = words(text)
+    return _share(sum(token not in FUNCTION_WORDS for token in tokens), len(tokens))
+
+
+def over_limit_share(num_tokens: int, max_tokens: int) -> float:
+    """Share of a caption's tokens that the decoder cannot read.
+
+    Args:
+        num_tokens: Length by the tokenizer that the decoder is conditioned through.
+        max_tokens: Longest caption the decoder was trained for.
+    """
+    return _share(max(0, num_tokens - max_tokens), max(1, num_tokens))
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class TextAudit:
+    """The measures of this file for n captions, one row each."""
+
+    repetition: Float[np.ndarray, " n"]
+    unknown: Float[np.ndarray, " n"]
+    non_latin: Float[np.ndarray, " n"]
+    content_words: Float[np.ndarray, " n"]
+    num_tokens: Float[np.ndarray, " n"]
+    over_limit: Float[np.ndarray, " n"]
+    truncated: Float[np.ndarray, " n"]
+    """1 where the caption has no end token: it was cut by the limit on new tokens."""
+
+
+def audit_captions(
+    captions: Sequence[str],
+    *,
+    num_tokens: Sequence[int],
+    max_tokens: int,
+    truncated: Sequence[bool] | Bool[np.ndarray, " n"],
+    vocabulary: Set[str],
+) -> TextAudit:
+    """Measure captions.
+
+    Args:
+        captions: The texts.
+        num_tokens: Length of each by the tokenizer that the decoder is conditioned through.
+        max_tokens: Longest caption the decoder was trained for.
+        truncated: Whether each lacks its end token.
+        vocabulary: Known words in lower case, e.g. from `training_words`.
+
+    Raises:
+        ValueError: The arguments describe different numbers of captions.
+    """
+    if not len(captions) == len(num_tokens) == len(truncated):
+        raise ValueError(
+            f"{len(captions)} captions, {len(num_tokens)} token counts and {len(truncated)} "
+            "truncation marks: expected one of each per caption"
+        )
+    return TextAudit(
+        repetition=_column(repetition_share(text) for text in captions),
+        unknown=_column(unknown_share(text, vocabulary) for text in captions),
+        non_latin=_column(non_latin_share(text) for text in captions),
+        content_words=_column(content_word_share(text) for text in captions),
+        num_tokens=_column(num_tokens),
+        over_limit=_column(over_limit_share(count, max_tokens) for count in num_tokens),
+        truncated=_column(truncated),
+    )
+
+
+def _column(values: Iterable[float | int]) -> Float[np.ndarray, " n"]:
+    return np.array(list(values), dtype=np.float64)

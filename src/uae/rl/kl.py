@@ -1,0 +1,74 @@
+"""Distance of a policy from its reference: estimators for tokens, exact forms for flow steps.
+
+All functions keep one value per token or sample; what enters a loss is `objective`'s affair.
+"""
+
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from uae.flow.path import per_sample
+from uae.flow.sde import Reduction, Transition, reduced, sde_coefficients
+
+Weighting = Literal["exact", "flow_grpo"]
+"""Of a step's KL. Flow-GRPO's code divides by 2 s^2 instead of 2 std^2 = 2 s^2 |dt|, so its KL is
+the exact one times |dt| (yifan123/flow_grpo#78, #27): published betas belong to "flow_grpo"."""
+
+
+def k1(log_probs: Float[Tensor, "*n"], ref_log_probs: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    """log p - log p_ref: unbiased for KL(p || p_ref) under samples of p, and of either sign.
+
+    Source of k1 and k3: http://joschu.net/blog/kl-approx.html.
+    """
+    return log_probs - ref_log_probs
+
+
+def k3(log_probs: Float[Tensor, "*n"], ref_log_probs: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    """p_ref / p - log(p_ref / p) - 1: unbiased for KL(p || p_ref), never negative."""
+    log_ratio = ref_log_probs - log_probs
+    return log_ratio.exp() - log_ratio - 1
+
+
+def transition_kl(
+    transition: Transition, ref: Transition, reduction: Reduction
+) -> Float[Tensor, " b"]:
+    """KL of two Gaussians of equal std: (mean - mean_ref)^2 / (2 std^2), over latent dimensions.
+
+    Args:
+        transition: Of the policy.
+        ref: Of the reference policy, from the same latents, sigmas and noise level.
+        reduction: "mean" belongs to log-probabilities reduced by "mean".
+    """
+    z = (transition.mean - ref.mean) / transition.std
+    return reduced(z.square() / 2, reduction)
+
+
+def velocity_kl(
+    velocity: Float[Tensor, " b *latent"],
+    ref_velocity: Float[Tensor, " b *latent"],
+    sigma: Float[Tensor, " b"],
+    sigma_next: Float[Tensor, " b"],
+    noise_level: float,
+    *,
+    weighting: Weighting,
+    reduction: Reduction,
+) -> Float[Tensor, " b"]:
+    """`transition_kl` of Flow-GRPO's steps, from the velocities alone.
+
+    For sigma < 1: (1 + a^2 / 2)^2 |dt| (1 - sigma) / (2 a^2 sigma) (v - v_ref)^2.
+
+    Args:
+        velocity: v_theta at the latents before the step.
+        ref_velocity: Of the reference policy, at the same latents.
+        sigma: Start of the step, in (0, 1].
+        sigma_next: End of the step.
+        noise_level: a > 0, as in the rollout.
+        weighting: "flow_grpo" multiplies the exact KL by |dt|.
+        reduction: Over latent dimensions.
+    """
+    _, of_velocity, std = sde_coefficients(sigma, sigma_next, noise_level)
+    factor = (of_velocity / std).square() / 2
+    if weighting == "flow_grpo":
+        factor = factor * (sigma - sigma_next)
+    return reduced(per_sample(factor, velocity) * (velocity - ref_velocity).square(), reduction)

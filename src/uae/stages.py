@@ -1,0 +1,228 @@
+"""Runs a recipe: its stages in order, with evaluations between them and a report at the end.
+
+A run folder holds
+    config.yaml environment.json metrics.jsonl lock      written by `run.py`
+    checkpoints/STAGE/STEP/                              trained weights, optimizers, place
+    stages/STAGE/                                        the model after each finished stage
+    evaluations/POINT.json  evaluations/POINT/*.png      scores and the same images each time
+    model/                                               the result, for `from_pretrained`
+    report.html
+"""
+
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import RootModel
+
+from uae.data.sources import FolderSource, ImageSource, SceneSource
+from uae.errors import UsageError
+from uae.eval.points import evaluate_point
+from uae.eval.run_report import write_run_report
+from uae.models.unified import UnifiedAutoEncoder, resolve
+from uae.recipe import Recipe, Turn, turns
+from uae.rewards.similarity import Similarity
+from uae.train import cold_start, decoder_rl, encoder_rl, joint, pretrain
+from uae.train.folder import Resume
+from uae.train.learner import Learner
+from uae.train.rollout import Rewarder
+from uae.train.run import Run
+from uae.train.session import Session
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a stage is given."""
+
+    recipe: Recipe
+    run: Run
+    model: UnifiedAutoEncoder
+    untrained: UnifiedAutoEncoder
+    """The model the run began with: the swap test redraws with it."""
+    source: ImageSource
+    backbones: dict[str, Similarity]
+
+    def session(self, stage: str, learners: dict[str, Learner]) -> Session:
+        """Open a stage where its newest checkpoint left it."""
+        session = Session(
+            stage=stage,
+            model=self.model,
+            source=self.source,
+            rewarder=rewarder_of(self.recipe, self.backbones),
+            learners=learners,
+            run=self.run,
+            seed=self.recipe.seed,
+            checkpoint_every=self.recipe.checkpoint_every,
+        )
+        session.resume()
+        return session
+
+    def evaluate(self, point: str) -> None:
+        """Score the model on held-out scenes, unless this point is done already."""
+        evaluate_point(
+            point,
+            self.run.folder,
+            self.model,
+            self.untrained,
+            self.backbones,
+            self.recipe.evaluation,
+        )
+
+
+def stages_of(recipe: Recipe) -> list[str]:
+    """Return the stages that the recipe gives steps to, in order."""
+    num_steps = {
+        "pretrain": recipe.pretrain.num_steps,
+        "cold_start": recipe.cold_start.num_steps,
+        "rl": sum(turn.num_steps for turn in turns_of(recipe)),
+    }
+    return [stage for stage, steps in num_steps.items() if steps]
+
+
+def turns_of(recipe: Recipe) -> list[Turn]:
+    """Return the turns of the recipe's RL stage."""
+    return turns(
+        recipe.schedule,
+        recipe.encoder_rl.num_steps,
+        recipe.decoder_rl.num_steps,
+        recipe.alternate_every,
+    )
+
+
+def train_recipe(
+    recipe: Recipe, out: Path, *, resume: Resume = "auto", overwrite: bool = False
+) -> Path:
+    """Run a recipe from its beginning, or from where it stopped; return the model's folder.
+
+    Raises:
+        UsageError: The recipe does nothing, or `out` belongs to another run.
+        Stopped: A signal asked for the end; the state is saved.
+    """
+    plan = stages_of(recipe)
+    if not plan:
+        raise UsageError(
+            "the recipe has no steps: set pretrain.num_steps, cold_start.num_steps, "
+            "encoder_rl.num_steps or decoder_rl.num_steps above 0"
+        )
+    config = RootModel[Recipe](recipe).model_dump(mode="json")
+    with Run.open(out, config, resume=resume, overwrite=overwrite, track=recipe.track) as run:
+        folder: str | Path = recipe.model
+        untrained = UnifiedAutoEncoder.from_pretrained(folder, recipe.device)
+        source = source_of(recipe, untrained.decoder.size_px)
+        backbones = load_backbones(untrained, recipe.device)
+        Context(recipe, run, untrained, untrained, source, backbones).evaluate("start")
+        for stage in plan:
+            finished = out / "stages" / stage
+            if not finished.exists():
+                model = UnifiedAutoEncoder.from_pretrained(folder, recipe.device)
+                context = Context(recipe, run, model, untrained, source, backbones)
+                STAGES[stage](context)
+                context.evaluate(stage)
+                save_whole(model, finished)
+            folder = finished
+        if not (out / "model").exists():
+            shutil.copytree(folder, out / ".model", dirs_exist_ok=True)
+            (out / ".model").rename(out / "model")
+        write_run_report(out)
+    return out / "model"
+
+
+def load_backbones(model: UnifiedAutoEncoder, device: str) -> dict[str, Similarity]:
+    """Load the similarity backbones that the model names."""
+    return {
+        name: Similarity.from_pretrained(resolve(path), device)
+        for name, path in model.settings.similarity.items()
+    }
+
+
+def source_of(recipe: Recipe, size_px: int) -> ImageSource:
+    """Open the training images: the recipe's folder, or rendered scenes."""
+    if recipe.data.folder:
+        return FolderSource(Path(recipe.data.folder), size_px)
+    return SceneSource(
+        "train", recipe.data.num_scenes, size_px, recipe.seed, recipe.data.prompt_share
+    )
+
+
+def rewarder_of(recipe: Recipe, backbones: dict[str, Similarity]) -> Rewarder:
+    """Join the backbones that the recipe rewards.
+
+    Raises:
+        UsageError: The recipe rewards a backbone that the model does not name.
+    """
+    unknown = sorted(set(recipe.reward) - set(backbones))
+    if unknown:
+        raise UsageError(
+            f"reward.{unknown[0]}: the model has no such similarity backbone; expected one of "
+            f"{', '.join(backbones)}"
+        )
+    return Rewarder({name: (backbones[name], weight) for name, weight in recipe.reward.items()})
+
+
+def run_pretrain(context: Context) -> None:
+    """Stage 1: projector and decoder learn from long captions."""
+    recipe = context.recipe
+    session = context.session("pretrain", {"decoder": drawing_learner(context, "pretrain")})
+    pretrain.train(session, recipe.pretrain, recipe.pretrain.num_steps)
+
+
+def run_cold_start(context: Context) -> None:
+    """Stage 1b: projector and decoder learn through a short render."""
+    recipe = context.recipe
+    session = context.session("cold_start", {"decoder": drawing_learner(context, "cold_start")})
+    cold_start.train(session, recipe.cold_start, recipe.cold_start.num_steps)
+
+
+def drawing_learner(context: Context, stage: Literal["pretrain", "cold_start"]) -> Learner:
+    """Make projector and decoder trainable together."""
+    recipe, model = context.recipe, context.model
+    tuning = model.tune_decoder(recipe.tune_pretrain, recipe.seed)
+    model.projector.requires_grad_(True)
+    parameters = {f"decoder.{n}": p for n, p in tuning.parameters().items()}
+    parameters |= {f"projector.{n}": p for n, p in model.projector.named_parameters()}
+    config = recipe.pretrain if stage == "pretrain" else recipe.cold_start
+    return Learner(parameters, config.optimizer)
+
+
+def run_rl(context: Context) -> None:
+    """Stages 2 and 3: the turns of the recipe's schedule, evaluated after each whole turn."""
+    recipe, model = context.recipe, context.model
+    plan = turns_of(recipe)
+    sides = {turn.side for turn in plan}
+    learners = {}
+    if sides & {"encoder", "joint"}:
+        tuning = model.tune_encoder(recipe.tune_encoder, recipe.seed)
+        learners["encoder"] = Learner(tuning.parameters(), recipe.encoder_rl.optimizer)
+    if sides & {"decoder", "joint"}:
+        tuning = model.tune_decoder(recipe.tune_decoder, recipe.seed)
+        learners["decoder"] = Learner(tuning.parameters(), recipe.decoder_rl.optimizer)
+    session = context.session("rl", learners)
+    for i, turn in enumerate(plan):
+        if turn.side == "encoder":
+            encoder_rl.train(session, recipe.encoder_rl, turn.num_steps)
+        elif turn.side == "decoder":
+            decoder_rl.train(session, recipe.decoder_rl, turn.num_steps)
+        else:
+            joint.train(session, recipe.encoder_rl, recipe.decoder_rl, turn.num_steps)
+        if i + 1 < len(plan) and not recipe.alternate_every:
+            context.evaluate(f"{turn.side}-rl")
+
+
+STAGES: dict[str, Callable[[Context], None]] = {
+    "pretrain": run_pretrain,
+    "cold_start": run_cold_start,
+    "rl": run_rl,
+}
+
+
+def save_whole(model: UnifiedAutoEncoder, folder: Path) -> None:
+    """Write a model folder that is there whole or not at all."""
+    draft = folder.with_name(f".{folder.name}")
+    shutil.rmtree(draft, ignore_errors=True)
+    model.save_pretrained(draft)
+    draft.rename(folder)

@@ -1,0 +1,103 @@
+"""Cold start (optional): similarity of image and redraw, back-propagated through a short render.
+
+    L = mean(1 - cos(f(x'), f(x)))            (PKU-YuanGroup/UAE `clip_score.py`; arXiv 2509.09666v1)
+
+Projector and decoder learn; the encoder is frozen. By default the condition is read from the caption's
+text alone, so that text stays the bottleneck. The paper's code takes the hidden states of caption
+tokens that attended to the image: `condition: image`, which a report must name.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass as config_dataclass
+
+from uae.config import STRICT
+from uae.flow.noise import stream
+from uae.models.decoder import SamplingConfig
+from uae.models.encoder import Captions
+from uae.models.projector import Conditions
+from uae.models.unified import UnifiedAutoEncoder
+from uae.train.learner import OptimizerConfig, check_finite
+from uae.train.logged import caption_metrics, parts_of
+from uae.train.rollout import CaptioningConfig, original_pixels, write_captions
+from uae.train.session import Session
+
+
+@config_dataclass(frozen=True, kw_only=True, config=STRICT)
+class ColdStartConfig:
+    """Stage 1b."""
+
+    num_steps: int = 0
+    """Steps; 0 leaves the stage out."""
+    batch_size: int = 16
+    """Images per step."""
+    micro_batch: int = 16
+    """Images per backward pass; changes memory, not the result."""
+    condition: Literal["text", "image"] = "text"
+    """Read from the caption's text, or from states that attended to the image (the paper's code)."""
+    captioning: CaptioningConfig = Field(
+        default_factory=lambda: CaptioningConfig(num_captions=1, temperature=0.7)
+    )
+    """How captions are sampled."""
+    sampling: SamplingConfig = Field(default_factory=lambda: SamplingConfig(num_steps=4))
+    """The render that gradients pass through; memory grows with its steps."""
+    optimizer: OptimizerConfig = Field(default_factory=lambda: OptimizerConfig(lr=1e-5))
+    """Optimizer of projector and decoder."""
+
+
+def train(session: Session, config: ColdStartConfig, num_steps: int) -> None:
+    """Run the cold start: caption, render with gradients, compare, update."""
+    model, learner = session.model, session.learners["decoder"]
+    for step in session.steps("cold_start", num_steps):
+        samples = session.samples(config.batch_size)
+        with session.timed("caption"):
+            captions = write_captions(model, samples, config.captioning, session.seed, step)
+            with torch.no_grad():
+                hidden, mask = read_condition(model, samples, captions, config)
+        with session.timed("update"):
+            noise = model.decoder.noise(
+                [stream(session.seed, "cold_start", step, sample.name) for sample in samples]
+            )
+            originals = original_pixels(samples).to(model.decoder.device)
+            total = 0.0
+            for part in parts_of(len(samples), config.micro_batch):
+                conditions = model.projector(hidden[part], mask[part])
+                negative = None
+                if config.sampling.guidance_scale != 1.0:
+                    negative = negative_condition(model, len(conditions))
+                latents = model.decoder.sample(conditions, noise[part], config.sampling, negative)
+                similarity = session.rewarder.similarity(
+                    originals[part], model.decoder.to_pixels(latents)
+                )
+                loss = (1 - similarity).sum() / len(samples)
+                check_finite(loss, f"cold-start loss of step {step}")
+                loss.backward()
+                total += loss.item()
+            report = learner.step()
+        session.log(
+            {
+                "loss/semantic": total,
+                "optim/grad_norm": report.grad_norm,
+                "optim/lr": report.lr,
+            }
+            | caption_metrics(captions)
+        )
+
+
+def read_condition(
+    model: UnifiedAutoEncoder, samples: list, captions: Captions, config: ColdStartConfig
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return hidden states (n, s, d) and their mask (n, s) for the projector."""
+    if config.condition == "text":
+        return model.encoder.read(captions.texts)
+    prompts = model.encoder.prompts([sample.image for sample in samples])
+    return model.encoder.caption_states(prompts, captions.token_ids), captions.mask
+
+
+def negative_condition(model: UnifiedAutoEncoder, num_rows: int) -> Conditions:
+    """Read the negative caption, once per row."""
+    with torch.no_grad():
+        hidden, mask = model.encoder.read([model.settings.negative_caption] * num_rows)
+    return model.projector(hidden, mask)

@@ -1,0 +1,222 @@
+"""Understanding for generation: the decoder learns to use every word of the encoder's captions.
+
+Flow-GRPO (arXiv 2505.05470) with a window of stochastic steps: sampling is random inside the window
+and deterministic outside it, and the window alone is trained. A group is the M redraws of one caption.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from pydantic import Field
+from pydantic.dataclasses import dataclass as config_dataclass
+from torch import Tensor
+
+from uae.config import STRICT
+from uae.data.sources import Sample
+from uae.flow.noise import stream
+from uae.flow.sde import TRANSITIONS, Trajectory, concatenate, log_prob, sde_rollout
+from uae.models.projector import Conditions
+from uae.models.unified import UnifiedAutoEncoder
+from uae.rl.advantage import Advantages, group_advantages
+from uae.rl.kl import Weighting, transition_kl
+from uae.rl.objective import Diagnostics, flow_loss, merged
+from uae.train.learner import OptimizerConfig, StepReport, check_finite
+from uae.train.logged import (
+    caption_metrics,
+    check_first_ratio,
+    parts_of,
+    policy_metrics,
+    reward_metrics,
+)
+from uae.train.rollout import CaptioningConfig, original_pixels, redraw_noise, write_captions
+from uae.train.session import Session
+
+
+@config_dataclass(frozen=True, kw_only=True, config=STRICT)
+class DecoderRLConfig:
+    """Decoder side of Unified-GRPO."""
+
+    num_steps: int = 0
+    """Steps of this side; 0 leaves it out."""
+    num_images: int = 16
+    """Images per step."""
+    captioning: CaptioningConfig = Field(default_factory=lambda: CaptioningConfig(num_captions=1))
+    """How the captions to redraw are sampled."""
+    num_redraws: int = 8
+    """M, redraws per caption: the decoder's group."""
+    num_sampling_steps: int = 8
+    """Steps from noise to image."""
+    window: int = 2
+    """Consecutive stochastic steps; they are the trained ones."""
+    window_starts: int = 3
+    """The window starts at step 0 .. window_starts - 1, drawn anew each step: high noise first."""
+    rule: Literal["sde", "cps"] = "sde"
+    """Flow-GRPO's stochastic step, or the coefficients-preserving one."""
+    noise_level: float = 0.7
+    """a of the stochastic step."""
+    reduction: Literal["mean", "sum"] = "mean"
+    """Of log-probabilities over latent dimensions; clip ranges scale with it."""
+    optimizer: OptimizerConfig = Field(default_factory=lambda: OptimizerConfig(lr=3e-4))
+    """Optimizer of the decoder."""
+    num_updates: int = 1
+    """Optimizer steps per rollout."""
+    micro_images: int = 8
+    """Images per backward pass, with all their redraws; changes memory, not the result."""
+    clip: float = 1e-3
+    """The ratio is clipped to 1 +- clip."""
+    max_advantage: float = 5.0
+    """Advantages are clipped to this size."""
+    kl_beta: float = 0.01
+    """Weight of the KL to the decoder before RL."""
+    kl_weighting: Weighting = "flow_grpo"
+    """Scale of that KL; published betas belong to `flow_grpo`, the exact KL times |dt|."""
+    advantage_scale: Literal["group", "global", "none"] = "global"
+    """What advantages are divided by; Flow-GRPO divides by the spread of all rewards."""
+
+
+def train(session: Session, config: DecoderRLConfig, num_steps: int) -> None:
+    """Run a turn of decoder RL: caption, redraw, score, compare, update."""
+    model = session.model
+    for step in session.steps("decoder_rl", num_steps):
+        samples = session.samples(config.num_images)
+        with session.timed("caption"):
+            captions = write_captions(model, samples, config.captioning, session.seed, step)
+        with session.timed("redraw"):
+            conditions, trajectory, redraws = explore(
+                session, samples, captions.texts, config, step
+            )
+        with session.timed("score"):
+            rewards = session.rewarder(original_pixels(samples), redraws)
+        advantages = group_advantages(
+            rewards,
+            trajectory.group_id,
+            torch.ones(len(rewards), dtype=torch.bool),
+            scale=config.advantage_scale,
+            clip=config.max_advantage,
+        )
+        with session.timed("update"):
+            diagnostics, report = improve(session, conditions, trajectory, advantages, config)
+        session.log(
+            reward_metrics(rewards, advantages)
+            | caption_metrics(captions)
+            | policy_metrics(diagnostics, report)
+        )
+
+
+def window_at(config: DecoderRLConfig, seed: int, step: int) -> range:
+    """Return the stochastic steps of a training step: the same for every sample of it."""
+    start = int(torch.randint(config.window_starts, (), generator=stream(seed, "window", step)))
+    return range(start, start + config.window)
+
+
+@torch.no_grad()
+def explore(
+    session: Session, samples: list[Sample], texts: list[str], config: DecoderRLConfig, step: int
+) -> tuple[list[Conditions], Trajectory, Float[Tensor, "n 3 y x"]]:
+    """Redraw each caption M times with noise in the window.
+
+    Returns:
+        Conditions by micro-batch (as the update will use them), the window's steps, the pixels.
+    """
+    model, m = session.model, config.num_redraws
+    num_captions = len(texts) // len(samples)
+    noise = redraw_noise(model, samples, num_captions, m, session.seed, step)
+    sigmas = model.decoder.sigmas(config.num_sampling_steps)
+    conditions, parts, pixels = [], [], []
+    for texts_at in parts_of(len(texts), config.micro_images * num_captions):
+        condition = model.condition(texts[texts_at]).repeat_interleave(m)
+        rows = range(texts_at.start * m, texts_at.start * m + len(condition))
+        generators = [stream(session.seed, "explore", step, row) for row in rows]
+        latents, trajectory = sde_rollout(
+            lambda x, sigma, c=condition: model.decoder.velocity(x, sigma, c),
+            noise[rows.start : rows.stop],
+            sigmas,
+            window_at(config, session.seed, step),
+            config.noise_level,
+            generators,
+            group_id=torch.tensor([row // m for row in rows]),
+            policy_version=step,
+            rule=TRANSITIONS[config.rule],
+            reduction=config.reduction,
+        )
+        conditions.append(condition)
+        parts.append(trajectory)
+        pixels.append(model.decoder.to_pixels(latents))
+    return conditions, concatenate(parts), torch.cat(pixels)
+
+
+def improve(
+    session: Session,
+    conditions: list[Conditions],
+    trajectory: Trajectory,
+    advantages: Advantages,
+    config: DecoderRLConfig,
+) -> tuple[Diagnostics, StepReport]:
+    """Update the decoder on one rollout, `num_updates` times; diagnostics are the first update's."""
+    parts = parts_of(len(advantages.values), len(conditions[0]))
+    denominator = max(1, int(advantages.kept.sum()) * config.window)
+    first: list[Diagnostics] = []
+    for update in range(config.num_updates):
+        for condition, rows in zip(conditions, parts, strict=True):
+            loss, diagnostics = loss_of(
+                session.model,
+                condition,
+                trajectory.rows(rows),
+                advantages.values[rows],
+                advantages.kept[rows],
+                denominator,
+                config,
+            )
+            check_finite(loss, f"decoder loss of step {session.step}")
+            loss.backward()
+            if update == 0:
+                first.append(diagnostics)
+        if update == 0:
+            check_first_ratio("decoder", merged(first))
+        report = session.learners["decoder"].step()
+    return merged(first), report
+
+
+def loss_of(
+    model: UnifiedAutoEncoder,
+    condition: Conditions,
+    trajectory: Trajectory,
+    advantages: Float[Tensor, " n"],
+    kept: Bool[Tensor, " n"],
+    denominator: int,
+    config: DecoderRLConfig,
+) -> tuple[Tensor, Diagnostics]:
+    """Return one micro-batch's share of the loss: every step of its window, scored again."""
+    rule = TRANSITIONS[config.rule]
+    log_probs, kls = [], []
+    for k in range(config.window):
+        x, sigma, sigma_next = (
+            values[:, k]
+            for values in (trajectory.latents_before, trajectory.sigma, trajectory.sigma_next)
+        )
+        velocity = model.decoder.velocity(x, sigma, condition)
+        transition = rule(x, velocity, sigma, sigma_next, config.noise_level)
+        log_probs.append(log_prob(transition, trajectory.latents_after[:, k], config.reduction))
+        if config.kl_beta:
+            with model.decoder_reference():
+                reference = rule(
+                    x,
+                    model.decoder.velocity(x, sigma, condition),
+                    sigma,
+                    sigma_next,
+                    config.noise_level,
+                )
+            kl = transition_kl(transition, reference, config.reduction)
+            kls.append(kl * (sigma - sigma_next) if config.kl_weighting == "flow_grpo" else kl)
+    return flow_loss(
+        torch.stack(log_probs, dim=1),
+        trajectory.log_probs,
+        advantages.to(condition.embeds.device),
+        denominator,
+        clip_low=config.clip,
+        clip_high=config.clip,
+        kept=kept.to(condition.embeds.device),
+        kl=torch.stack(kls, dim=1) if kls else None,
+        beta=config.kl_beta,
+    )

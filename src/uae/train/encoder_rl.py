@@ -1,0 +1,162 @@
+"""Generation for understanding: the encoder learns captions that the frozen decoder can redraw.
+
+GRPO over tokens (arXiv 2509.09666, stage 2). Where we leave the paper: the loss is normalised by the
+step's number of tokens (DAPO) or by a constant (Dr.GRPO), never per sequence, which favours length.
+"""
+
+from typing import Literal
+
+import torch
+from einops import reduce
+from jaxtyping import Bool, Float
+from pydantic import Field
+from pydantic.dataclasses import dataclass as config_dataclass
+from torch import Tensor
+
+from uae.config import STRICT
+from uae.data.sources import Sample
+from uae.models.decoder import SamplingConfig
+from uae.models.encoder import Captions
+from uae.rl.advantage import group_advantages
+from uae.rl.objective import Diagnostics, merged, token_denominator, token_loss
+from uae.train.learner import OptimizerConfig, StepReport, check_finite
+from uae.train.logged import (
+    caption_metrics,
+    check_first_ratio,
+    parts_of,
+    policy_metrics,
+    reward_metrics,
+)
+from uae.train.rollout import (
+    CaptioningConfig,
+    original_pixels,
+    redraw,
+    redraw_noise,
+    write_captions,
+)
+from uae.train.session import Session
+
+
+@config_dataclass(frozen=True, kw_only=True, config=STRICT)
+class EncoderRLConfig:
+    """Encoder side of Unified-GRPO."""
+
+    num_steps: int = 0
+    """Steps of this side; 0 leaves it out."""
+    num_images: int = 16
+    """Images per step."""
+    captioning: CaptioningConfig = Field(default_factory=CaptioningConfig)
+    """How the N captions of an image are sampled."""
+    num_redraws: int = 1
+    """M, redraws per caption; a caption's reward is their mean."""
+    sampling: SamplingConfig = Field(default_factory=SamplingConfig)
+    """How captions are redrawn."""
+    optimizer: OptimizerConfig = Field(default_factory=lambda: OptimizerConfig(lr=1e-6))
+    """Optimizer of the encoder."""
+    num_updates: int = 1
+    """Optimizer steps per rollout."""
+    micro_images: int = 16
+    """Images per backward pass; changes memory, not the result."""
+    clip_low: float = 0.2
+    """The ratio is clipped below 1 - clip_low."""
+    clip_high: float = 0.28
+    """The ratio is clipped above 1 + clip_high."""
+    kl_beta: float = 1e-6
+    """Weight of the k3 KL to the encoder before RL."""
+    advantage_scale: Literal["group", "global", "none"] = "group"
+    """What advantages are divided by: the group's spread, all rewards' spread, or nothing."""
+    normalisation: Literal["tokens", "constant"] = "tokens"
+    """What the loss is divided by: the step's tokens, or captions x max_new_tokens."""
+
+
+def train(session: Session, config: EncoderRLConfig, num_steps: int) -> None:
+    """Run a turn of encoder RL: caption, redraw, score, compare, update."""
+    model, n, m = session.model, config.captioning.num_captions, config.num_redraws
+    for step in session.steps("encoder_rl", num_steps):
+        samples = session.samples(config.num_images)
+        with session.timed("caption"):
+            captions = write_captions(model, samples, config.captioning, session.seed, step)
+        with session.timed("redraw"):
+            noise = redraw_noise(model, samples, n, m, session.seed, step)
+            redraws = redraw(model, captions.texts, noise, config.sampling)
+        with session.timed("score"):
+            scores = session.rewarder(original_pixels(samples), redraws)
+        rewards = reduce(scores, "(n m) -> n", "mean", m=m)
+        advantages = group_advantages(
+            rewards,
+            captions.group_id,
+            ~captions.truncated.cpu(),
+            scale=config.advantage_scale,
+        )
+        with session.timed("update"):
+            diagnostics, report = improve(
+                session, samples, captions, advantages.values, advantages.kept, config
+            )
+        session.log(
+            reward_metrics(rewards, advantages)
+            | caption_metrics(captions)
+            | policy_metrics(diagnostics, report)
+        )
+
+
+def improve(
+    session: Session,
+    samples: list[Sample],
+    captions: Captions,
+    advantages: Float[Tensor, " n"],
+    kept: Bool[Tensor, " n"],
+    config: EncoderRLConfig,
+) -> tuple[Diagnostics, StepReport]:
+    """Update the encoder on one rollout, `num_updates` times; diagnostics are the first update's."""
+    n = config.captioning.num_captions
+    parts = parts_of(len(samples), config.micro_images)
+    mask = captions.mask & kept[:, None].to(captions.mask.device)
+    denominator = token_denominator(mask, config.normalisation, config.captioning.max_new_tokens)
+    with torch.no_grad():
+        old = torch.cat([score(session, samples, captions, part, config)[0] for part in parts])
+    first: list[Diagnostics] = []
+    for update in range(config.num_updates):
+        for part in parts:
+            rows = slice(part.start * n, part.stop * n)
+            reference = None
+            if config.kl_beta:
+                with session.model.encoder_reference():
+                    reference, _ = score(session, samples, captions, part, config)
+            new, entropy = score(session, samples, captions, part, config)
+            loss, diagnostics = token_loss(
+                new,
+                old[rows],
+                advantages[rows].to(new.device),
+                mask[rows],
+                denominator,
+                clip_low=config.clip_low,
+                clip_high=config.clip_high,
+                ref_log_probs=reference,
+                beta=config.kl_beta,
+            )
+            check_finite(loss, f"encoder loss of step {session.step}")
+            loss.backward()
+            if update == 0:
+                first.append(diagnostics)
+        if update == 0:
+            check_first_ratio("encoder", merged(first))
+        report = session.learners["encoder"].step()
+    return merged(first), report
+
+
+def score(
+    session: Session,
+    samples: list[Sample],
+    captions: Captions,
+    part: slice,
+    config: EncoderRLConfig,
+) -> tuple[Float[Tensor, "n t"], Float[Tensor, "n t"]]:
+    """Score the captions of the images in `part`: log-probabilities and entropies."""
+    encoder, n = session.model.encoder, config.captioning.num_captions
+    rows = slice(part.start * n, part.stop * n)
+    return encoder.log_probs(
+        encoder.prompts([sample.image for sample in samples[part]]),
+        captions.token_ids[rows],
+        captions.mask[rows],
+        config.captioning.temperature,
+    )

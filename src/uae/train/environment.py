@@ -1,0 +1,96 @@
+"""What a run ran on: versions, code revision, device. No user, host or path: it can be shared."""
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_PACKAGES = (
+    "uae",
+    "torch",
+    "transformers",
+    "diffusers",
+    "accelerate",
+    "peft",
+    "safetensors",
+    "numpy",
+    "pillow",
+)
+_CHANGES_NUMBERS = ("packages", "revision", "python", "device", "num_threads")
+
+
+def describe_environment() -> dict[str, Any]:
+    """Return the environment as JSON; entries that cannot be found are None."""
+    return {
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "revision": source_revision(Path(__file__).parents[3]),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": _device_name(),
+        "num_devices": torch.cuda.device_count(),
+        "num_threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }
+
+
+def numeric_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """List what may keep a resumed run from being bitwise the same, one line each."""
+    lines = []
+    for key in _CHANGES_NUMBERS:
+        old, new = before.get(key), now[key]
+        if isinstance(old, dict) and isinstance(new, dict):
+            lines += [f"{n} {old.get(n)} -> {v}" for n, v in new.items() if old.get(n) != v]
+        elif old != new:
+            lines.append(f"{key} {old} -> {new}")
+    return lines
+
+
+def source_revision(root: Path) -> str | None:
+    """Return the git commit of a source checkout, with `+` if files differ from it.
+
+    Args:
+        root: Root of the checkout. An installed package has no `.git` there; without that check git
+            would answer for any repository around the environment.
+    """
+    if not (root / ".git").exists():
+        return None
+    commit = _git(root, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    return commit + ("+" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _device_name() -> str:
+    """Return the GPU's name, or the processor's: `platform.processor` is empty on most Linux."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()

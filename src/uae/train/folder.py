@@ -1,0 +1,197 @@
+"""The run folder: what is in it, when it may be used, and when it is refused.
+
+    lock  run.json  config.yaml  environment.json  metrics.jsonl  checkpoints/  ...
+
+`run.json` is written first and marks the folder as ours; nothing is ever deleted from a folder
+without it.
+"""
+
+import json
+import logging
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from uae.errors import UsageError
+from uae.train.durable import answer_within, remove, replace_file, storage_faults, write_synced
+from uae.train.environment import describe_environment, numeric_differences
+from uae.train.lock import LOCK_NAME, RunLock
+
+log = logging.getLogger(__name__)
+
+Resume = Literal["auto", "must", "never"]
+Contents = Literal["nothing", "run", "other"]
+
+MARKER = "run.json"
+CONFIG = "config.yaml"
+ENVIRONMENT = "environment.json"
+CHECKPOINTS = "checkpoints"
+
+_FORMAT = "uae-run-1"
+_ANSWER_S = 4.0
+
+
+def open_folder(
+    folder: Path, config: dict[str, Any], config_name: str, resume: Resume, overwrite: bool
+) -> RunLock:
+    """Make or take over a run folder, and lock it.
+
+    Raises:
+        UsageError: The folder is in use, not a run folder, of another run, or against `resume`.
+        EnvironmentFault: It cannot be written, or does not answer.
+    """
+    if overwrite and resume == "must":
+        raise UsageError("overwrite deletes the run that resume=must asks for: give one of the two")
+    with storage_faults("cannot write the run folder", folder):
+        contents = answer_within(_ANSWER_S, folder, partial(_survey, folder, resume))
+        _check_contents(folder, contents, resume, overwrite)
+        lock = RunLock(folder)
+        try:
+            _settle(folder, config, config_name, resume, overwrite)
+        except BaseException:
+            lock.release()
+            raise
+    return lock
+
+
+def _settle(
+    folder: Path, config: dict[str, Any], config_name: str, resume: Resume, overwrite: bool
+) -> None:
+    """Decide again under the lock: another run may have come and gone since the first look."""
+    contents = contents_of(folder)
+    _check_contents(folder, contents, resume, overwrite)
+    if contents == "run" and overwrite:
+        _erase(folder)
+    if (folder / CONFIG).exists():
+        _check_config(folder, config, config_name)
+        _warn_of_environment(folder)
+    else:
+        _create(folder, config, config_name)
+    (folder / CHECKPOINTS).mkdir(exist_ok=True)
+
+
+def _survey(folder: Path, resume: Resume) -> Contents:
+    """Look into the folder; if it may be ours, make it and try a synced write."""
+    contents = contents_of(folder)
+    if contents == "other" or (contents == "nothing" and resume == "must"):
+        return contents
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / f".probe-{os.getpid()}"
+    write_synced(probe, b"uae\n")
+    probe.unlink()
+    return contents
+
+
+def contents_of(folder: Path) -> Contents:
+    """Tell an empty or missing folder from a run folder and from anything else."""
+    if not folder.exists():
+        return "nothing"
+    if not folder.is_dir():
+        return "other"
+    if _marker(folder) is not None:
+        return "run"
+    foreign = [p for p in folder.iterdir() if p.name != LOCK_NAME and not _is_leftover(p.name)]
+    return "other" if foreign else "nothing"
+
+
+def _marker(folder: Path) -> dict[str, str] | None:
+    """Return the content of `run.json` if it is ours."""
+    try:
+        content = json.loads((folder / MARKER).read_text())
+        return content if content["format"] == _FORMAT and content["config_name"] else None
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _is_leftover(name: str) -> bool:
+    """Tell what an interrupted creation may have left beside the lock."""
+    return name.startswith(".probe-") or name == f".{MARKER}.tmp"
+
+
+def _check_contents(folder: Path, contents: Contents, resume: Resume, overwrite: bool) -> None:
+    if contents == "other":
+        raise UsageError(
+            f"{folder} is not empty and not a run folder (it has no {MARKER} of ours): choose an "
+            "empty or new folder; nothing was changed"
+        )
+    if contents == "nothing" and resume == "must":
+        raise UsageError(
+            f"{folder} holds no run to resume: check the path, or leave resume at auto"
+        )
+    if contents == "run" and resume == "never" and not overwrite:
+        raise UsageError(f"{folder} holds a run: resume it, choose another folder, or overwrite it")
+
+
+def _erase(folder: Path) -> None:
+    """Delete a run, its marker excepted; the configuration last, so that a kill is no harm."""
+    kept = {LOCK_NAME, MARKER, CONFIG}
+    for path in folder.iterdir():
+        if path.name not in kept:
+            remove(path)
+    (folder / CONFIG).unlink(missing_ok=True)
+
+
+def _create(folder: Path, config: dict[str, Any], config_name: str) -> None:
+    """Write marker, environment and configuration, in this order: the last completes the run."""
+    marker = {"format": _FORMAT, "config_name": config_name}
+    environment = json.dumps(describe_environment(), indent=1)
+    replace_file(folder / MARKER, (json.dumps(marker, indent=1) + "\n").encode())
+    replace_file(folder / ENVIRONMENT, (environment + "\n").encode())
+    text = yaml.safe_dump(_plain(config), sort_keys=False)
+    replace_file(folder / CONFIG, text.encode())
+
+
+def _check_config(folder: Path, config: dict[str, Any], config_name: str) -> None:
+    marker = _marker(folder)
+    assert marker is not None, f"{folder} has a configuration but no marker"
+    if marker["config_name"] != config_name:
+        raise UsageError(
+            f"{folder} is a run of {marker['config_name']}, not of {config_name}: choose another "
+            "folder, or overwrite it"
+        )
+    try:
+        before = yaml.safe_load((folder / CONFIG).read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{folder / CONFIG} cannot be read ({error}): restore it") from error
+    differences = config_differences(before, _plain(config))
+    if differences:
+        raise UsageError(
+            f"{folder} is a run with another configuration:\n  "
+            + "\n  ".join(differences)
+            + "\nrepeat it as it was to resume, choose another folder, or overwrite it"
+        )
+
+
+def config_differences(before: object, now: object, key: str = "") -> list[str]:
+    """List the leaves that differ, one line each: `decoder_rl.lr: 0.1 in the run, 0.2 now`."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        names = list(now) + [name for name in before if name not in now]
+        missing = "absent"
+        return [
+            line
+            for name in names
+            for line in config_differences(
+                before.get(name, missing), now.get(name, missing), f"{key}.{name}" if key else name
+            )
+        ]
+    return [] if before == now else [f"{key}: {before} in the run, {now} now"]
+
+
+def _plain(config: dict[str, Any]) -> dict[str, Any]:
+    """Reduce to what YAML gives back: tuples become lists, keys strings."""
+    return json.loads(json.dumps(config))
+
+
+def _warn_of_environment(folder: Path) -> None:
+    before = json.loads((folder / ENVIRONMENT).read_text())
+    differences = numeric_differences(before, describe_environment())
+    if differences:
+        log.warning(
+            "%s was begun in another environment, so the rest may not be bitwise what it would "
+            "have been: %s",
+            folder,
+            ", ".join(differences),
+        )

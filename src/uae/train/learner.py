@@ -1,0 +1,158 @@
+"""One trained side: its parameters, optimizer and step, with the checks that stop a bad update."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic.dataclasses import dataclass as config_dataclass
+from torch import Tensor, nn
+
+from uae.config import STRICT
+from uae.errors import NonFinite
+
+_FINAL_SHARE = 0.02
+_NOT_MUON = ("embed", "head", "projection", "proj_out", "lora_")
+
+
+@config_dataclass(frozen=True, kw_only=True, config=STRICT)
+class OptimizerConfig:
+    """AdamW, or Muon for matrices beside it, with the gradient's norm clipped."""
+
+    lr: float
+    """Peak learning rate."""
+    name: Literal["adamw", "muon"] = "adamw"
+    """`muon` orthogonalises the updates of matrices; the rest stays with AdamW."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm."""
+    warmup_steps: int = 0
+    """Steps over which the learning rate rises linearly to its peak."""
+    decay_steps: int = 0
+    """Steps, warm-up included, after which a cosine has taken the rate to 2 %; 0 keeps it."""
+
+    def lr_at(self, step: int) -> float:
+        """Return the learning rate of update `step`, counted from 0."""
+        if step < self.warmup_steps:
+            return self.lr * (step + 1) / self.warmup_steps
+        if not self.decay_steps:
+            return self.lr
+        progress = (step - self.warmup_steps) / max(1, self.decay_steps - self.warmup_steps)
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        return self.lr * (_FINAL_SHARE + (1 - _FINAL_SHARE) * cosine)
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """What one optimizer step did. `grad_norm` is before clipping."""
+
+    grad_norm: float
+    lr: float
+
+
+class Learner:
+    """Owns the optimizer of one side.
+
+    loss.backward()            # as many micro-batches as fit
+    report = learner.step()    # raises before the weights change if anything is not finite
+    """
+
+    def __init__(self, parameters: dict[str, nn.Parameter], config: OptimizerConfig) -> None:
+        self.parameters = parameters
+        self.config = config
+        self.num_steps = 0
+        self._names = {p: n for n, p in parameters.items()}
+        self._optimizers = _optimizers(parameters, config)
+
+    def step(self) -> StepReport:
+        """Clip, check, update and clear the gradients.
+
+        Raises:
+            NonFinite: A gradient is not finite; weights and optimizer are unchanged.
+        """
+        norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.config.max_grad_norm)
+        if not torch.isfinite(norm):
+            bad = [
+                name
+                for name, p in self.parameters.items()
+                if p.grad is not None and not torch.isfinite(p.grad).all()
+            ]
+            self.clear()
+            raise NonFinite(
+                f"gradient of {bad[0] if bad else 'all parameters together'} is not finite "
+                f"({len(bad)} tensors) at update {self.num_steps}: the weights were not changed; "
+                "try a lower learning rate"
+            )
+        lr = self.config.lr_at(self.num_steps)
+        self.num_steps += 1
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            optimizer.step()
+        self.clear()
+        return StepReport(norm.item(), lr)
+
+    def clear(self) -> None:
+        """Drop the gradients."""
+        for parameter in self.parameters.values():
+            parameter.grad = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return weights and optimizer state by name, for a checkpoint."""
+        result = {f"weight/{n}": p.detach() for n, p in self.parameters.items()}
+        for name, parameter in self.parameters.items():
+            for optimizer in self._optimizers:
+                for key, value in optimizer.state.get(parameter, {}).items():
+                    result[f"state/{key}/{name}"] = value
+        return result
+
+    def restore(self, tensors: dict[str, Tensor], num_steps: int) -> None:
+        """Put back what `tensors` gave, bit for bit."""
+        self.num_steps = num_steps
+        states: dict[str, dict[str, Tensor]] = {}
+        for full_name, value in tensors.items():
+            kind, _, rest = full_name.partition("/")
+            if kind == "state":
+                key, _, name = rest.partition("/")
+                states.setdefault(name, {})[key] = value.clone()
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(tensors[f"weight/{name}"])
+        for optimizer in self._optimizers:
+            for parameter in optimizer.param_groups[0]["params"]:
+                name = self._names[parameter]
+                if name in states:
+                    optimizer.state[parameter] = states[name]
+
+
+def _optimizers(
+    parameters: dict[str, nn.Parameter], config: OptimizerConfig
+) -> list[torch.optim.Optimizer]:
+    """Split parameters between Muon (matrices inside blocks) and AdamW (all others)."""
+    matrices = []
+    if config.name == "muon":
+        matrices = [
+            p
+            for name, p in parameters.items()
+            if p.ndim == 2 and not any(word in name for word in _NOT_MUON)
+        ]
+    chosen = {id(p) for p in matrices}
+    rest = [p for p in parameters.values() if id(p) not in chosen]
+    shared = {"lr": config.lr, "weight_decay": config.weight_decay}
+    result: list[torch.optim.Optimizer] = []
+    if rest:
+        result.append(torch.optim.AdamW(rest, **shared))
+    if matrices:
+        result.append(torch.optim.Muon(matrices, adjust_lr_fn="match_rms_adamw", **shared))
+    return result
+
+
+def check_finite(loss: Tensor, what: str) -> None:
+    """Stop before the backward pass of a loss that is not finite.
+
+    Raises:
+        NonFinite: Names the loss and its value.
+    """
+    if not torch.isfinite(loss):
+        raise NonFinite(f"{what} is {loss.item()}: the update was not made")

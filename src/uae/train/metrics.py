@@ -1,0 +1,146 @@
+"""The one place where metrics are written: `metrics.jsonl` always, trackio when asked for.
+
+One JSON object per line: `step`, `stage` (the loop), `session` (the series of checkpoints),
+`wall_s` (seconds since the run began, pauses left out) and values named `group/name`.
+"""
+
+import json
+import logging
+import math
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from uae.errors import NonFinite
+from uae.train.durable import replace_file, storage_faults
+from uae.train.progress import Progress
+from uae.train.tracking import SampleRow, Tracker
+
+log = logging.getLogger(__name__)
+
+METRICS = "metrics.jsonl"
+_NAME = re.compile(r"[a-z0-9_]+(/[a-z0-9_.-]+)+")
+_SHOWN = "reward/mean"
+
+
+class Metrics:
+    """Appends to the metrics of a run.
+
+    metrics.begin("rl", from_step=12)                 # forgets what came after the checkpoint
+    with metrics.step(12, "encoder_rl", num_steps):
+        metrics.write({"reward/mean": 0.7})
+    """
+
+    def __init__(self, folder: Path, tracker: Tracker | None = None) -> None:
+        self.path = folder / METRICS
+        self._tracker = tracker
+        self._progress = Progress()
+        self._session = ""
+        self._place: tuple[int, str] | None = None
+        self._shown: int | float | None = None
+        with storage_faults("cannot write", self.path):
+            self._keep(read_metrics(self.path) if self.path.exists() else [])
+            self._descriptor = self._opened()
+        self._start = time.monotonic()
+
+    def begin(self, session: str, from_step: int) -> None:
+        """Enter a session and drop its lines of `from_step` and later: those steps are redone."""
+        self._session = session
+        lines = read_metrics(self.path)
+        kept = [x for x in lines if x["session"] != session or x["step"] < from_step]
+        if len(kept) < len(lines):
+            log.info("dropped %d metrics lines of steps redone", len(lines) - len(kept))
+            with storage_faults("cannot write", self.path):
+                self._keep(kept)
+                os.close(self._descriptor)
+                self._descriptor = self._opened()
+
+    @contextmanager
+    def step(self, step: int, stage: str, num_steps: int) -> Iterator[None]:
+        """Say which step the body is, and show progress when it is done."""
+        self._place = (step, stage)
+        yield
+        self._place = None
+        self._progress.show(stage, step + 1, num_steps, self._shown)
+
+    def write(self, values: Mapping[str, int | float]) -> None:
+        """Append the values of the current step.
+
+        Raises:
+            NonFinite: A value is NaN or infinite; nothing is written.
+            EnvironmentFault: The line cannot be written; the file stays as it was.
+        """
+        assert self._place is not None, "write() belongs inside step()"
+        self.write_at(*self._place, values)
+
+    def write_at(self, step: int, stage: str, values: Mapping[str, int | float]) -> None:
+        """Append values outside a loop, e.g. of an evaluation. Raises as `write`."""
+        numbers = {name: _checked(name, value, step, stage) for name, value in values.items()}
+        place = {"step": step, "stage": stage, "session": self._session}
+        wall_s = round(self._wall_before + time.monotonic() - self._start, 3)
+        line = json.dumps(place | {"wall_s": wall_s} | numbers) + "\n"
+        with storage_faults("cannot write", self.path):
+            self._append(line.encode())
+        self._shown = numbers.get(_SHOWN, self._shown)
+        if self._tracker:
+            self._tracker.log(step, stage, numbers)
+
+    def table(self, step: int, stage: str, rows: Sequence[SampleRow]) -> None:
+        """Show the fixed images of an evaluation in trackio, if it is in use."""
+        if self._tracker:
+            self._tracker.table(step, stage, rows)
+
+    def sync(self) -> None:
+        """Wait until all lines are on the disk."""
+        with storage_faults("cannot write", self.path):
+            os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Finish the progress bar and the tracker."""
+        self._progress.close()
+        if self._tracker:
+            self._tracker.finish()
+        os.close(self._descriptor)
+
+    def _opened(self) -> int:
+        return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+
+    def _append(self, data: bytes) -> None:
+        """Append a whole line; a kill may leave a part of the last one, which readers drop."""
+        size = os.fstat(self._descriptor).st_size
+        try:
+            while data:  # a full disk takes a part first, and says why at the next call
+                data = data[os.write(self._descriptor, data) :]
+        except OSError:
+            os.ftruncate(self._descriptor, size)
+            raise
+
+    def _keep(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        self._wall_before = lines[-1]["wall_s"] if lines else 0.0
+        self._start = time.monotonic()
+        data = "".join(json.dumps(line) + "\n" for line in lines).encode()
+        if not self.path.exists() or self.path.read_bytes() != data:
+            replace_file(self.path, data)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a metrics file; one that a kill cut short is left out."""
+    lines = []
+    for text in path.read_text(errors="replace").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            log.warning("%s: left out a line that is not JSON: %.60s", path, text)
+    return lines
+
+
+def _checked(name: str, value: int | float, step: int, stage: str) -> int | float:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"metric {name!r} is not named group/name in lower case")
+    if not math.isfinite(value):
+        raise NonFinite(f"metric {name} is {value} at step {step} of {stage}: the run stops here")
+    return value

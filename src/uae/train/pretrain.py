@@ -1,0 +1,136 @@
+"""Long-context pre-training: the decoder learns to draw from long captions.
+
+The encoder is frozen; projector and decoder learn from image + caption by the weighted flow-matching
+loss  L = mean_b mean_dims w(sigma) || v_theta(x_sigma, sigma, c) - (eps - x_0) ||^2
+(PKU-YuanGroup/UAE `modeling_longcontext.py`), sigma logit-normal, the condition dropped at random.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from pydantic import Field
+from pydantic.dataclasses import dataclass as config_dataclass
+from torch import Tensor
+
+from uae.config import STRICT
+from uae.data.sources import Sample
+from uae.flow.noise import stream
+from uae.flow.path import flow_matching_loss, logit_normal_sigma, noised
+from uae.models.unified import UnifiedAutoEncoder
+from uae.train.learner import OptimizerConfig, check_finite
+from uae.train.rollout import original_pixels
+from uae.train.session import Session
+
+
+@config_dataclass(frozen=True, kw_only=True, config=STRICT)
+class PretrainConfig:
+    """Stage 1."""
+
+    num_steps: int = 0
+    """Steps; 0 leaves the stage out."""
+    batch_size: int = 32
+    """Image-caption pairs per step."""
+    micro_batch: int = 32
+    """Pairs per backward pass; changes memory, not the result."""
+    optimizer: OptimizerConfig = Field(default_factory=lambda: OptimizerConfig(lr=1e-4))
+    """Optimizer of projector and decoder."""
+    condition_dropout: float = 0.1
+    """Share of captions replaced by the negative caption, which guidance needs."""
+    sigma_mean: float = 0.0
+    """Mean of the logit of sigma."""
+    sigma_std: float = 1.0
+    """Standard deviation of the logit of sigma."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noising:
+    """What is drawn for a batch, before it is split: noise levels, noise, dropped conditions."""
+
+    sigma: Float[Tensor, " b"]
+    eps: Float[Tensor, "b c h w"]
+    dropped: Bool[Tensor, " b"]
+
+    def rows(self, index: list[int]) -> "Noising":
+        return Noising(self.sigma[index], self.eps[index], self.dropped[index])
+
+
+def train(session: Session, config: PretrainConfig, num_steps: int) -> None:
+    """Run stage 1: noise the image, predict the velocity from the caption, update."""
+    model, learner = session.model, session.learners["decoder"]
+    for step in session.steps("pretrain", num_steps):
+        with session.timed("data"):
+            samples = session.samples(config.batch_size)
+            captions = training_captions(model, samples, session.seed, step)
+            noising = draw_noising(model, config, stream(session.seed, "pretrain", step))
+        with session.timed("update"):
+            total = 0.0
+            for part in parts_by_length(captions, config.micro_batch):
+                loss = flow_matching(
+                    model,
+                    [samples[i] for i in part],
+                    [captions[i] for i in part],
+                    noising.rows(part),
+                )
+                loss = loss * len(part) / len(samples)
+                check_finite(loss, f"flow-matching loss of step {step}")
+                loss.backward()
+                total += loss.item()
+            report = learner.step()
+        session.log(
+            {
+                "loss/flow_matching": total,
+                "optim/grad_norm": report.grad_norm,
+                "optim/lr": report.lr,
+            }
+        )
+
+
+def parts_by_length(captions: list[str], micro_batch: int) -> list[list[int]]:
+    """Split a batch, captions of like length together, so that little of it is padding."""
+    order = sorted(range(len(captions)), key=lambda i: len(captions[i]))
+    return [order[i : i + micro_batch] for i in range(0, len(order), micro_batch)]
+
+
+def draw_noising(
+    model: UnifiedAutoEncoder, config: PretrainConfig, generator: torch.Generator
+) -> Noising:
+    """Draw a batch's sigma (logit-normal), noise and dropped conditions."""
+    b = config.batch_size
+    return Noising(
+        logit_normal_sigma(b, config.sigma_mean, config.sigma_std, generator),
+        torch.randn(b, *model.decoder.latent_shape, generator=generator),
+        torch.rand(b, generator=generator) < config.condition_dropout,
+    )
+
+
+def training_captions(
+    model: UnifiedAutoEncoder, samples: Sequence[Sample], seed: int, step: int
+) -> list[str]:
+    """Return the captions the source knows; the frozen encoder writes the others."""
+    unknown = [i for i, sample in enumerate(samples) if sample.caption is None]
+    written = iter(
+        model.caption([samples[i].image for i in unknown], seed=seed + step) if unknown else []
+    )
+    return [next(written) if s.caption is None else s.caption for s in samples]
+
+
+def flow_matching(
+    model: UnifiedAutoEncoder,
+    samples: Sequence[Sample],
+    captions: Sequence[str],
+    noising: Noising,
+) -> Float[Tensor, ""]:
+    """Return the mean loss of a micro-batch; gradients reach projector and decoder."""
+    texts = [
+        model.settings.negative_caption if drop else caption
+        for drop, caption in zip(noising.dropped.tolist(), captions, strict=True)
+    ]
+    device = model.decoder.device
+    sigma, eps = noising.sigma.to(device), noising.eps.to(device)
+    with torch.no_grad():
+        hidden, mask = model.encoder.read(texts)
+        x_0 = model.decoder.to_latents(original_pixels(samples).to(device))
+    velocity = model.decoder.velocity(noised(x_0, eps, sigma), sigma, model.projector(hidden, mask))
+    return flow_matching_loss(velocity, x_0, eps, torch.ones_like(sigma)).mean()

@@ -1,0 +1,104 @@
+"""What a training loop holds: model, data, reward, learners, and its place in the run.
+
+    for step in session.steps("encoder_rl", num_steps):
+        with session.timed("caption"):
+            ...
+        session.log({"reward/mean": ...})
+
+A loop's body is a function of (recipe, data, seed, step) and of the weights, so its place is one
+number: resuming skips the steps that are done and repeats nothing.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from uae.data.sources import ImageSource, Sample, samples_at
+from uae.models.unified import UnifiedAutoEncoder
+from uae.train.learner import Learner
+from uae.train.rollout import Rewarder
+from uae.train.run import Run
+
+
+@dataclass(slots=True)
+class Session:
+    """One stage of a run. `step` counts the stage's steps over all of its turns."""
+
+    stage: str
+    model: UnifiedAutoEncoder
+    source: ImageSource
+    rewarder: Rewarder
+    learners: dict[str, Learner]
+    run: Run
+    seed: int
+    checkpoint_every: int
+    step: int = 0
+    done: int = 0
+    """Steps finished before this process, by the checkpoint."""
+    turn_end: int = 0
+    _seconds: dict[str, float] = field(default_factory=dict)
+
+    def resume(self) -> None:
+        """Put back weights, optimizers and place from the newest good checkpoint of the stage."""
+        checkpoint = self.run.latest(self.stage)
+        if checkpoint is None:
+            return
+        for name, learner in self.learners.items():
+            prefix = f"{name}/"
+            own = {
+                key.removeprefix(prefix): value
+                for key, value in checkpoint.tensors.items()
+                if key.startswith(prefix)
+            }
+            learner.restore(own, checkpoint.state["num_updates"][name])
+        self.done = checkpoint.step
+
+    def steps(self, loop: str, num_steps: int) -> Iterator[int]:
+        """Yield the steps of a turn that are still to do, saving as the recipe says.
+
+        Raises:
+            Stopped: After the step in which the run was asked to stop; its state is saved.
+        """
+        self.turn_end += num_steps
+        if self.step < self.done:
+            self.step = min(self.done, self.turn_end)
+        while self.step < self.turn_end:
+            self._seconds.clear()
+            with self.run.metrics.step(self.step, loop, self.turn_end):
+                yield self.step
+            self.step += 1
+            stop = self.run.should_stop
+            if stop or self.step % self.checkpoint_every == 0:
+                self.save()
+            if stop:
+                raise self.run.stopped()
+
+    def save(self) -> None:
+        """Write a checkpoint of the trained weights, the optimizers and the place."""
+        tensors: dict[str, Tensor] = {}
+        for name, learner in self.learners.items():
+            tensors |= {f"{name}/{key}": value for key, value in learner.tensors().items()}
+        updates = {name: learner.num_steps for name, learner in self.learners.items()}
+        self.run.checkpoint(self.stage, self.step, tensors, {"num_updates": updates})
+
+    def samples(self, batch_size: int) -> list[Sample]:
+        """Return the current step's images."""
+        return samples_at(self.source, self.step, batch_size, self.seed)
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Measure the wall seconds of a phase of the step."""
+        start = time.perf_counter()
+        yield
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self._seconds[phase] = self._seconds.get(phase, 0.0) + time.perf_counter() - start
+
+    def log(self, values: dict[str, float]) -> None:
+        """Write the step's metrics, seconds by phase included."""
+        seconds = {f"time/{phase}_s": value for phase, value in self._seconds.items()}
+        self.run.metrics.write(values | seconds)

@@ -1,0 +1,48 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from uae.eval.curves import curves_from_metrics, throughput_from_metrics
+from uae.eval.report_data import Series, StageCurves
+
+
+def _metrics(path: Path, lines: list[dict[str, object]], tail: str = "") -> Path:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines) + tail)
+    return path
+
+
+def test_curves_from_metrics(tmp_path: Path) -> None:
+    path = _metrics(
+        tmp_path / "metrics.jsonl",
+        [
+            {"step": 0, "stage": "encoder_rl", "seconds": 1.0, "reward/mean": 0.5, "note": "x"},
+            {"step": 1, "stage": "encoder_rl", "seconds": 2.0, "reward/mean": 0.9},
+            {"step": 1, "stage": "encoder_rl", "seconds": 2.5, "reward/mean": 0.6},  # resumed
+            {"step": 2, "stage": "encoder_rl", "seconds": 3.0, "reward/mean": float("nan")},
+            {"step": 2, "stage": "decoder_rl", "seconds": 4.0, "reward/mean": None},
+        ],
+        tail='{"step": 3, "sta',
+    )
+    encoder, decoder = curves_from_metrics(path)
+    assert encoder == StageCurves("encoder_rl", {"reward/mean": Series((0, 1), (0.5, 0.6))})
+    assert decoder == StageCurves("decoder_rl", {})
+
+
+@pytest.mark.parametrize("line", ['{"step": 1', '{"step": 1}', "[1, 2]"])
+def test_a_damaged_line_is_named(tmp_path: Path, line: str) -> None:
+    path = _metrics(tmp_path / "metrics.jsonl", [{"step": 0, "stage": "pretrain"}], f"{line}\n")
+    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2: "):
+        curves_from_metrics(path)
+
+
+def test_throughput_from_metrics(tmp_path: Path) -> None:
+    lines: list[dict[str, object]] = [
+        {"step": step, "stage": "encoder_rl", "time/caption_s": 1.0 + step, "time/score_s": 0.5}
+        for step in range(3)
+    ]
+    caption, score = throughput_from_metrics(
+        _metrics(tmp_path / "metrics.jsonl", lines), {("encoder_rl", "caption"): 128}
+    )
+    assert (caption.name, caption.seconds_per_step, caption.samples_per_s) == ("caption", 2.0, 64.0)
+    assert (score.name, score.seconds_per_step, score.samples_per_s) == ("score", 0.5, None)

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+
+from uae.data.scenes.language import long_caption, short_caption
+from uae.data.scenes.parser import parse
+from uae.data.scenes.render import render
+from uae.eval.drawability import drawability_samples
+from uae.eval.generation import generation_samples
+from uae.eval.scene_prompts import TAGS, generation_prompts
+from uae.eval.scenes import (
+    SceneEvaluation,
+    evaluate_captions,
+    held_out_scenes,
+    scene_metrics,
+    scene_rows,
+)
+from uae.eval.understanding import answer_samples, question_set
+
+SCENES = held_out_scenes(30)
+
+
+def evaluation(make, similarity: float) -> SceneEvaluation:
+    rng = np.random.default_rng(0)
+    captions = [make(scene, rng) for scene in SCENES]
+    questions = [a.question for a in question_set(SCENES, 5, seed=0)]
+    prompts = generation_prompts(2)
+    images = [parse(render(p.scene)) for p in prompts]
+    similarities = np.full(len(SCENES), similarity)
+    return SceneEvaluation(
+        captions=evaluate_captions(SCENES, captions),
+        num_caption_tokens=np.array([float(len(c.split())) for c in captions]),
+        answers=answer_samples(questions, [q.answer for q in questions]),
+        generation_raw=generation_samples(prompts, images),
+        generation_long=generation_samples(prompts, images),
+        reward_similarity=similarities,
+        held_out_similarity=similarities,
+        drawability=drawability_samples(SCENES, [parse(render(s)) for s in SCENES]),
+    )
+
+
+def test_scenes_are_held_out():
+    assert all(scene.split == "test" for scene in SCENES)
+
+
+def test_metrics_have_their_own_keys():
+    metrics = scene_metrics(evaluation(long_caption, 0.5))
+    keys = [m.key for m in metrics]
+    assert len(set(keys)) == len(keys)
+    assert {f"generation_long/{tag}" for tag in TAGS} < set(keys)
+    assert "reconstruction/swap" not in keys
+    assert scene_metrics(SceneEvaluation()) == ()
+
+
+def test_rows_compare_points_scene_by_scene():
+    points = [evaluation(short_caption, 0.4), evaluation(long_caption, 0.5)]
+    rows = {(row.group, row.name): row for row in scene_rows(points)}
+    held_out = rows["Reconstruction similarity", "held-out backbone"]
+    assert held_out.is_headline
+    assert held_out.overall is not None
+    assert held_out.overall.value == pytest.approx(0.1)
+    small = rows["Understanding: captions", "small objects mentioned"]
+    assert [e is not None and e.value for e in small.estimates][1] == 1
+    assert small.overall is not None
+    assert small.overall.rises
+    drawn = rows["Drawability of true captions", "shape"].estimates[0]
+    assert drawn is not None
+    assert drawn.n == sum(len(s.objects) for s in SCENES)
+
+
+def test_a_point_may_lack_a_part():
+    rows = scene_rows([evaluation(short_caption, 0.4), SceneEvaluation()])
+    assert all(row.estimates[1] is None and row.overall is None for row in rows)

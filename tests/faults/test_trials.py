@@ -1,0 +1,57 @@
+"""Small versions of the trials of `make faults`, by the same scripts."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from faults import hostile_files, mutated_files
+
+ROOT = Path(__file__).parents[2]
+FORKING = {"kill_in_save": 20, "sigterm": 3, "bad_output": 8, "second_run": 4}
+RUN_ALL = """
+import importlib, json, random, signal, sys, tempfile
+from pathlib import Path
+from faults.sigterm import NUM_STEPS, STEP_S, result_of, stop_and_resume
+from faults.toy_loop import train
+
+codes = []
+for script, trials in json.loads(sys.argv[1]).items():
+    sys.argv = [script, "--trials", str(trials)]
+    codes.append(importlib.import_module(f"faults.{script}").main())
+with tempfile.TemporaryDirectory() as folder:
+    train(Path(folder) / "whole", NUM_STEPS, STEP_S)
+    expected = result_of(Path(folder) / "whole")
+    for seed in range(3):
+        killed = Path(folder) / str(seed)
+        assert stop_and_resume(killed, random.Random(seed), expected, signal.SIGKILL)[0], seed
+sys.exit(max(codes))
+"""
+
+
+@pytest.mark.parametrize(("script", "trials"), [(mutated_files, 100), (hostile_files, 1)])
+def test_damage_is_found(script, trials, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["trial", "--trials", str(trials)])
+    assert script.main() == 0
+    outcome = json.loads(capsys.readouterr().out)
+    assert outcome["detected"] == outcome["trials"] >= trials
+
+
+def test_kills_and_bad_folders_are_survived():
+    # in one process without threads, which these fork from
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_ALL, json.dumps(FORKING)],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    outcomes = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0, f"{outcomes}\n{done.stderr[-3000:]}"
+    assert len(outcomes) == len(FORKING)
+    assert all(outcome["detected"] == outcome["trials"] for outcome in outcomes)

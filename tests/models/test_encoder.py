@@ -1,0 +1,112 @@
+"""The encoder against plain transformers, and against itself in other batches."""
+
+import pytest
+import torch
+
+from uae.data.scenes.graph import scene_at
+from uae.data.scenes.render import render_image
+from uae.flow.noise import stream
+from uae.models.encoder import Encoder, uniforms
+
+# float32 rounding of one pass done in two (prefix, then completion)
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def encoder(random_model_folder) -> Encoder:
+    return Encoder.from_pretrained(random_model_folder / "encoder", "Describe the image.")
+
+
+@pytest.fixture(scope="module")
+def images():
+    return [render_image(scene_at(i, "train")) for i in range(3)]
+
+
+def sampled(encoder, images, num_captions=2, length=12):
+    draws = uniforms([stream(0, i) for i in range(len(images) * num_captions)], length)
+    return encoder.sample(
+        encoder.prompts(images), draws, num_captions=num_captions, max_new_tokens=length
+    )
+
+
+def test_sampled_log_probs_are_those_of_training(encoder, images):
+    captions = sampled(encoder, images)
+    log_probs, _ = encoder.log_probs(encoder.prompts(images), captions.token_ids, captions.mask)
+    assert torch.allclose(log_probs, captions.log_probs, atol=TOLERANCE)
+
+
+def test_log_probs_match_one_plain_forward_pass(encoder, images):
+    """The shared prefix and the split pass change nothing."""
+    captions = sampled(encoder, images, num_captions=1)
+    prompts = encoder.prompts(images)
+    token_ids = torch.cat([prompts.token_ids, captions.token_ids], dim=1)
+    output = encoder.model(
+        input_ids=token_ids,
+        attention_mask=torch.ones_like(token_ids),
+        pixel_values=prompts.pixel_values,
+        image_grid_thw=prompts.grid_thw,
+        mm_token_type_ids=(token_ids == encoder.model.config.image_token_id).int(),
+    )
+    start = prompts.token_ids.shape[1] - 1
+    logits = output.logits[:, start:-1].masked_fill(encoder._forbidden, float("-inf"))
+    expected = logits.log_softmax(-1).gather(-1, captions.token_ids[..., None]).squeeze(-1)
+    log_probs, _ = encoder.log_probs(prompts, captions.token_ids, captions.mask)
+    assert torch.allclose(log_probs, expected.masked_fill(~captions.mask, 0), atol=TOLERANCE)
+
+
+def test_greedy_captions_are_those_of_generate(encoder, images):
+    prompts = encoder.prompts(images)
+    ours = encoder.sample(prompts, None, max_new_tokens=8)
+    theirs = encoder.model.generate(
+        input_ids=prompts.token_ids,
+        attention_mask=prompts.mask.long(),
+        pixel_values=prompts.pixel_values,
+        image_grid_thw=prompts.grid_thw,
+        mm_token_type_ids=(prompts.token_ids == encoder.model.config.image_token_id).int(),
+        max_new_tokens=8,
+        do_sample=False,
+        suppress_tokens=encoder._forbidden.nonzero().flatten().tolist(),
+    )[:, prompts.token_ids.shape[1] :]
+    width = min(theirs.shape[1], ours.token_ids.shape[1])
+    mask = ours.mask[:, :width]
+    assert torch.equal(ours.token_ids[:, :width][mask], theirs[:, :width][mask])
+
+
+def test_a_caption_does_not_depend_on_its_batch(encoder, images):
+    together = sampled(encoder, images, num_captions=1)
+    draws = uniforms([stream(0, 2)], 12)
+    alone = encoder.sample(encoder.prompts(images[2:]), draws, max_new_tokens=12)
+    assert alone.texts[0] == together.texts[2]
+
+
+def test_images_of_different_sizes_share_a_batch(encoder, images):
+    """Left padding moves nothing: each row is what it is alone."""
+    wide = images[1].resize((128, 32))
+    batch = encoder.prompts([images[0], wide])
+    assert not batch.mask.all() or len(set(batch.grid_thw[:, 1:].prod(1).tolist())) == 1
+    together = encoder.sample(batch, None, max_new_tokens=6)
+    for i, image in enumerate([images[0], wide]):
+        alone = encoder.sample(encoder.prompts([image]), None, max_new_tokens=6)
+        assert alone.texts[0] == together.texts[i]
+
+
+def test_image_tokens_are_never_said(encoder, images):
+    prompts = encoder.prompts(images[:1])
+    said = torch.tensor([[encoder.model.config.image_token_id, encoder.end_id]])
+    log_probs, _ = encoder.log_probs(prompts, said, torch.ones_like(said).bool())
+    assert log_probs[0, 0] == float("-inf")
+    assert log_probs[0, 1].isfinite()
+
+
+def test_reading_does_not_see_padding(encoder):
+    short, long = "A red circle.", "A red circle at the top and a blue bar at the bottom left."
+    together, mask = encoder.read([short, long])
+    alone, alone_mask = encoder.read([short])
+    assert mask[0].sum() == alone_mask.sum()
+    assert torch.allclose(together[0][mask[0]], alone[0], atol=TOLERANCE)
+
+
+def test_truncated_means_no_end_token(encoder, images):
+    captions = sampled(encoder, images, length=4)
+    has_end = (captions.token_ids == encoder.end_id).any(1)
+    assert torch.equal(captions.truncated, ~has_end)

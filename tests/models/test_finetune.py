@@ -1,0 +1,69 @@
+"""LoRA and full fine-tuning: the reference stays what it was, files load in PEFT."""
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import Qwen2_5_VLForConditionalGeneration
+
+from uae.models.finetune import FineTuneConfig
+from uae.models.unified import UnifiedAutoEncoder
+
+TEXT = ["A small red circle at the top."]
+
+
+@pytest.fixture
+def model(random_model_folder) -> UnifiedAutoEncoder:
+    return UnifiedAutoEncoder.from_pretrained(random_model_folder)
+
+
+def hidden(model: UnifiedAutoEncoder) -> torch.Tensor:
+    with torch.no_grad():
+        return model.encoder.read(TEXT)[0]
+
+
+def shake(parameters: dict[str, torch.nn.Parameter]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in parameters.values():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+
+
+@pytest.mark.parametrize("mode", ["lora", "full"])
+def test_reference_is_the_policy_before_training(model, mode):
+    before = hidden(model)
+    tuning = model.tune_encoder(FineTuneConfig(mode=mode, rank=4, alpha=8), seed=0)
+    assert torch.equal(hidden(model), before)
+    shake(tuning.parameters())
+    after = hidden(model)
+    assert not torch.allclose(after, before, atol=1e-3)
+    with tuning.reference():
+        assert torch.equal(hidden(model), before)
+    assert torch.equal(hidden(model), after)
+    assert all(p.requires_grad for p in tuning.parameters().values())
+
+
+def test_vision_tower_is_never_trained(model):
+    for mode in ("lora", "full"):
+        tuning = model.tune_encoder(FineTuneConfig(mode=mode, rank=4, alpha=8), seed=0)
+        assert tuning.parameters()
+        assert not [name for name in tuning.parameters() if "visual" in name]
+
+
+def test_adapters_survive_the_folder_and_load_in_peft(model, tmp_path):
+    shake(model.tune_encoder(FineTuneConfig(rank=4, alpha=8), seed=0).parameters())
+    shake(model.tune_decoder(FineTuneConfig(rank=4, alpha=8), seed=0).parameters())
+    with torch.no_grad():
+        drawn = model.draw(TEXT, seed=3)
+    model.save_pretrained(tmp_path / "model")
+    again = UnifiedAutoEncoder.from_pretrained(tmp_path / "model")
+    # merging adds the adapter's product to the weight before the pass, not after it
+    assert torch.allclose(hidden(again), hidden(model), atol=1e-4)
+    assert torch.allclose(again.draw(TEXT, seed=3), drawn, atol=1e-3)
+    base = Qwen2_5_VLForConditionalGeneration.from_pretrained(tmp_path / "model/encoder")
+    adapted = PeftModel.from_pretrained(base, tmp_path / "model/encoder_lora")
+    token_ids = model.encoder.tokenizer(TEXT, return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        ours = model.encoder.model.model.language_model(input_ids=token_ids).last_hidden_state
+        theirs = adapted.base_model.model.model.language_model(input_ids=token_ids)
+    assert torch.allclose(theirs.last_hidden_state, ours, atol=1e-5)
+    assert torch.equal(model.draw(TEXT, seed=3), drawn)  # saving left the model as it was

@@ -1,0 +1,43 @@
+"""The whole model: its folder, its seeds, its limits."""
+
+import logging
+
+import pytest
+import torch
+
+from uae.data.scenes.graph import scene_at
+from uae.data.scenes.render import render_image
+from uae.models.unified import UnifiedAutoEncoder
+
+
+@pytest.fixture(scope="module")
+def model(random_model_folder) -> UnifiedAutoEncoder:
+    return UnifiedAutoEncoder.from_pretrained(random_model_folder)
+
+
+def test_folder_round_trip_is_exact(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    again = UnifiedAutoEncoder.from_pretrained(tmp_path)
+    assert again.settings == model.settings
+    assert torch.equal(again.draw(["A red circle."]), model.draw(["A red circle."]))
+
+
+def test_a_seed_gives_the_same_and_another_seed_another(model):
+    images = [render_image(scene_at(0, "test"))]
+    first, again = model.caption(images, seed=1), model.caption(images, seed=1)
+    assert first == again
+    drawn = model.draw(["A bar."], seed=1)
+    assert torch.equal(drawn, model.draw(["A bar."], seed=1))
+    assert not torch.equal(drawn, model.draw(["A bar."], seed=2))
+
+
+def test_an_overlong_caption_is_drawn_and_said(model, caplog):
+    caption = " ".join(["a red circle"] * model.settings.max_caption_tokens)
+    with caplog.at_level(logging.WARNING):
+        model.draw([caption])
+    assert f"trained for {model.settings.max_caption_tokens}" in caplog.text
+
+
+def test_a_folder_that_is_no_model_names_what_is_missing(tmp_path):
+    with pytest.raises(ValueError, match=r"uae\.json, encoder, projector, decoder not found"):
+        UnifiedAutoEncoder.from_pretrained(tmp_path)

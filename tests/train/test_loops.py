@@ -1,0 +1,224 @@
+"""The training loops, through their real classes on a tiny model with random weights."""
+
+import signal
+
+import pytest
+import torch
+
+from uae.data.sources import SceneSource
+from uae.errors import NonFinite, Stopped
+from uae.models.unified import UnifiedAutoEncoder
+from uae.recipe import Recipe
+from uae.stages import Context, load_backbones, run_cold_start, run_pretrain, run_rl
+from uae.train.metrics import read_metrics
+from uae.train.run import Run
+from uae.train.session import Session
+
+RECIPE = {
+    "tune_encoder": {"rank": 4, "alpha": 8},
+    "tune_decoder": {"rank": 4, "alpha": 8},
+    "checkpoint_every": 2,
+    "pretrain": {"num_steps": 3, "batch_size": 4, "micro_batch": 4},
+    "cold_start": {
+        "num_steps": 2,
+        "batch_size": 2,
+        "micro_batch": 2,
+        "captioning": {"num_captions": 1, "max_new_tokens": 16},
+        "sampling": {"num_steps": 2},
+    },
+    "encoder_rl": {
+        "num_steps": 3,
+        "num_images": 2,
+        "micro_images": 2,
+        "captioning": {"num_captions": 4, "max_new_tokens": 16},
+        "sampling": {"num_steps": 2},
+        "kl_beta": 0.1,
+        "optimizer": {"lr": 1e-3},
+    },
+    "decoder_rl": {
+        "num_steps": 3,
+        "num_images": 2,
+        "micro_images": 2,
+        "captioning": {"num_captions": 1, "max_new_tokens": 16},
+        "num_redraws": 4,
+        "num_sampling_steps": 4,
+        "window_starts": 2,
+    },
+}
+RUNNERS = {"pretrain": run_pretrain, "cold_start": run_cold_start, "rl": run_rl}
+
+
+def recipe_with(**changes) -> Recipe:
+    """The small recipe with whole sections, or keys within them, replaced."""
+    merged = {
+        key: {**RECIPE.get(key, {}), **value} if isinstance(value, dict) else value
+        for key, value in changes.items()
+    }
+    return Recipe(**{**RECIPE, **merged})
+
+
+def trained(folder, model_folder, stage, recipe=None, stop_at=None):
+    """Run one stage and return all weights, or the error that stopped it."""
+    recipe = recipe or recipe_with()
+    model = UnifiedAutoEncoder.from_pretrained(model_folder)
+    source = SceneSource("train", 50, model.decoder.size_px, recipe.seed)
+    with Run.open(folder, {"stage": stage}) as run:
+        context = Context(recipe, run, model, model, source, load_backbones(model, "cpu"))
+        if stop_at is not None:
+            stop_in_step(run, stop_at)
+        RUNNERS[stage](context)
+    parts = {
+        "encoder": model.encoder.model,
+        "projector": model.projector,
+        "decoder": model.decoder.transformer,
+    }
+    return {f"{n}.{k}": v for n, part in parts.items() for k, v in part.state_dict().items()}
+
+
+def stop_in_step(run: Run, step: int) -> None:
+    """Send SIGTERM to this process when the metrics of `step` are written."""
+    plain = run.metrics.write
+
+    def write(values):
+        plain(values)
+        if run.metrics._place[0] == step:
+            signal.raise_signal(signal.SIGTERM)
+
+    run.metrics.write = write
+
+
+def largest_gap(one, other):
+    assert one.keys() == other.keys()
+    return max((one[k].double() - other[k].double()).abs().max().item() for k in one)
+
+
+@pytest.fixture(autouse=True)
+def no_evaluation(monkeypatch):
+    monkeypatch.setattr(Context, "evaluate", lambda self, point: None)
+
+
+@pytest.mark.parametrize("stage", list(RUNNERS))
+def test_a_seed_fixes_every_weight(stage, tmp_path, random_model_folder):
+    one = trained(tmp_path / "one", random_model_folder, stage)
+    other = trained(tmp_path / "other", random_model_folder, stage)
+    start = UnifiedAutoEncoder.from_pretrained(random_model_folder)
+    assert largest_gap(one, other) == 0.0
+    if stage != "rl":
+        key = "decoder.proj_out.weight"
+        assert not torch.equal(one[key], start.decoder.transformer.state_dict()["proj_out.weight"])
+
+
+@pytest.mark.parametrize(
+    ("stage", "stop_at"), [("pretrain", 0), ("cold_start", 0), ("rl", 0), ("rl", 2), ("rl", 4)]
+)
+def test_resumed_equals_uninterrupted(stage, stop_at, tmp_path, random_model_folder):
+    """Bit for bit: weights and metrics, with turns of either side before and after the stop."""
+    whole = trained(tmp_path / "whole", random_model_folder, stage)
+    with pytest.raises(Stopped) as stopped:
+        trained(tmp_path / "parts", random_model_folder, stage, stop_at=stop_at)
+    assert stopped.value.exit_code == 128 + signal.SIGTERM
+    resumed = trained(tmp_path / "parts", random_model_folder, stage)
+    assert largest_gap(whole, resumed) == 0.0
+    logs = [
+        [
+            {k: v for k, v in line.items() if not k.startswith(("time/", "wall_s"))}
+            for line in read_metrics(tmp_path / name / "metrics.jsonl")
+        ]
+        for name in ("whole", "parts")
+    ]
+    assert logs[0] == logs[1]
+
+
+def test_micro_batches_change_nothing_but_rounding(tmp_path, random_model_folder):
+    """2 x 1 == 1 x 2 on both sides; AdamW's first steps have the size of lr, whatever the gradient,
+    so equality is asked of a plain gradient's direction: one step each, generous against rounding."""
+    for stage, section in (
+        ("pretrain", {"pretrain": {"num_steps": 1, "micro_batch": 1}}),
+        ("rl", {"encoder_rl": {"num_steps": 1, "micro_images": 1}, "schedule": "encoder"}),
+        ("rl", {"decoder_rl": {"num_steps": 1, "micro_images": 1}, "schedule": "decoder"}),
+    ):
+        name = next(iter(section))
+        whole_section = {
+            key: {
+                **value,
+                "micro_images" if "rl" in key else "micro_batch": 4 if key == "pretrain" else 2,
+            }
+            if isinstance(value, dict)
+            else value
+            for key, value in section.items()
+        }
+        norms = []
+        for label, changes in (("split", section), ("whole", whole_section)):
+            folder = tmp_path / f"{stage}-{name}-{label}"
+            trained(folder, random_model_folder, stage, recipe_with(**changes))
+            norms.append(read_metrics(folder / "metrics.jsonl")[0]["optim/grad_norm"])
+        assert norms[0] == pytest.approx(norms[1], rel=1e-4)
+
+
+def test_joint_updates_both_sides(tmp_path, random_model_folder):
+    recipe = recipe_with(schedule="joint", encoder_rl={"num_steps": 2}, decoder_rl={"num_steps": 2})
+    weights = trained(tmp_path, random_model_folder, "rl", recipe)
+    for side in ("encoder", "decoder"):
+        moved = [v.abs().max() for k, v in weights.items() if k.startswith(side) and "lora_B" in k]
+        assert max(moved) > 0
+    line = read_metrics(tmp_path / "metrics.jsonl")[0]
+    assert line["encoder/policy/ratio_mean"] == line["decoder/policy/ratio_mean"] == 1.0
+
+
+def test_alternating_turns_share_one_count_of_steps(tmp_path, random_model_folder):
+    recipe = recipe_with(
+        alternate_every=1, encoder_rl={"num_steps": 2}, decoder_rl={"num_steps": 2}
+    )
+    trained(tmp_path, random_model_folder, "rl", recipe)
+    lines = read_metrics(tmp_path / "metrics.jsonl")
+    assert [line["stage"] for line in lines] == ["encoder_rl", "decoder_rl"] * 2
+    assert [line["step"] for line in lines] == [0, 1, 2, 3]
+
+
+def test_ratio_is_exactly_one_before_the_first_update(tmp_path, random_model_folder):
+    trained(tmp_path, random_model_folder, "rl")
+    for line in read_metrics(tmp_path / "metrics.jsonl"):
+        assert line["policy/ratio_mean"] == 1.0
+        assert line["policy/clipped_share"] == 0.0
+
+
+def test_full_fine_tuning_moves_the_language_model_alone(tmp_path, random_model_folder):
+    full = {"mode": "full"}
+    recipe = recipe_with(tune_encoder=full, tune_decoder=full)
+    weights = trained(tmp_path, random_model_folder, "rl", recipe)
+    start = UnifiedAutoEncoder.from_pretrained(random_model_folder).encoder.model.state_dict()
+    moved = {k for k, v in start.items() if not torch.equal(weights[f"encoder.{k}"], v)}
+    assert any("language_model" in k for k in moved)
+    assert not any("visual" in k for k in moved)
+
+
+def test_a_failed_redraw_is_excluded_and_counted(tmp_path, random_model_folder, monkeypatch):
+    """NaN in one image's redraws: its group teaches less, the run goes on, nothing is scored 0."""
+    from uae.models.decoder import Decoder
+
+    plain = Decoder.to_pixels
+
+    def to_pixels(self, latents):
+        pixels = plain(self, latents)
+        pixels[0] = float("nan")
+        return pixels
+
+    monkeypatch.setattr(Decoder, "to_pixels", to_pixels)
+    weights = trained(tmp_path, random_model_folder, "rl")
+    assert all(value.isfinite().all() for value in weights.values())
+    lines = read_metrics(tmp_path / "metrics.jsonl")
+    assert all(line["group/excluded_samples"] >= 1 for line in lines)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update(
+    tmp_path, random_model_folder, monkeypatch
+):
+    import uae.train.pretrain as pretrain
+
+    plain = pretrain.flow_matching
+    monkeypatch.setattr(pretrain, "flow_matching", lambda *args: plain(*args) * float("nan"))
+    saved = []
+    monkeypatch.setattr(Session, "save", lambda self: saved.append(self.step))
+    with pytest.raises(NonFinite, match="flow-matching loss of step 0 is nan"):
+        trained(tmp_path, random_model_folder, "pretrain")
+    assert saved == []
