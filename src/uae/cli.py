@@ -17,7 +17,9 @@ from cyclopts import App, CycloptsError
 
 from uae.commands.bases import bases
 from uae.commands.doctor import doctor
-from uae.commands.pictures import STDIN, caption, draw, reconstruct
+from uae.commands.inputs import STDIN
+from uae.commands.pictures import caption, draw
+from uae.commands.reconstruct import reconstruct
 from uae.commands.report import report
 from uae.commands.train import keys_help, train
 from uae.errors import EXIT_DONE, EXIT_ENVIRONMENT, EXIT_FAILED, EXIT_USAGE, Stopped, UaeError

@@ -1,7 +1,7 @@
 """A recipe: everything a run does, as one configuration; and the plan of stages it makes.
 
-Stages run in the order pretrain, cold_start, rl. Each starts from a model folder (the recipe's model,
-or the stage before) and ends in one, so each can be run alone.
+Stages run in the order pretrain, cold_start, rl. Each starts from a model folder (the recipe's
+model, or the stage before) and ends in one, so each can be run alone.
 """
 
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ class Recipe:
     cold_start: ColdStartConfig = Field(default_factory=ColdStartConfig)
     """Stage 1b, optional."""
     schedule: Schedule = "alternate"
-    """Which sides RL trains: `alternate` takes turns, encoder first; `joint` updates both per step."""
+    """Sides that RL trains; `alternate` takes turns, encoder first, `joint` updates both."""
     alternate_every: int = 0
     """Steps of a turn under `alternate`; 0 gives each side one turn, the paper's two stages."""
     encoder_rl: EncoderRLConfig = Field(default_factory=EncoderRLConfig)
@@ -81,9 +81,9 @@ class Recipe:
             raise ValueError("reward: {} gives no reward; expected a backbone, e.g. {clip: 1.0}")
         if self.schedule == "joint" and self.encoder_rl.num_steps != self.decoder_rl.num_steps:
             raise ValueError(
-                f"schedule: joint updates both sides each step, but encoder_rl.num_steps is "
-                f"{self.encoder_rl.num_steps} and decoder_rl.num_steps {self.decoder_rl.num_steps}: "
-                "set them equal"
+                "schedule: joint updates both sides each step, but encoder_rl.num_steps is "
+                f"{self.encoder_rl.num_steps} and decoder_rl.num_steps "
+                f"{self.decoder_rl.num_steps}: set them equal"
             )
         return self
 

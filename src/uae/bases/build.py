@@ -1,8 +1,10 @@
+# transformers types sub-configs as dicts and token ids as unions
+# pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
 """Rebuilds uae-tiny from nothing: `uae bases build --out FOLDER`, some hours on two cores.
 
 vae, encoder, CLIP and DINOv2 are trained by their own files; the decoder is stage 1 of the ordinary
-training code, run by the recipe `uae-tiny-decoder`. Weights are stored in float16 to keep the package
-small and computed with in float32.
+training code, run by the recipe `uae-tiny-decoder`. Weights are stored in float16, which keeps the
+package small, and computed with in float32.
 """
 
 import logging

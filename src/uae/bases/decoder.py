@@ -1,4 +1,6 @@
-"""The decoder of uae-tiny, untrained: an SD3 transformer over 16 x 16 latents, 64 tokens, and its projector."""
+# diffusers types configs as dicts, optional layers as None and outputs as tuples
+# pyright: reportAttributeAccessIssue=false
+"""The decoder of uae-tiny, untrained: an SD3 transformer over 64 latent tokens; its projector."""
 
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
 

@@ -1,3 +1,5 @@
+# transformers types sub-configs as dicts and token ids as unions
+# pyright: reportArgumentType=false
 """The encoder of uae-tiny: a small Qwen2.5-VL that captions vaguely and answers questions.
 
 It learns three things at once: short captions (most small objects left out), multiple-choice

@@ -14,7 +14,7 @@ FINAL_SHARE = 0.02  # of the peak learning rate, at the last step
 
 
 def optimizers(model: nn.Module, lr: float, use_muon: bool) -> list[torch.optim.Optimizer]:
-    """Split parameters: 2-d weights inside blocks go to Muon, embeddings, gains and biases to AdamW.
+    """Split parameters: matrices inside blocks go to Muon, all others to AdamW.
 
     Args:
         model: Module with the parameters to train.

@@ -1,3 +1,5 @@
+# Qwen2Tokenizer takes merges as pairs, whatever its annotation says
+# pyright: reportArgumentType=false
 """The tokenizer of uae-tiny: Qwen2's byte-level BPE, trained on the scenes' own text."""
 
 import json
@@ -77,7 +79,6 @@ def build_tokenizer(caption_prompt: str, num_scenes: int = 5000, seed: int = 7) 
     texts = [caption_prompt] * (num_scenes // 10) + list(_texts(num_scenes, seed))
     draft.train_from_iterator(texts, trainer)
     trained = json.loads(draft.to_str())["model"]
-    shift = len(SPECIAL_TOKENS)
     learned = sorted(trained["vocab"].items(), key=lambda item: item[1])
     vocab = {token: i for i, token in enumerate(SPECIAL_TOKENS)}
     for token, _ in learned:

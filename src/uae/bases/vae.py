@@ -1,3 +1,5 @@
+# diffusers types configs as dicts, optional layers as None and outputs as tuples
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
 """The latent autoencoder of uae-tiny: diffusers' `AutoencoderKL`, 64 px to 16 x 16 x 8 latents."""
 
 from dataclasses import dataclass
@@ -51,7 +53,7 @@ def pixels_of(indices: range, seed: int) -> Tensor:
 
 
 def build_vae(folder: Path, config: VaeConfig) -> None:
-    """Train the vae on rendered scenes and save it in diffusers' layout, latents scaled to std 1."""
+    """Train the vae on rendered scenes; save it in diffusers' layout, latents scaled to std 1."""
     torch.manual_seed(config.seed)
     vae = new_vae()
 

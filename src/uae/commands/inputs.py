@@ -1,8 +1,10 @@
 """What images a command line names, and opening them one after the other."""
 
 import io
+import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +15,14 @@ from uae.data.captions_file import read_rows
 from uae.data.images import NamedImage, fit_square, list_images
 from uae.data.opening import open_image, read_image
 from uae.data.untrusted.file import FORMATS, MAX_FILE_BYTES, UnreadableImage
-from uae.errors import UsageError
+from uae.errors import EXIT_DONE, EXIT_PARTIAL, UsageError
+
+log = logging.getLogger(__name__)
 
 STDIN = "/dev/stdin"
 """What the argument `-` becomes."""
+MAX_LISTED = 50
+"""Files named at the end of a job, of those left out."""
 
 
 @dataclass(slots=True)
@@ -115,3 +121,21 @@ def check_same_writer(path: Path, model: str, seed: int) -> None:
                 f"{path} holds captions by {row.model} with seed {row.seed}, not by {model} with "
                 f"seed {seed}: choose another --out, or the same model and seed to go on"
             )
+
+
+def ended(verb: str, num_done: int, num_before: int, files: ImageFiles) -> int:
+    """Say how it went, list what was left out, and return the exit code."""
+    before = f", {num_before} done before" if num_before else ""
+    if files.left_out:
+        reasons = Counter(str(error.reason) for error in files.left_out).most_common()
+        counts = ", ".join(f"{count} {reason}" for reason, count in reasons)
+        lines = [f"  {error}" for error in files.left_out[:MAX_LISTED]]
+        if len(files.left_out) > MAX_LISTED:
+            lines.append(f"  ... and {len(files.left_out) - MAX_LISTED} more")
+        total = f"{verb} {num_done}{before}, left out {len(files.left_out)} ({counts})"
+        log.warning("\n".join([total, *lines]))
+        return EXIT_PARTIAL
+    if not files.is_one:
+        others = f", {files.num_other} other files ignored" if files.num_other else ""
+        log.info("%s %d%s%s", verb, num_done, before, others)
+    return EXIT_DONE

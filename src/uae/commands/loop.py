@@ -54,7 +54,7 @@ def describe(
     *,
     seed: int,
     temperature: float,
-    max_new_tokens: int | None,
+    max_new_tokens: int | None = None,
 ) -> list[CaptionRow]:
     """Caption images; a temperature of 0 takes the most probable words."""
     limit = max_new_tokens or model.settings.max_new_tokens

@@ -1,10 +1,10 @@
-"""What a model makes of the held-out scenes, kept on disk: captions, replies, redraws, similarities.
+"""What a model makes of the held-out scenes, kept on disk: captions, replies and redraws.
 
-An evaluation point is a folder of observations; every score is a pure function of it (`points.py`), so
-a report can be written again, and a metric added, without running a model.
+An evaluation point is a folder of observations; every score is a pure function of it (`points.py`),
+so a report can be written again, and a metric added, without running a model.
 
     observations.json   captions, lengths, truncations, replies, similarities by backbone
-    NAME.png            redraws in rows of 16: captions, swap, generation_raw, generation_long, truths
+    NAME.png            redraws in rows of 16, NAME one of `PICTURES`
 """
 
 import json

@@ -61,12 +61,12 @@ def write_run_report(run_folder: Path) -> Path:
     evaluation = TypeAdapter(EvaluationConfig).validate_python(config["evaluation"])
     scenes = held_out_scenes(evaluation.num_scenes)
     originals = np.stack([render(scene, points[0].redraws.shape[1]) for scene in scenes])
-    audits = verdict(points[0].audit, points[-1].audit, pixel_audit(originals))
+    audits = verdict(before_rl(points).audit, points[-1].audit, pixel_audit(originals))
     rows = scene_rows([point.evaluation for point in points])
     main = next(row for row in rows if row.name == "held-out backbone")
     items = gallery(originals, points)
     environment = json.loads((run_folder / "environment.json").read_text())
-    failing = points[0].gate.failing
+    failing = before_rl(points).gate.failing
     gate = (
         f" Before RL the decoder did not pass the drawability gate: {', '.join(failing)}."
         if failing
@@ -86,14 +86,13 @@ def write_run_report(run_folder: Path) -> Path:
             environment={key: str(value) for key, value in environment.items()},
             points=tuple(point.name for point in points),
             rows=rows,
-            table_note=(
-                f"{evaluation.num_scenes} held-out test scenes, seed {evaluation.seed}; "
-                "95 % intervals; changes are paired by scene and seed."
-            ),
+            table_note=(f"{evaluation.num_scenes} held-out test scenes, seed {evaluation.seed}."),
             gallery=tuple(items[: evaluation.num_shown]),
             curves=curves_from_metrics(run_folder / "metrics.jsonl"),
             audits=audits,
-            throughput=throughput_from_metrics(run_folder / "metrics.jsonl"),
+            throughput=throughput_from_metrics(
+                run_folder / "metrics.jsonl", samples_per_step(config)
+            ),
             worst=worst_of(items),
         ),
     )
@@ -111,11 +110,33 @@ def gallery(originals: np.ndarray, points: Sequence[Point]) -> list[GalleryItem]
                     point.name,
                     point.observations.captions[i],
                     Image.fromarray(point.redraws[i]),
-                    float(point.evaluation.reward_similarity[i]),
-                    float(point.evaluation.held_out_similarity[i]),
+                    float(point.audit.reward_similarity[i]),
+                    float(point.audit.held_out_similarity[i]),
                 )
                 for point in points
             ),
         )
         for i, original in enumerate(originals)
     ]
+
+
+def before_rl(points: Sequence[Point]) -> Point:
+    """Return the last point before RL, which audits compare with: pre-training is no reward."""
+    return next(p for p in reversed(points) if p.name in ("start", "pretrain", "cold_start"))
+
+
+def samples_per_step(config: dict[str, Any]) -> dict[tuple[str, str], int]:
+    """Return how many captions or redraws each phase of a step handles."""
+    sizes: dict[tuple[str, str], int] = {}
+    encoder, decoder = config["encoder_rl"], config["decoder_rl"]
+    captions = encoder["num_images"] * encoder["captioning"]["num_captions"]
+    redraws = captions * encoder["num_redraws"]
+    sizes |= {("encoder_rl", phase): captions for phase in ("caption", "update")}
+    sizes |= {("encoder_rl", phase): redraws for phase in ("redraw", "score")}
+    captions = decoder["num_images"] * decoder["captioning"]["num_captions"]
+    redraws = captions * decoder["num_redraws"]
+    sizes[("decoder_rl", "caption")] = captions
+    sizes |= {("decoder_rl", phase): redraws for phase in ("redraw", "score", "update")}
+    return sizes | {
+        ("pretrain", phase): config["pretrain"]["batch_size"] for phase in ("data", "update")
+    }

@@ -1,3 +1,5 @@
+# diffusers types configs as dicts, optional layers as None and outputs as tuples
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOptionalCall=false, reportOptionalSubscript=false
 """The decoder: an SD3-type flow-matching transformer with its schedule and its vae.
 
 Pixels are in [0, 1] at this border and in [-1, 1] inside the vae; latents are scaled and shifted to
@@ -31,8 +33,8 @@ from uae.models.projector import Conditions
 class MaskedJointAttention:
     """diffusers' joint attention that leaves masked text positions out of the keys.
 
-    SD3's own processor lets every image attend to its caption's padding, so that a redraw depends on
-    the longest caption of its batch. Without padding both give the same result.
+    SD3's own processor lets every image attend to its caption's padding, so that a redraw depends
+    on the longest caption of its batch. Without padding both give the same result.
     """
 
     def __call__(

@@ -1,8 +1,10 @@
+# transformers types sub-configs as dicts and token ids as unions
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOptionalMemberAccess=false
 """The encoder: a Qwen2.5-VL that captions images, and reads captions back for the decoder.
 
-Captioning and its training share one prefix pass per image among all of its captions (exact, and the
-larger part of the cost at small caption lengths). The condition is read from the caption's *text* in
-a pass that holds no image (PKU-YuanGroup/UAE demo; role `generate`).
+Captioning and its training share one prefix pass per image among all of its captions (exact, and
+the larger part of the cost at small caption lengths). The condition is read from the caption's
+*text* in a pass that holds no image (PKU-YuanGroup/UAE demo; role `generate`).
 """
 
 from collections.abc import Sequence
@@ -213,9 +215,9 @@ class Encoder:
 
         Args:
             prompts: p prompts.
-            uniforms: Numbers in [0, 1) that choose the tokens by inverting the distribution, so that
-                a caption depends on its own row only, not on its batch; n = p * num_captions and
-                t = max_new_tokens. None takes the most probable token.
+            uniforms: Numbers in [0, 1) that choose the tokens by inverting the distribution, so
+                that a caption depends on its own row only, not on its batch; n = p * num_captions
+                and t = max_new_tokens. None takes the most probable token.
             num_captions: Captions of one image; they share its prefix and its `group_id`.
             temperature: Divides the logits, in the log-probabilities too.
             max_new_tokens: Limit, the end token included.

@@ -124,6 +124,7 @@ class FineTuning:
             yield
         finally:
             for name, layer in wrapped.items():
+                assert isinstance(layer, nn.Module)
                 self.module.set_submodule(name, layer)
 
     def save_adapter(self, folder: str | Path) -> None:

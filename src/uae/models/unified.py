@@ -1,6 +1,9 @@
+# diffusers declares `to` with an overload that pyright cannot bind
+# pyright: reportArgumentType=false
 """The unified multimodal auto-encoder: encoder, projector and decoder in one folder.
 
-    image --encoder--> caption --encoder, text only--> hidden --projector--> condition --decoder--> image'
+    image --encoder--> caption --encoder, text only--> hidden states
+                               --projector--> condition --decoder--> image'
 
 Folder layout (each part loads without this package):
     uae.json        settings below
@@ -106,8 +109,8 @@ class UnifiedAutoEncoder:
         missing = [p for p in (SETTINGS_FILE, *PART_FOLDERS) if not (folder / p).exists()]
         if missing:
             raise ValueError(
-                f"model {str(name)!r}: {', '.join(missing)} not found in {folder}; expected a folder "
-                f"written by `uae train`, or one of {', '.join(PRESETS)}"
+                f"model {str(name)!r}: {', '.join(missing)} not found in {folder}; expected a "
+                f"folder written by `uae train`, or one of {', '.join(PRESETS)}"
             )
         raw = json.loads((folder / SETTINGS_FILE).read_text())
         settings = ModelSettings(**{**raw, "sampling": SamplingConfig(**raw["sampling"])})

@@ -1,3 +1,5 @@
+# transformers' Auto classes are untyped
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false, reportPrivateImportUsage=false, reportArgumentType=false
 """Image similarity: cosine of the embeddings of a frozen vision backbone.
 
 R(x, x') = cos(f(x), f(x')), f = CLIP's projected image embedding or DINOv2's class token

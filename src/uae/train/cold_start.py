@@ -1,10 +1,10 @@
 """Cold start (optional): similarity of image and redraw, back-propagated through a short render.
 
-    L = mean(1 - cos(f(x'), f(x)))            (PKU-YuanGroup/UAE `clip_score.py`; arXiv 2509.09666v1)
+    L = mean(1 - cos(f(x'), f(x)))        (PKU-YuanGroup/UAE `clip_score.py`; arXiv 2509.09666v1)
 
-Projector and decoder learn; the encoder is frozen. By default the condition is read from the caption's
-text alone, so that text stays the bottleneck. The paper's code takes the hidden states of caption
-tokens that attended to the image: `condition: image`, which a report must name.
+Projector and decoder learn; the encoder is frozen. By default the condition is read from the
+caption's text alone, so that text stays the bottleneck. The paper's code takes the hidden states of
+caption tokens that attended to the image: `condition: image`, which a report must name.
 """
 
 from typing import Literal
@@ -36,7 +36,7 @@ class ColdStartConfig:
     micro_batch: int = 16
     """Images per backward pass; changes memory, not the result."""
     condition: Literal["text", "image"] = "text"
-    """Read from the caption's text, or from states that attended to the image (the paper's code)."""
+    """The caption's text, or states that attended to the image (the paper's code)."""
     captioning: CaptioningConfig = Field(
         default_factory=lambda: CaptioningConfig(num_captions=1, temperature=0.7)
     )

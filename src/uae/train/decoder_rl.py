@@ -1,7 +1,8 @@
 """Understanding for generation: the decoder learns to use every word of the encoder's captions.
 
 Flow-GRPO (arXiv 2505.05470) with a window of stochastic steps: sampling is random inside the window
-and deterministic outside it, and the window alone is trained. A group is the M redraws of one caption.
+and deterministic outside it, and the window alone is trained. A group is the M redraws of one
+caption.
 """
 
 from typing import Literal
@@ -153,7 +154,7 @@ def improve(
     advantages: Advantages,
     config: DecoderRLConfig,
 ) -> tuple[Diagnostics, StepReport]:
-    """Update the decoder on one rollout, `num_updates` times; diagnostics are the first update's."""
+    """Update the decoder on one rollout, `num_updates` times; diagnose the first update."""
     parts = parts_of(len(advantages.values), len(conditions[0]))
     denominator = max(1, int(advantages.kept.sum()) * config.window)
     first: list[Diagnostics] = []

@@ -1,7 +1,8 @@
 """Generation for understanding: the encoder learns captions that the frozen decoder can redraw.
 
-GRPO over tokens (arXiv 2509.09666, stage 2). Where we leave the paper: the loss is normalised by the
-step's number of tokens (DAPO) or by a constant (Dr.GRPO), never per sequence, which favours length.
+GRPO over tokens (arXiv 2509.09666, stage 2). Where we leave the paper: the loss is normalised by
+the step's number of tokens (DAPO) or by a constant (Dr.GRPO), never per sequence, which favours
+length.
 """
 
 from typing import Literal
@@ -107,7 +108,7 @@ def improve(
     kept: Bool[Tensor, " n"],
     config: EncoderRLConfig,
 ) -> tuple[Diagnostics, StepReport]:
-    """Update the encoder on one rollout, `num_updates` times; diagnostics are the first update's."""
+    """Update the encoder on one rollout, `num_updates` times; diagnose the first update."""
     n = config.captioning.num_captions
     parts = parts_of(len(samples), config.micro_images)
     mask = captions.mask & kept[:, None].to(captions.mask.device)
@@ -122,7 +123,7 @@ def improve(
             if config.kl_beta:
                 with session.model.encoder_reference():
                     reference, _ = score(session, samples, captions, part, config)
-            new, entropy = score(session, samples, captions, part, config)
+            new, _ = score(session, samples, captions, part, config)
             loss, diagnostics = token_loss(
                 new,
                 old[rows],

@@ -1,8 +1,8 @@
 """Both sides in every step, from one rollout of N captions per image and M redraws per caption.
 
-The encoder compares the N captions of an image by their mean over M redraws; the decoder compares the
-M redraws of one caption. The decoder explores, so a caption's redraws differ in noise; the captions of
-an image share it.
+The encoder compares the N captions of an image by their mean over M redraws; the decoder compares
+the M redraws of one caption. The decoder explores, so a caption's redraws differ in noise; the
+captions of an image share the noise they start from.
 """
 
 import torch

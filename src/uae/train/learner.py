@@ -139,12 +139,17 @@ def _optimizers(
         ]
     chosen = {id(p) for p in matrices}
     rest = [p for p in parameters.values() if id(p) not in chosen]
-    shared = {"lr": config.lr, "weight_decay": config.weight_decay}
     result: list[torch.optim.Optimizer] = []
     if rest:
-        result.append(torch.optim.AdamW(rest, **shared))
+        result.append(torch.optim.AdamW(rest, lr=config.lr, weight_decay=config.weight_decay))
     if matrices:
-        result.append(torch.optim.Muon(matrices, adjust_lr_fn="match_rms_adamw", **shared))
+        muon = torch.optim.Muon(
+            matrices,
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            adjust_lr_fn="match_rms_adamw",
+        )
+        result.append(muon)
     return result
 
 

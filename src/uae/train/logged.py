@@ -1,4 +1,4 @@
-"""The numbers that both RL loops log, by the names of `docs/metrics.md`; and the ratio's invariant."""
+"""The numbers that both RL loops log, named as in `docs/metrics.md`; and the ratio's invariant."""
 
 from jaxtyping import Float
 from torch import Tensor

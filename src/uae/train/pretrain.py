@@ -1,7 +1,7 @@
 """Long-context pre-training: the decoder learns to draw from long captions.
 
-The encoder is frozen; projector and decoder learn from image + caption by the weighted flow-matching
-loss  L = mean_b mean_dims w(sigma) || v_theta(x_sigma, sigma, c) - (eps - x_0) ||^2
+The encoder is frozen; projector and decoder learn from image + caption by the flow-matching loss
+    L = mean_b mean_dims w(sigma) || v_theta(x_sigma, sigma, c) - (eps - x_0) ||^2
 (PKU-YuanGroup/UAE `modeling_longcontext.py`), sigma logit-normal, the condition dropped at random.
 """
 

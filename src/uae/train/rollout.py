@@ -1,8 +1,8 @@
 """Rollouts: captions of images, redraws of captions, rewards of redraws.
 
 Per source image N captions, and M redraws of each. The N captions of an image share their starting
-noise (common random numbers), so that a caption's reward differs by its words and not by its luck; the
-M redraws of one caption differ in it.
+noise (common random numbers), so that a caption's reward differs by its words and not by its luck;
+the M redraws of one caption differ in it.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,8 @@
 """Scene graphs: the exact ground truth of the procedural world, and how they are drawn at random.
 
-A scene is a background and one to five objects, at most one in each cell of a 3 x 3 grid. Coordinates
-are fractions of the canvas in [0, 1], x to the right and y downwards, so a scene has no resolution.
+A scene is a background and one to five objects, at most one in each cell of a 3 x 3 grid.
+Coordinates are fractions of the canvas in [0, 1], x to the right and y downwards, so a scene has no
+resolution.
 A scene is a pure function of (seed, split, index): sources have random access and no state.
 """
 
@@ -118,8 +119,9 @@ class Scene:
 def relation(subject: SceneObject, reference: SceneObject) -> str | None:
     """GenEval's position rule (djghosh13/geneval `relative_position`), where exactly one holds.
 
-    The offset of the centres is shrunk by a tenth of both sizes per axis, and a direction holds when
-    its share of the original offset's length exceeds one half. Diagonals hold two and give None.
+    The offset of the centres is shrunk by a tenth of both sizes per axis, and a direction holds
+    when its share of the original offset's length exceeds one half. Diagonals hold two and give
+    None.
     """
     offset = np.array([subject.x - reference.x, subject.y - reference.y])
     sizes = np.array([subject.width + reference.width, subject.height + reference.height])
@@ -164,7 +166,7 @@ def random_scene(rng: np.random.Generator) -> Scene:
 
 
 def scene_at(index: int, split: Split, seed: int = 0) -> Scene:
-    """Return scene `index` of a split: the first draw of its own generator that the split admits."""
+    """Return scene `index` of a split: its generator's first draw that the split admits."""
     rng = np.random.default_rng([seed, ("train", "validation", "test").index(split), index])
     while True:
         scene = random_scene(rng)

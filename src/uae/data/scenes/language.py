@@ -1,8 +1,8 @@
 """Scenes to language: long, complete captions; short, vague ones; and GenEval-like prompts.
 
 Wording and order vary at random, so the captions are language and not a code. In a long caption an
-object is introduced once, with an indefinite article, and named again with "the"; `reading.py` relies
-on that.
+object is introduced once, with an indefinite article, and named again with "the"; `reading.py`
+relies on that.
 """
 
 from collections import Counter
@@ -49,7 +49,7 @@ _KEEP_SIZE, _KEEP_CELL, _KEEP_COLOR, _KEEP_BACKGROUND = 0.35, 0.75, 0.95, 0.6
 
 
 def _choice(rng: np.random.Generator, options: Sequence[str]) -> str:
-    return options[rng.integers(len(options))]
+    return options[int(rng.integers(len(options)))]
 
 
 def _article(words: str) -> str:
@@ -104,7 +104,8 @@ def _count_sentence(rng: np.random.Generator, scene: Scene) -> str:
             f"on a {scene.background} background.",
             f"On a plain {scene.background} background the image has "
             f"{NUMBER_WORDS[num_objects]} {things}.",
-            f"This is a {scene.background} picture with {NUMBER_WORDS[num_objects]} {things} in it.",
+            f"This is a {scene.background} picture with "
+            f"{NUMBER_WORDS[num_objects]} {things} in it.",
         ),
     )
 

@@ -1,7 +1,7 @@
 """Scenes to pixels: anti-aliased, at any resolution.
 
-Coverage of a pixel is the share of `SUPERSAMPLING`^2 sub-pixel centres inside the shape; colours are
-blended by coverage in sRGB values.
+Coverage of a pixel is the share of `SUPERSAMPLING`^2 sub-pixel centres inside the shape; colours
+are blended by coverage in sRGB values.
 """
 
 import numpy as np
@@ -30,6 +30,8 @@ def coverage(
     xs = (np.arange(num_columns * SUPERSAMPLING) + 0.5) * step - x_px
     ys = (np.arange(num_rows * SUPERSAMPLING) + 0.5) * step - y_px
     x, y = xs[None, :] / width_px, ys[:, None] / width_px  # the bounding box is 1 wide
+    if shape not in ASPECT:
+        raise ValueError(f"shape {shape!r} is not known: expected one of {tuple(ASPECT)}")
     half_height = ASPECT[shape] / 2
     if shape == "circle":
         inside = x**2 + y**2 <= 0.25
@@ -37,11 +39,9 @@ def coverage(
         inside = (np.abs(x) <= 0.5) & (np.abs(y) <= half_height)
     elif shape == "triangle":
         inside = (np.abs(y) <= half_height) & (np.abs(x) <= (y + half_height) / (4 * half_height))
-    elif shape == "cross":
+    else:  # a cross
         inside = np.minimum(np.abs(x), np.abs(y)) <= 1 / 6
         inside &= np.maximum(np.abs(x), np.abs(y)) <= 0.5
-    else:
-        raise ValueError(f"shape {shape!r} is not known: expected one of {tuple(ASPECT)}")
     blocks = inside.reshape(num_rows, SUPERSAMPLING, num_columns, SUPERSAMPLING)
     return blocks.mean(axis=(1, 3))
 

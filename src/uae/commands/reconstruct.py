@@ -1,0 +1,170 @@
+"""`uae reconstruct`: the whole loop on the user's own images, with pictures and numbers."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+from cyclopts.types import NonNegativeFloat, PositiveInt
+from PIL import Image
+
+from uae.commands.inputs import ImageFiles, check_same_writer, ended, find_images, opened
+from uae.commands.startup import quick_start
+from uae.commands.talk import PLAINLY, Talk, json_line, write
+from uae.data.captions_file import CAPTIONS_NAME, CaptionRow, CaptionsWriter, read_rows
+from uae.data.images import fit_square
+from uae.data.opening import open_image
+from uae.data.sheet import MAX_ROWS, SheetRow, reconstruction_sheet
+from uae.data.untrusted.file import UnreadableImage
+from uae.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+
+def reconstruct(
+    images: Annotated[list[Path], Parameter(name="IMAGE")],
+    /,
+    *,
+    model: str = "uae-tiny",
+    out: Path | None = None,
+    seed: int = 0,
+    temperature: NonNegativeFloat = 0.7,
+    batch_size: PositiveInt = 16,
+    device: str = "auto",
+    talk: Talk = PLAINLY,
+) -> int:
+    """Describe images, draw them again from the words alone, and compare.
+
+    Try:
+        uae reconstruct photo.jpg
+        uae reconstruct photos/ --out photos-again
+
+    The output folder holds captions.jsonl, redraws/ and sheet.png. Images are
+    cropped to a square in the model's size. The same command goes on where it
+    stopped.
+
+    Args:
+        images: Image files or folders.
+        model: Model folder, or a preset.
+        out: Output folder; by default NAME-reconstructed.
+        seed: Seed of captions and redraws.
+        temperature: Of the captions; 0 takes the most probable words.
+        batch_size: Images at once.
+        device: auto, cpu, cuda or cuda:1.
+        talk: Format and verbosity.
+    """
+    talk.begin()
+    out = out or _folder_for(images)
+    files = find_images(images, without=out)
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file: expected a folder")
+    check_same_writer(out / CAPTIONS_NAME, model, seed)
+    with quick_start():
+        from uae.commands import loop
+
+        auto_encoder = loop.load(model, device)
+        backbones = loop.load_backbones(auto_encoder, device)
+    size_px = auto_encoder.decoder.size_px
+    num_done = 0
+    with CaptionsWriter(out / CAPTIONS_NAME) as writer:
+        todo = writer.missing(files.paths)
+        for items in opened(files, todo, size_px, batch_size):
+            rows = loop.describe(auto_encoder, items, model, seed=seed, temperature=temperature)
+            _warn_of_overlong(rows, auto_encoder.settings.max_caption_tokens)
+            redraws = loop.redraw(auto_encoder, rows, seed)
+            _save(rows, redraws, loop.compare(backbones, items, redraws), writer)
+            num_done += len(rows)
+            if not files.is_one:
+                log.info("reconstructed %d of %d", num_done, len(todo))
+    rows = [row for row in read_rows(out / CAPTIONS_NAME) if row.image in files.paths]
+    _write_sheet(out, rows, files, size_px)
+    _write_table(rows, out, talk)
+    return ended("reconstructed", num_done, len(files.paths) - len(todo), files)
+
+
+def _folder_for(images: Sequence[Path]) -> Path:
+    if len(images) > 1:
+        return Path("reconstructed")
+    only = images[0].resolve()
+    return Path(f"{only.name if only.is_dir() else only.stem}-reconstructed")
+
+
+def _save(
+    rows: Sequence[CaptionRow],
+    redraws: "Tensor",
+    scores: Sequence[Mapping[str, float]],
+    writer: CaptionsWriter,
+) -> None:
+    """Write pictures before their rows, so that a row's picture is always there."""
+    from uae.data.sources import to_images
+
+    for row, image, score in zip(rows, to_images(redraws), scores, strict=True):
+        place = Path("redraws", f"{row.image}.png")
+        path = writer.path.parent / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path)
+        writer.append(replace(row, redraw=place.as_posix(), similarities=score))
+
+
+def _warn_of_overlong(rows: Sequence[CaptionRow], max_caption_tokens: int) -> None:
+    for row in rows:
+        if (row.num_tokens or 0) > max_caption_tokens:
+            log.warning(
+                "%s: the caption has %d tokens, the decoder was trained for %d: its end may be "
+                "ignored",
+                row.image,
+                row.num_tokens,
+                max_caption_tokens,
+            )
+
+
+def _write_sheet(out: Path, rows: Sequence[CaptionRow], files: ImageFiles, size_px: int) -> None:
+    """Draw the first rows, opened again, so that a folder of any size fits into memory."""
+    shown = list(_sheet_rows(out, rows[:MAX_ROWS], files, size_px))
+    if shown:
+        reconstruction_sheet(shown).save(out / "sheet.png")
+
+
+def _sheet_rows(
+    out: Path, rows: Sequence[CaptionRow], files: ImageFiles, size_px: int
+) -> Iterator[SheetRow]:
+    for row in rows:
+        try:
+            original: Image.Image = fit_square(open_image(files.paths[row.image]), size_px)
+            redraw = open_image(out / row.redraw) if row.redraw else None
+        except UnreadableImage as error:
+            log.warning("not on the sheet: %s", error)
+            continue
+        if redraw is not None:
+            yield SheetRow(
+                name=row.image,
+                original=original,
+                caption=row.caption,
+                redraw=redraw,
+                similarities=row.similarities,
+            )
+
+
+def _write_table(rows: Sequence[CaptionRow], out: Path, talk: Talk) -> None:
+    """Write the results of all images asked for, those of earlier runs included."""
+    if talk.for_reader == "quiet":
+        write(str(out))
+        return
+    if talk.for_reader == "json":
+        for row in rows:
+            write(json_line(asdict(row)))
+        return
+    names = list(dict.fromkeys(name for row in rows for name in row.similarities))
+    width = max([len(row.image) for row in rows] + [len("image")])
+    write("  ".join([f"{'image':{width}}", *(f"{name:>8}" for name in names), "caption"]))
+    for row in rows:
+        numbers = [
+            f"{row.similarities[n]:8.3f}" if n in row.similarities else " " * 8 for n in names
+        ]
+        write("  ".join([f"{row.image:{width}}", *numbers, row.caption]))
+    write(f"\nsheet  {out / 'sheet.png'}")

@@ -1,0 +1,58 @@
+"""Fixtures of the command line: a process-like surrounding, the user's images, and a way to run."""
+
+import gc
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from transformers.utils.logging import disable_progress_bar, enable_progress_bar
+
+from uae import cli
+from uae.data.scenes.graph import scene_at
+from uae.data.scenes.render import render_image
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_process_of_its_own(tmp_path, monkeypatch):
+    """Work in an empty folder; put back what a command sets for its process."""
+    monkeypatch.chdir(tmp_path)
+    for variable in [v for v in os.environ if v.startswith("UAE_")]:
+        monkeypatch.delenv(variable)
+    # a command sets these by variables, which are read when the libraries are imported
+    for variable in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
+        monkeypatch.setenv(variable, "error")
+    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    disable_progress_bar()
+    logger = logging.getLogger("uae")
+    before = (logger.handlers, logger.level)
+    yield
+    logger.handlers, logger.level = before
+    enable_progress_bar()
+    gc.unfreeze()
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    """Three images, one of them in a subfolder, beside what else lies in folders."""
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    for i, name in enumerate(("a.png", "b.jpg", "sub/c.webp")):
+        render_image(scene_at(i, "test"), 96).save(folder / name)
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+@pytest.fixture
+def run(capsys) -> Run:
+    """Run a command in this process; return exit code, stdout and stderr."""
+
+    def command(*tokens: object) -> tuple[int, str, str]:
+        code = cli.run([str(token) for token in tokens])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return command

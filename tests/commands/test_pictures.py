@@ -1,0 +1,158 @@
+"""`uae caption`, `uae draw` and `uae reconstruct`, from the command to the files."""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+
+def json_lines(text: str) -> list[dict]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+# -- caption --------------------------------------------------------------------------------------
+
+
+def test_one_image_gives_its_caption_alone(run, photos, random_model_folder):
+    code, out, err = run("caption", photos / "a.png", "--model", random_model_folder)
+    assert (code, err) == (0, "")
+    assert out.count("\n") == 1
+    assert "{" not in out
+    command = ("caption", photos / "a.png", "--model", random_model_folder, "--json")
+    [row] = json_lines(run(*command)[1])
+    assert row["caption"] == out.strip()
+    assert row["num_tokens"] > 0
+
+
+def test_an_image_on_stdin(run, photos, random_model_folder, monkeypatch):
+    stdin = io.TextIOWrapper(io.BytesIO((photos / "a.png").read_bytes()))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    code, out, _ = run("caption", "-", "--model", random_model_folder)
+    assert code == 0
+    assert out.strip()
+
+
+def test_a_folder_gives_json_lines_that_do_not_depend_on_the_batch(
+    run, photos, random_model_folder
+):
+    command = ("caption", photos, "--model", random_model_folder, "--temperature", "2")
+    code, out, err = run(*command)
+    rows = json_lines(out)
+    assert code == 0
+    assert [row["image"] for row in rows] == ["a.png", "b.jpg", "sub/c.webp"]
+    assert "captioned 3, 1 other files ignored" in err
+    assert json_lines(run(*command, "--batch-size", "1")[1]) == rows
+    [alone] = json_lines(run("caption", photos / "a.png", *command[2:], "--json")[1])
+    assert alone["caption"] == rows[0]["caption"]
+
+
+def test_a_job_that_stopped_goes_on_and_gives_the_same(run, photos, random_model_folder):
+    command = ("caption", photos, "--model", random_model_folder, "--temperature", "2", "--out")
+    code, out, _ = run(*command, "whole.jsonl")
+    assert (code, out) == (0, "")
+    whole = Path("whole.jsonl").read_text()
+    first = whole.splitlines(keepends=True)[0]
+    Path("cut.jsonl").write_text(first + whole[len(first) :][:20])
+    code, _, err = run(*command, "cut.jsonl")
+    assert code == 0
+    assert "captioned 2, 1 done before" in err
+    assert Path("cut.jsonl").read_text() == whole
+
+
+def test_captions_of_two_seeds_are_not_mixed(run, photos, random_model_folder):
+    command = ("caption", photos, "--model", random_model_folder, "--out", "x.jsonl")
+    run(*command)
+    before = Path("x.jsonl").read_text()
+    code, _, err = run(*command, "--seed", "1")
+    assert code == 2
+    assert "with seed 0, not by" in err
+    assert Path("x.jsonl").read_text() == before
+
+
+def test_unreadable_files_are_left_out_counted_and_listed(run, photos, random_model_folder):
+    (photos / "empty.jpg").touch()
+    (photos / "cut.png").write_bytes((photos / "a.png").read_bytes()[:60])
+    (photos / "text.jpg").write_text("no image")
+    code, out, err = run("caption", photos, "--model", random_model_folder)
+    assert code == 4
+    assert len(json_lines(out)) == 3
+    assert "captioned 3, left out 3" in err
+    assert "empty.jpg: empty file" in err
+    assert "cut.png: truncated" in err
+    assert "text.jpg: not an image" in err
+    code, out, _ = run("caption", photos / "empty.jpg", "--model", random_model_folder)
+    assert (code, out) == (4, "")
+
+
+# -- draw -----------------------------------------------------------------------------------------
+
+
+def test_draw_prints_the_path_alone(run, random_model_folder):
+    code, out, err = run("draw", "A red circle.", "--model", random_model_folder)
+    assert (code, out, err) == (0, "a-red-circle-0.png\n", "")
+    assert Image.open("a-red-circle-0.png").size == (64, 64)
+
+
+def test_draw_is_a_function_of_caption_seed_and_settings(run, random_model_folder):
+    def drawn(*options: str) -> bytes:
+        command = ("draw", "A bar.", "--model", random_model_folder, "--out", "x/y.png")
+        assert run(*command, *options)[0] == 0
+        return Path("x/y.png").read_bytes()
+
+    first = drawn()
+    assert drawn() == first
+    assert drawn("--seed", "1") != first
+    assert drawn("--steps", "5") != first
+    assert drawn("--guidance-scale", "3") != first
+
+
+def test_an_overlong_caption_is_drawn_and_said(run, random_model_folder, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("a red circle " * 200))
+    command = ("draw", "-", "--model", random_model_folder, "--json", "--out", "x.png")
+    code, out, err = run(*command)
+    values = json.loads(out)
+    assert code == 0
+    assert values["image"] == "x.png"
+    assert values["num_tokens"] > values["max_caption_tokens"] == 128
+    assert f"warning: a caption has {values['num_tokens']} tokens" in err
+    assert "trained for 128" in err
+
+
+# -- reconstruct ----------------------------------------------------------------------------------
+
+
+def test_reconstruct_writes_captions_redraws_similarities_and_a_sheet(
+    run, photos, random_model_folder
+):
+    command = ("reconstruct", photos, "--model", random_model_folder, "--out", "again")
+    code, out, _ = run(*command)
+    rows = json_lines(out)
+    assert code == 0
+    assert json_lines(Path("again/captions.jsonl").read_text())[0]["image"] == "a.png"
+    for row in rows:
+        assert Image.open(Path("again", row["redraw"])).size == (64, 64)
+        assert set(row["similarities"]) == {"clip", "dinov2"}
+        assert all(-1 <= value <= 1 for value in row["similarities"].values())
+    assert Image.open("again/sheet.png").width > 300
+    times = {path: path.stat().st_mtime_ns for path in Path("again/redraws").rglob("*.png")}
+    code, repeated, err = run(*command)
+    assert (code, repeated) == (0, out)
+    assert "reconstructed 0, 3 done before" in err
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+
+
+def test_reconstruct_for_a_reader_and_into_the_folder_itself(
+    run, photos, random_model_folder, monkeypatch
+):
+    monkeypatch.chdir(photos)
+    command = ("reconstruct", ".", "--model", random_model_folder, "--format", "human")
+    for _ in range(2):
+        code, out, _ = run(*command)
+        lines = out.splitlines()
+        assert code == 0
+        assert lines[0].split() == ["image", "clip", "dinov2", "caption"]
+        assert [line.split()[0] for line in lines[1:-2]] == ["a.png", "b.jpg", "sub/c.webp"]
+        assert lines[-1] == "sheet  photos-reconstructed/sheet.png"
+    assert run(*command[:-2], "-q")[1] == "photos-reconstructed\n"
