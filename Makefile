@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
-EXTRAS ?= dev,report
+EXTRAS ?= dev
 
 .PHONY: setup demo test lint types unit slow faults bench bases clean
 
@@ -36,7 +36,7 @@ faults: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m faults
 
 bench: setup
-	$(BIN)/python -m bench
+	$(BIN)/python bench/stages.py
 
 bases: setup
 	$(BIN)/uae bases build --out runs/bases

@@ -94,6 +94,9 @@ def check_divides(section: str, num_images: int, micro_images: int) -> None:
     Raises:
         ValueError: Shows the arithmetic and the nearest settings that fit.
     """
+    for key, value in (("num_images", num_images), ("micro_images", micro_images)):
+        if value < 1:
+            raise ValueError(f"{section}.{key} {value} is not positive: expected 1 or more")
     if num_images % micro_images:
         fitting = [m for m in range(1, num_images + 1) if num_images % m == 0]
         near = min(fitting, key=lambda m: abs(m - micro_images))

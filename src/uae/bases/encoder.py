@@ -21,7 +21,7 @@ from transformers import (
     Qwen2VLImageProcessorPil,
 )
 
-from uae.bases.fit import fit
+from uae.bases.fit import cosine, fit
 from uae.bases.tokenizer import build_tokenizer
 from uae.data.scenes.graph import Scene, scene_at
 from uae.data.scenes.language import long_caption, prompt, short_caption
@@ -159,6 +159,6 @@ def build_encoder(folder: Path, config: EncoderBaseConfig) -> None:
         encoder.model,
         loss_at,
         config.num_steps,
-        config.lr,
-        save=lambda: encoder.save_pretrained(folder),
+        cosine(config.lr, config.num_steps),
+        lambda: encoder.save_pretrained(folder),
     )

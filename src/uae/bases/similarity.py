@@ -23,7 +23,7 @@ from transformers import (
     Qwen2Tokenizer,
 )
 
-from uae.bases.fit import fit
+from uae.bases.fit import cosine, fit
 from uae.data.scenes.graph import BACKGROUNDS, CELLS, COLORS, SHAPES, SIZES, Scene, scene_at
 from uae.data.scenes.language import long_caption
 from uae.data.scenes.render import render
@@ -44,7 +44,7 @@ class SimilarityBaseConfig:
 
     num_steps: int = 4000
     batch_size: int = 64
-    lr: float = 1e-3
+    lr: float = 2e-3
     seed: int = 31
 
 
@@ -166,8 +166,8 @@ def build_dinov2(folder: Path, config: SimilarityBaseConfig) -> None:
         both,
         loss_at,
         config.num_steps,
-        config.lr,
-        save=lambda: save_dinov2(model, folder),
+        cosine(config.lr, config.num_steps),
+        lambda: save_dinov2(model, folder),
     )
 
 
@@ -220,6 +220,6 @@ def build_clip(folder: Path, encoder_folder: Path, config: SimilarityBaseConfig)
         model,
         loss_at,
         config.num_steps,
-        config.lr,
-        save=lambda: save_clip(model, tokenizer, folder),
+        cosine(config.lr, config.num_steps),
+        lambda: save_clip(model, tokenizer, folder),
     )

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from uae.bases.fit import fit
+from uae.bases.fit import cosine, fit
 from uae.data.scenes.graph import scene_at
 from uae.data.scenes.render import render
 
@@ -81,4 +81,5 @@ def build_vae(folder: Path, config: VaeConfig) -> None:
         )
         vae.save_pretrained(folder)
 
-    fit(vae, loss_at, config.num_steps, config.lr, use_muon=False, save=save)
+    optimizer = cosine(config.lr, config.num_steps, muon=False)
+    fit(vae, loss_at, config.num_steps, optimizer, save)

@@ -12,7 +12,7 @@ from uae.config import STRICT
 from uae.errors import NonFinite
 
 _FINAL_SHARE = 0.02
-_NOT_MUON = ("embed", "head", "projection", "proj_out", "lora_")
+_NOT_MUON = ("embed", "head", "proj_out", "projection", "lora_")
 
 
 @config_dataclass(frozen=True, kw_only=True, config=STRICT)
