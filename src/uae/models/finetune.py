@@ -161,4 +161,5 @@ def merge_adapter(module: nn.Module, folder: str | Path) -> None:
     for name, layer in wrapped:
         layer.merge()
         module.set_submodule(name, layer.get_base_layer())
+    del module.peft_config  # left by the injection; a later adapter would warn of a second one
     module.requires_grad_(False)

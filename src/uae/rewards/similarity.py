@@ -91,7 +91,8 @@ class Similarity:
         height, width = pixels.shape[-2:]
         scale = self._size_px / min(height, width)
         if scale != 1:
-            size = (round(height * scale), round(width * scale))
+            # the long side is cut to whole pixels, as transformers' processors do
+            size = (int(height * scale + 1e-6), int(width * scale + 1e-6))
             pixels = F.interpolate(
                 pixels, size, mode="bicubic", antialias=True, align_corners=False
             ).clamp(0, 1)

@@ -154,11 +154,11 @@ def improve(
     advantages: Advantages,
     config: DecoderRLConfig,
 ) -> tuple[Diagnostics, StepReport]:
-    """Update the decoder on one rollout, `num_updates` times; diagnose the first update."""
+    """Update the decoder on one rollout, `num_updates` times; diagnose the last update."""
     parts = parts_of(len(advantages.values), len(conditions[0]))
     denominator = max(1, int(advantages.kept.sum()) * config.window)
-    first: list[Diagnostics] = []
     for update in range(config.num_updates):
+        parts_seen: list[Diagnostics] = []
         for condition, rows in zip(conditions, parts, strict=True):
             loss, diagnostics = loss_of(
                 session.model,
@@ -171,12 +171,12 @@ def improve(
             )
             check_finite(loss, f"decoder loss of step {session.step}")
             loss.backward()
-            if update == 0:
-                first.append(diagnostics)
+            parts_seen.append(diagnostics)
+        seen = merged(parts_seen)
         if update == 0:
-            check_first_ratio("decoder", merged(first))
+            check_first_ratio("decoder", seen)
         report = session.learners["decoder"].step()
-    return merged(first), report
+    return seen, report
 
 
 def loss_of(

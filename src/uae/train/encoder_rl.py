@@ -108,15 +108,15 @@ def improve(
     kept: Bool[Tensor, " n"],
     config: EncoderRLConfig,
 ) -> tuple[Diagnostics, StepReport]:
-    """Update the encoder on one rollout, `num_updates` times; diagnose the first update."""
+    """Update the encoder on one rollout, `num_updates` times; diagnose the last update."""
     n = config.captioning.num_captions
     parts = parts_of(len(samples), config.micro_images)
     mask = captions.mask & kept[:, None].to(captions.mask.device)
     denominator = token_denominator(mask, config.normalisation, config.captioning.max_new_tokens)
     with torch.no_grad():
         old = torch.cat([score(session, samples, captions, part, config)[0] for part in parts])
-    first: list[Diagnostics] = []
     for update in range(config.num_updates):
+        parts_seen: list[Diagnostics] = []
         for part in parts:
             rows = slice(part.start * n, part.stop * n)
             reference = None
@@ -137,12 +137,12 @@ def improve(
             )
             check_finite(loss, f"encoder loss of step {session.step}")
             loss.backward()
-            if update == 0:
-                first.append(diagnostics)
+            parts_seen.append(diagnostics)
+        seen = merged(parts_seen)
         if update == 0:
-            check_first_ratio("encoder", merged(first))
+            check_first_ratio("encoder", seen)
         report = session.learners["encoder"].step()
-    return merged(first), report
+    return seen, report
 
 
 def score(

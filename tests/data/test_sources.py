@@ -1,0 +1,134 @@
+"""Sources of training images: order, folders with broken files, and scenes of the right split."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from uae.data.scenes.graph import scene_at
+from uae.data.scenes.render import render_image
+from uae.data.sources import (
+    FolderSource,
+    ImageSource,
+    SceneSource,
+    batch_indices,
+    samples_at,
+    to_images,
+    to_pixels,
+)
+from uae.errors import UsageError
+
+PROMPT_START = "a photo of "
+
+
+@settings(deadline=None)
+@given(
+    num_images=st.integers(1, 30),
+    batch_size=st.integers(1, 13),
+    num_epochs=st.integers(1, 3),
+    seed=st.integers(0, 5),
+)
+def test_each_epoch_visits_each_image_once(num_images, batch_size, num_epochs, seed):
+    num_steps = -(-num_epochs * num_images // batch_size)
+    visited = [i for s in range(num_steps) for i in batch_indices(num_images, s, batch_size, seed)]
+    for epoch in range(num_epochs):
+        order = visited[epoch * num_images : (epoch + 1) * num_images]
+        assert sorted(order) == list(range(num_images))
+
+
+def test_the_order_is_a_pure_function_of_its_arguments():
+    forward = [batch_indices(50, step, 8, 3) for step in range(20)]
+    torch.manual_seed(99)
+    np.random.default_rng(99)
+    backward = [batch_indices(50, step, 8, 3) for step in reversed(range(20))]
+    assert forward == backward[::-1]
+    assert forward[0] != batch_indices(50, 0, 8, 4)
+    flat = [i for batch in forward for i in batch]
+    assert flat[:50] != flat[50:100]
+
+
+def test_samples_at_repeats_itself():
+    source = SceneSource("train", 10, 32, seed=0)
+    first, again = (samples_at(source, 2, 4, seed=7) for _ in range(2))
+    assert [s.caption for s in first] == [s.caption for s in again]
+    assert [s.name for s in first] == [f"train-{i:06d}" for i in batch_indices(10, 2, 4, 7)]
+
+
+def test_an_image_met_again_is_told_in_other_words():
+    source = SceneSource("train", 1, 32, seed=0)
+    captions = {samples_at(source, step, 1, seed=7)[0].caption for step in range(10)}
+    assert len(captions) > 1
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for i, name in enumerate(("a.png", "b.jpg", "sub/c.png")):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        render_image(scene_at(i, "train"), 48).resize((48, 40)).save(path)
+    (tmp_path / "a.txt").write_text("A gray picture.\n")
+    (tmp_path / "sub" / "c.txt").write_text("A third picture.")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n no more")
+    return tmp_path
+
+
+def test_a_folder_skips_broken_files_and_keeps_the_rest(folder, caplog):
+    with caplog.at_level(logging.WARNING):
+        source = FolderSource(folder, 32)
+    samples = [source.sample(i, 0) for i in range(len(source))]
+    assert [s.name for s in samples] == ["a.png", "b.jpg", "sub/c.png"]
+    assert {s.image.size for s in samples} == {(32, 32)}
+    assert "broken.png" in caplog.text
+
+
+def test_a_folder_takes_captions_from_txt_files(folder):
+    source = FolderSource(folder, 32)
+    captions = [source.sample(i, 0).caption for i in range(len(source))]
+    assert captions == ["A gray picture.", None, "A third picture."]
+
+
+def test_a_folder_of_broken_files_alone_is_refused(tmp_path):
+    (tmp_path / "x.png").write_bytes(b"nothing")
+    with pytest.raises(UsageError, match="none of its images can be read"):
+        FolderSource(tmp_path, 32)
+
+
+def test_both_are_sources(folder):
+    assert isinstance(FolderSource(folder, 32), ImageSource)
+    assert isinstance(SceneSource("train", 1, 32, seed=0), ImageSource)
+
+
+def test_test_only_pairs_are_never_in_train():
+    scenes = [scene_at(i, "train", seed) for seed in (0, 1) for i in range(300)]
+    assert not any(scene.has_test_only_pair for scene in scenes)
+    assert {scene.split for scene in scenes} == {"train"}
+    assert any(scene_at(i, "test").has_test_only_pair for i in range(100))
+
+
+def test_a_scene_source_draws_the_scenes_of_its_split_and_seed():
+    source = SceneSource("train", 20, 32, seed=5)
+    assert len(source) == 20
+    for i in range(20):
+        drawn, expected = source.sample(i, i).image, render_image(scene_at(i, "train", 5), 32)
+        assert drawn.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize(("share", "low", "high"), [(0.0, 0, 0), (0.3, 0.2, 0.4), (1.0, 1, 1)])
+def test_prompt_share(share, low, high):
+    """0.3 of 300 by the binomial: standard deviation 0.026, so 0.1 is almost 4 of them."""
+    source = SceneSource("train", 300, 8, seed=0, prompt_share=share)
+    captions = [source.sample(i, 1000 + i).caption for i in range(300)]
+    told = np.mean([caption.startswith(PROMPT_START) for caption in captions])
+    assert low <= told <= high
+
+
+def test_pixels_and_images_are_inverse():
+    rng = np.random.default_rng(0)
+    images = [Image.fromarray(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)) for _ in range(3)]
+    pixels = to_pixels(images)
+    assert pixels.shape == (3, 3, 5, 7)
+    assert [i.tobytes() for i in to_images(pixels)] == [i.tobytes() for i in images]

@@ -1,0 +1,79 @@
+"""Evaluation points on disk: pictures, order, and means over backbones."""
+
+import numpy as np
+import pytest
+import torch
+from einops import rearrange
+
+from uae.eval.observe import COLUMNS, load_pictures, save_pictures
+from uae.eval.points import EVALUATIONS, Point, point_folders, point_name, weighted
+from uae.eval.run_report import before_rl
+
+
+@pytest.mark.parametrize("num_images", [1, COLUMNS - 1, COLUMNS, COLUMNS + 1, 3 * COLUMNS])
+def test_pictures_come_back_in_order(tmp_path, num_images):
+    generator = torch.Generator().manual_seed(num_images)
+    pixels = torch.rand(num_images, 3, 8, 8, generator=generator)
+    save_pictures(pixels, tmp_path / "captions.png")
+    images = load_pictures(tmp_path / "captions.png")
+    expected = rearrange((pixels * 255).round().byte(), "n c h w -> n h w c").numpy()
+    np.testing.assert_array_equal(images, expected)
+
+
+def test_8_bit_pictures_survive_exactly(tmp_path):
+    levels = torch.arange(256).reshape(1, 1, 16, 16).expand(1, 3, 16, 16)
+    save_pictures(levels / 255, tmp_path / "x.png")
+    np.testing.assert_array_equal(load_pictures(tmp_path / "x.png")[0, :, :, 0], levels[0, 0])
+
+
+def test_weighted_is_the_mean_by_weight():
+    values = {"clip": [1.0, 0.0], "dinov2": [0.0, 0.5], "other": [9.0, 9.0]}
+    np.testing.assert_allclose(weighted(values, {"clip": 3.0, "dinov2": 1.0}), [0.75, 0.125])
+    np.testing.assert_allclose(weighted(values, {"dinov2": 0.2}), [0.0, 0.5])
+
+
+def test_weighted_without_weights_is_unknown():
+    result = weighted({"clip": [1.0, 0.0, 0.5]}, {})
+    assert result.shape == (3,)
+    assert np.isnan(result).all()
+
+
+def test_weighted_keeps_nan_to_its_own_row():
+    result = weighted({"clip": [float("nan"), 0.5]}, {"clip": 1.0})
+    np.testing.assert_array_equal(result, [np.nan, 0.5])
+
+
+def test_points_are_in_order_beyond_nine(tmp_path):
+    names = [f"{i}-point-{i}" for i in range(12)]
+    for name in sorted(names, reverse=True):
+        (tmp_path / EVALUATIONS / name).mkdir(parents=True)
+    (tmp_path / EVALUATIONS / ".12-draft").mkdir()
+    (tmp_path / EVALUATIONS / "3-notes.txt").write_text("no point")
+    folders = point_folders(tmp_path)
+    assert [folder.name for folder in folders] == names
+    assert [point_name(folder) for folder in folders] == [f"point-{i}" for i in range(12)]
+
+
+def test_a_run_without_evaluations_has_no_points(tmp_path):
+    assert point_folders(tmp_path) == []
+
+
+def point(name: str) -> Point:
+    """A point of which nothing but its name is known."""
+    made = object.__new__(Point)
+    object.__setattr__(made, "name", name)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["start"], "start"),
+        (["start", "rl"], "start"),
+        (["start", "pretrain"], "pretrain"),
+        (["start", "pretrain", "encoder-rl", "rl"], "pretrain"),
+        (["start", "pretrain", "cold_start", "encoder-rl", "rl"], "cold_start"),
+    ],
+)
+def test_audits_compare_with_the_last_point_before_rl(names, expected):
+    assert before_rl([point(name) for name in names]).name == expected

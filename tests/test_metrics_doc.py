@@ -1,0 +1,116 @@
+"""`docs/metrics.md` names exactly the metrics that exist."""
+
+import ast
+import itertools
+import re
+from pathlib import Path
+
+import numpy as np
+
+from uae.data.scenes.parser import parse
+from uae.data.scenes.questions import CATEGORIES
+from uae.data.scenes.render import render_image
+from uae.eval.drawability import drawability_samples
+from uae.eval.generation import GenerationSamples
+from uae.eval.scene_prompts import TAGS
+from uae.eval.scenes import SceneEvaluation, evaluate_captions, held_out_scenes, scene_metrics
+from uae.eval.understanding import AnswerSamples
+
+ROOT = Path(__file__).parents[1]
+TRAIN = ROOT / "src" / "uae" / "train"
+LOOPS = ("pretrain", "cold_start", "encoder_rl", "decoder_rl", "joint")
+
+
+def documented(section: str) -> list[list[str]]:
+    """The rows of a section's table, cells as text."""
+    text = (ROOT / "docs" / "metrics.md").read_text().partition(f"\n## {section}\n")[2]
+    lines = text.partition("\n## ")[0].splitlines()
+    rows = [line.strip("|").split(" | ") for line in lines if line.startswith("| `")]
+    return [[cell.strip() for cell in row] for row in rows]
+
+
+def expanded(name: str) -> set[str]:
+    """All names that `a/{b,c}` stands for."""
+    parts = re.split(r"\{(.*?)\}", name)
+    choices = [part.split(",") if i % 2 else [part] for i, part in enumerate(parts)]
+    return {"".join(choice) for choice in itertools.product(*choices)}
+
+
+def functions(path: Path) -> dict[str, ast.FunctionDef]:
+    return {n.name: n for n in ast.parse(path.read_text()).body if isinstance(n, ast.FunctionDef)}
+
+
+def constant_keys(node: ast.AST) -> set[str]:
+    return {
+        key.value
+        for literal in ast.walk(node)
+        if isinstance(literal, ast.Dict)
+        for key in literal.keys
+        if isinstance(key, ast.Constant) and isinstance(key.value, str)
+    }
+
+
+def names_in(node: ast.expr, shared: dict[str, set[str]]) -> set[str]:
+    """Metric names of what is logged: dicts, joined dicts, shared functions, prefixed ones."""
+    if isinstance(node, ast.BinOp):
+        return names_in(node.left, shared) | names_in(node.right, shared)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        return shared[node.func.id]
+    if isinstance(node, ast.DictComp):
+        source = node.generators[0].iter  # f(...).items()
+        assert isinstance(node.key, ast.JoinedStr)
+        assert isinstance(source, ast.Call)
+        assert isinstance(source.func, ast.Attribute)
+        prefix = node.key.values[0]
+        assert isinstance(prefix, ast.Constant)
+        return {f"{prefix.value}{name}" for name in names_in(source.func.value, shared)}
+    assert isinstance(node, ast.Dict), ast.dump(node)
+    return constant_keys(node)
+
+
+def logged_by(loop: str) -> set[str]:
+    """Every name that a loop writes, read from its source."""
+    shared = {name: constant_keys(f) for name, f in functions(TRAIN / "logged.py").items()}
+    names: set[str] = set()
+    for node in ast.walk(functions(TRAIN / f"{loop}.py")["train"]):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            if node.func.attr == "log":
+                names |= names_in(node.args[0], shared)
+            elif node.func.attr == "timed":
+                phase = node.args[0]
+                assert isinstance(phase, ast.Constant)
+                names.add(f"time/{phase.value}_s")
+    return names
+
+
+def test_each_loop_writes_the_documented_metrics():
+    rows = documented("Training")
+    names = [row[0].strip("`") for row in rows]
+    assert len(set(names)) == len(names), "a metric is documented twice"
+    for loop in LOOPS:
+        told = {row[0].strip("`") for row in rows if loop in row[3].split(", ")}
+        assert told == logged_by(loop), loop
+    assert {loop for row in rows for loop in row[3].split(", ")} == set(LOOPS)
+
+
+def test_evaluation_measures_the_documented_metrics():
+    scenes = held_out_scenes(2)
+    one_each = np.ones(len(TAGS))
+    generation = GenerationSamples(one_each, TAGS, ("",) * len(TAGS))
+    evaluation = SceneEvaluation(
+        captions=evaluate_captions(scenes, ["", ""]),
+        num_caption_tokens=np.ones(2),
+        answers=AnswerSamples(
+            np.ones(len(CATEGORIES)), np.ones(len(CATEGORIES), dtype=bool), CATEGORIES
+        ),
+        generation_raw=generation,
+        generation_long=generation,
+        reward_similarity=np.ones(2),
+        held_out_similarity=np.ones(2),
+        swap_similarity=np.ones(2),
+        drawability=drawability_samples(
+            scenes, [parse(np.asarray(render_image(scene))) for scene in scenes]
+        ),
+    )
+    told = set().union(*(expanded(row[0].strip("`")) for row in documented("Evaluation")))
+    assert told == {metric.key for metric in scene_metrics(evaluation)}
