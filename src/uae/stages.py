@@ -115,6 +115,7 @@ def train_recipe(
         untrained = UnifiedAutoEncoder.from_pretrained(folder, recipe.device)
         source = source_of(recipe, untrained.decoder.size_px)
         backbones = load_backbones(untrained, recipe.device)
+        rewarder_of(recipe, backbones)  # refuses an unknown backbone before any work
         Context(recipe, run, untrained, untrained, source, backbones).evaluate("start")
         for stage in plan:
             finished = out / "stages" / stage

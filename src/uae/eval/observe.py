@@ -28,7 +28,7 @@ from uae.data.sources import to_pixels
 from uae.eval.config import EvaluationConfig
 from uae.eval.scene_prompts import generation_prompts
 from uae.eval.scenes import held_out_scenes
-from uae.eval.understanding import question_set
+from uae.eval.understanding import AskedQuestion, question_set
 from uae.models.unified import UnifiedAutoEncoder
 from uae.rewards.similarity import Similarity, cosine
 
@@ -70,6 +70,7 @@ def observe(
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     scenes = held_out_scenes(config.num_scenes)
+    asked = question_set(scenes, config.num_questions, config.seed)
     images = [render_image(scene, model.decoder.size_px) for scene in scenes]
     originals = to_pixels(images)
     captions, truncated = write(model, images, config)
@@ -89,7 +90,7 @@ def observe(
         captions=captions,
         num_tokens=[model.encoder.num_tokens(caption) for caption in captions],
         truncated=truncated,
-        replies=answer(model, scenes, images, config),
+        replies=answer(model, asked, images, config),
         similarities=similarities(backbones, originals, redraws),
         swap_similarities=similarities(backbones, originals, swapped),
     )
@@ -135,12 +136,11 @@ def draw(
 
 def answer(
     model: UnifiedAutoEncoder,
-    scenes: Sequence[Scene],
+    asked: Sequence[AskedQuestion],
     images: Sequence[Image.Image],
     config: EvaluationConfig,
 ) -> list[str]:
     """Answer the multiple-choice questions, with the most probable words."""
-    asked = question_set(scenes, config.num_questions, config.seed)
     replies: list[str] = []
     for i in range(0, len(asked), config.micro_batch):
         part = asked[i : i + config.micro_batch]
@@ -176,7 +176,7 @@ def save_pictures(pixels: Float[Tensor, "n 3 h w"], path: Path) -> None:
 
 
 def load_pictures(path: Path) -> UInt8[np.ndarray, "n h w 3"]:
-    """Read images written by `save_pictures`."""
+    """Read images written by `save_pictures`; they are square."""
     num_images = json.loads(path.with_suffix(".json").read_text())["num_images"]
     sheet = np.asarray(Image.open(path))
     images = rearrange(

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from uae.data.scenes.graph import SIZES, Scene, relation
 from uae.data.scenes.questions import CATEGORIES, Question, allows, questions_for
 from uae.data.scenes.reading import ATTRIBUTES, Claims, RelationClaim, full_claim
+from uae.errors import UsageError
 from uae.eval.answers import extract_answer
 from uae.eval.matching import agreement, matched_pairs
 
@@ -169,13 +170,13 @@ def question_set(
     """Ask `num_per_category` questions of each subtask, at most one of each about one scene.
 
     Raises:
-        ValueError: Too few scenes allow questions of a subtask.
+        UsageError: Too few scenes allow questions of a subtask.
     """
     asked: list[AskedQuestion] = []
     for number, category in enumerate(CATEGORIES):
         fitting = [i for i, scene in enumerate(scenes) if allows(scene, category)]
         if len(fitting) < num_per_category:
-            raise ValueError(
+            raise UsageError(
                 f"{num_per_category} questions of {category!r} asked for: only {len(fitting)} of "
                 f"{len(scenes)} scenes allow one, expected more scenes or fewer questions"
             )
