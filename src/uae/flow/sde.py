@@ -204,8 +204,8 @@ def sde_rollout(
 ) -> tuple[Float32[Tensor, " n *latent"], Trajectory]:
     """Sample with stochastic steps inside `window` and Euler steps outside it.
 
-    Each sample draws from its own generator, so the result does not depend on how the samples are
-    split into micro-batches (as far as the velocity itself does not).
+    Each sample draws from its own generator, so the result does not depend on how samples are split
+    into micro-batches. Returns the latents at the last sigma, and the steps of the window.
 
     Args:
         velocity: The policy.
@@ -215,13 +215,10 @@ def sde_rollout(
             high noise are worth most; noise in the last step stays in the image.
         noise_level: a > 0.
         generators: One per sample, on the CPU (`noise.stream`).
-        group_id: Goes into the trajectory.
-        policy_version: Goes into the trajectory.
+        group_id: Goes into the trajectory, as does `policy_version`.
+        policy_version: Number of optimizer steps the policy has seen.
         rule: Of the stochastic steps.
         reduction: Of the log-probabilities.
-
-    Returns:
-        The latents at the last sigma, and the steps of the window.
 
     Raises:
         ValueError: If the window does not lie in the schedule, or a step in it would have no noise.
@@ -229,9 +226,7 @@ def sde_rollout(
     check_window(window, sigmas, noise_level, rule)
     assert len(generators) == len(noise), f"{len(generators)} generators, {len(noise)} samples"
     latents = noise.float()
-    before: list[Tensor] = []
-    after: list[Tensor] = []
-    log_probs: list[Tensor] = []
+    steps: list[tuple[Tensor, Tensor, Tensor]] = []
     schedule = sigmas.to(noise.device, torch.float32).unsqueeze(1).expand(-1, len(noise))
     for step, (sigma, sigma_next) in enumerate(pairwise(schedule)):
         v = velocity(latents, sigma)
@@ -240,16 +235,14 @@ def sde_rollout(
             continue
         transition = rule(latents, v, sigma, sigma_next, noise_level)
         z = gaussian(generators, latents.shape[1:]).to(latents.device)
-        before.append(latents)
-        latents = transition.mean + transition.std * z
-        after.append(latents)
-        log_probs.append(log_prob(transition, latents, reduction))
+        before, latents = latents, transition.mean + transition.std * z
+        steps.append((before, latents, log_prob(transition, latents, reduction)))
     trajectory = Trajectory(
-        latents_before=torch.stack(before, dim=1),
-        latents_after=torch.stack(after, dim=1),
+        latents_before=torch.stack([before for before, _, _ in steps], dim=1),
+        latents_after=torch.stack([after for _, after, _ in steps], dim=1),
         sigma=schedule[window.start : window.stop].T.contiguous(),
         sigma_next=schedule[window.start + 1 : window.stop + 1].T.contiguous(),
-        log_probs=torch.stack(log_probs, dim=1),
+        log_probs=torch.stack([log_p for _, _, log_p in steps], dim=1),
         group_id=group_id,
         policy_version=policy_version,
     )
