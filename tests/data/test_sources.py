@@ -126,6 +126,14 @@ def test_prompt_share(share, low, high):
     assert low <= told <= high
 
 
+def test_terse_share():
+    source = SceneSource("train", 50, 8, seed=0, prompt_share=0.4, terse_share=0.6)
+    captions = [source.sample(i, 1000 + i).caption for i in range(50)]
+    prompts = [c for c in captions if c.startswith(PROMPT_START)]
+    assert 0 < len(prompts) < len(captions)
+    assert all(c.count(".") == 1 for c in captions if c not in prompts)
+
+
 def test_pixels_and_images_are_inverse():
     rng = np.random.default_rng(0)
     images = [Image.fromarray(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)) for _ in range(3)]

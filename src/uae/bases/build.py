@@ -7,6 +7,7 @@ training code, run by the recipe `uae-tiny-decoder`. Weights are stored in float
 package small, and computed with in float32.
 """
 
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -17,7 +18,7 @@ from transformers import CLIPModel, Dinov2Model
 
 from uae.bases.decoder import new_decoder, new_projector
 from uae.bases.encoder import CAPTION_PROMPT, EncoderBaseConfig, build_encoder
-from uae.bases.similarity import SimilarityBaseConfig, build_clip, build_dinov2
+from uae.bases.similarity import ClipBaseConfig, Dinov2BaseConfig, build_clip, build_dinov2
 from uae.bases.vae import VaeConfig, build_vae
 from uae.models.decoder import SamplingConfig
 from uae.models.encoder import Encoder
@@ -46,8 +47,8 @@ def build_all(out: Path) -> Path:
     for name, build in (
         ("vae", lambda folder: build_vae(folder, VaeConfig())),
         ("encoder", lambda folder: build_encoder(folder, EncoderBaseConfig())),
-        ("dinov2", lambda folder: build_dinov2(folder, SimilarityBaseConfig(seed=41))),
-        ("clip", lambda folder: build_clip(folder, parts / "encoder", SimilarityBaseConfig())),
+        ("dinov2", lambda folder: build_dinov2(folder, Dinov2BaseConfig())),
+        ("clip", lambda folder: build_clip(folder, parts / "encoder", ClipBaseConfig())),
     ):
         if not (parts / name).exists():
             log.info("training %s", name)
@@ -93,4 +94,13 @@ def pack(trained: Path, parts: Path, folder: Path) -> Path:
     for name, kind in (("clip", CLIPModel), ("dinov2", Dinov2Model)):
         shutil.copytree(parts / name, folder / name)
         kind.from_pretrained(parts / name).half().save_pretrained(folder / name)
+    for path in folder.rglob("*config.json"):
+        forget_origin(path)
     return folder
+
+
+def forget_origin(path: Path) -> None:
+    """Drop the folder that diffusers notes in a configuration: it is gone for everyone else."""
+    config = json.loads(path.read_text())
+    if config.pop("_name_or_path", None) is not None:
+        path.write_text(json.dumps(config, indent=2) + "\n")

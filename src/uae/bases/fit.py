@@ -10,7 +10,7 @@ from uae.train.learner import Learner, OptimizerConfig, check_finite
 
 log = logging.getLogger(__name__)
 
-LOG_EVERY, SAVE_EVERY = 100, 500
+LOG_EVERY, SAVE_EVERY = 50, 500
 
 
 def fit(

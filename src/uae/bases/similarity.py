@@ -1,6 +1,7 @@
 """The two image-similarity backbones of uae-tiny, trained apart from each other.
 
-CLIP learns from images and captions (contrastive, with near misses in the batch) and is the reward.
+CLIP learns from images and captions (contrastive, with near misses in the batch; and the scene
+graph, read off both towers' embeddings) and is the reward.
 DINOv2 learns from the scene graph, cell by cell, never sees language, and is never a reward.
 """
 
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
+from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import (
     AutoTokenizer,
@@ -24,8 +26,18 @@ from transformers import (
 )
 
 from uae.bases.fit import cosine, fit
-from uae.data.scenes.graph import BACKGROUNDS, CELLS, COLORS, SHAPES, SIZES, Scene, scene_at
-from uae.data.scenes.language import long_caption
+from uae.bases.layout import (
+    Layout,
+    LayoutHead,
+    LayoutProbe,
+    MentionHead,
+    layout_loss,
+    layout_of,
+    layout_told,
+)
+from uae.data.scenes.graph import BACKGROUNDS, COLORS, SHAPES, SIZES, Scene, scene_at
+from uae.data.scenes.language import long_caption, terse_caption
+from uae.data.scenes.reading import read_caption
 from uae.data.scenes.render import render
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
@@ -39,10 +51,23 @@ _PREPROCESSING = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimilarityBaseConfig:
-    """How one backbone is trained."""
+class Dinov2BaseConfig:
+    """How DINOv2 is trained."""
 
-    num_steps: int = 4000
+    num_steps: int = 2200
+    batch_size: int = 64
+    lr: float = 2e-3
+    seed: int = 41
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipBaseConfig:
+    """How CLIP is trained."""
+
+    num_steps_seeing: int = 1000
+    """Steps of the image tower alone."""
+    num_steps: int = 700
+    """Steps of both towers."""
     batch_size: int = 64
     lr: float = 2e-3
     seed: int = 31
@@ -61,22 +86,6 @@ def inputs_of(scenes: list[Scene], generator: torch.Generator) -> Tensor:
     pixels = torch.lerp(pixels, blurred, shares[0] * (shares[1] < 0.5))
     pixels = pixels + 0.06 * shares[2] * torch.randn(pixels.shape, generator=generator)
     return (pixels.clamp(0, 1) - MEAN[0]) / STD[0]
-
-
-def cell_targets(scenes: list[Scene]) -> Tensor:
-    """Class of each cell's shape, colour and size, 0 for an empty cell: (b, 9, 3)."""
-    targets = torch.zeros(len(scenes), len(CELLS), 3, dtype=torch.long)
-    for i, scene in enumerate(scenes):
-        for o in scene.objects:
-            targets[i, CELLS.index(o.cell)] = 1 + torch.tensor(
-                [SHAPES.index(o.shape), list(COLORS).index(o.color), list(SIZES).index(o.size)]
-            )
-    return targets
-
-
-def _weights(num_classes: int) -> Tensor:
-    """Weigh empty cells (class 0) down: two cells in three are empty."""
-    return torch.tensor([0.2] + [1.0] * (num_classes - 1))
 
 
 def new_dinov2() -> Dinov2Model:
@@ -116,7 +125,7 @@ def new_clip(tokenizer: Qwen2Tokenizer) -> CLIPModel:
         "patch_size": PATCH_PX,
     }
     return CLIPModel(
-        CLIPConfig(text_config=text_config, vision_config=vision_config, projection_dim=128)
+        CLIPConfig(text_config=text_config, vision_config=vision_config, projection_dim=HIDDEN)
     )
 
 
@@ -133,34 +142,20 @@ def save_clip(model: CLIPModel, tokenizer: Qwen2Tokenizer, folder: Path) -> None
     CLIPImageProcessorPil(**_PREPROCESSING).save_pretrained(folder)
 
 
-def build_dinov2(folder: Path, config: SimilarityBaseConfig) -> None:
+def build_dinov2(folder: Path, config: Dinov2BaseConfig) -> None:
     """Train DINOv2's class token to hold the scene graph, read out linearly; save the backbone."""
     torch.manual_seed(config.seed)
     model = new_dinov2()
-    sizes = [1 + len(SHAPES), 1 + len(COLORS), 1 + len(SIZES)]
-    head = nn.Linear(HIDDEN, len(CELLS) * sum(sizes) + len(BACKGROUNDS))
+    head = LayoutHead(HIDDEN)
     both = nn.ModuleDict({"backbone": model, "head": head})
     generator = torch.Generator().manual_seed(config.seed)
 
     def loss_at(step: int) -> tuple[Tensor, dict[str, float]]:
         first = step * config.batch_size
         scenes = [scene_at(first + i, "train", config.seed) for i in range(config.batch_size)]
-        logits = head(model(inputs_of(scenes, generator)).pooler_output)
-        targets = cell_targets(scenes)
-        cells, background = logits.split([len(CELLS) * sum(sizes), len(BACKGROUNDS)], dim=1)
-        parts = cells.unflatten(1, (len(CELLS), sum(sizes))).split(sizes, dim=2)
-        losses = [
-            F.cross_entropy(p.flatten(0, 1), targets[..., k].flatten(), _weights(sizes[k]))
-            for k, p in enumerate(parts)
-        ]
-        names = torch.tensor([list(BACKGROUNDS).index(s.background) for s in scenes])
-        loss = sum(losses) + 0.2 * F.cross_entropy(background, names)
-        there = targets[..., 0] > 0
-        right = [
-            (p.argmax(-1) == targets[..., k])[there].float().mean().item()
-            for k, p in enumerate(parts)
-        ]
-        return loss, dict(zip(("shape", "color", "size"), right, strict=True), loss=loss.item())
+        states = model(inputs_of(scenes, generator)).pooler_output
+        loss, right = layout_loss(head(states), layout_of(scenes))
+        return loss, right | {"loss": loss.item()}
 
     fit(
         both,
@@ -187,39 +182,99 @@ def near_miss(scene: Scene, rng: np.random.Generator) -> Scene:
     return replace(scene, objects=(*scene.objects[:i], changed, *scene.objects[i + 1 :]))
 
 
-def build_clip(folder: Path, encoder_folder: Path, config: SimilarityBaseConfig) -> None:
-    """Train CLIP on images and long captions; each batch holds near misses of half its scenes."""
+class Readout(nn.Module):
+    """What CLIP's towers are held to: the layout, read off embeddings and off tokens."""
+
+    def __init__(self, hidden_size: int, projection_size: int) -> None:
+        super().__init__()
+        self.layout = LayoutHead(projection_size)
+        """One for both towers: it brings them together before the contrastive loss can."""
+        self.patches = LayoutProbe(hidden_size)
+        self.mention = MentionHead(hidden_size)
+        self.scale = projection_size**0.5  # unit embeddings, brought to unit variance
+
+    def embedding(
+        self, embeds: Float[Tensor, "b d"], layout: Layout
+    ) -> tuple[Float[Tensor, ""], dict[str, float]]:
+        """Return the loss of a linear readout of unit embeddings."""
+        return layout_loss(self.layout(self.scale * embeds), layout)
+
+
+def build_clip(folder: Path, encoder_folder: Path, config: ClipBaseConfig) -> None:
+    """Train CLIP: its image tower on layouts first, then both on images and captions.
+
+    Half of each batch of captioned images are near misses of the other half.
+    """
     torch.manual_seed(config.seed)
     tokenizer = AutoTokenizer.from_pretrained(encoder_folder)
     model = new_clip(tokenizer)
+    readout = Readout(HIDDEN, model.visual_projection.out_features)
     generator = torch.Generator().manual_seed(config.seed)
 
-    def loss_at(step: int) -> tuple[Tensor, dict[str, float]]:
+    def see(step: int) -> tuple[Tensor, dict[str, float]]:
+        first = step * config.batch_size
+        scenes = [scene_at(first + i, "train", 10 * config.seed) for i in range(config.batch_size)]
+        seen = model.vision_model(pixel_values=inputs_of(scenes, generator))
+        embeds = F.normalize(model.visual_projection(seen.pooler_output), dim=-1)
+        loss, right = readout.embedding(embeds, layout_of(scenes))
+        patches, _ = layout_loss(readout.patches(seen.last_hidden_state[:, 1:]), layout_of(scenes))
+        return loss + 0.5 * patches, right | {"patches": patches.item()}
+
+    def contrast(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([config.seed, step])
         half = config.batch_size // 2
         scenes = [scene_at(step * half + i, "train", config.seed) for i in range(half)]
         scenes += [near_miss(s, rng) for s in scenes]
-        tokens = tokenizer(
-            [long_caption(s, rng) + "<|im_end|>" for s in scenes],
-            padding=True,
-            padding_side="right",
-            return_tensors="pt",
-        )
-        output = model(
-            input_ids=tokens["input_ids"],
-            attention_mask=tokens["attention_mask"],
-            pixel_values=inputs_of(scenes, generator),
-        )
-        labels = torch.arange(len(scenes))
-        by_image, by_text = output.logits_per_image, output.logits_per_text
-        loss = (F.cross_entropy(by_image, labels) + F.cross_entropy(by_text, labels)) / 2
-        right = (by_image.argmax(1) == labels).float().mean().item()
-        return loss, {"loss": loss.item(), "retrieval": right}
+        return contrastive_loss(model, tokenizer, readout, scenes, rng, generator)
 
-    fit(
-        model,
-        loss_at,
-        config.num_steps,
-        cosine(config.lr, config.num_steps),
-        lambda: save_clip(model, tokenizer, folder),
+    image_tower = nn.ModuleList([model.vision_model, model.visual_projection, readout])
+    both = nn.ModuleDict({"clip": model, "readout": readout})
+    for parts, loss_at, num_steps in (
+        (image_tower, see, config.num_steps_seeing),
+        (both, contrast, config.num_steps),
+    ):
+        fit(
+            parts,
+            loss_at,
+            num_steps,
+            cosine(config.lr, num_steps),
+            lambda: save_clip(model, tokenizer, folder),
+        )
+
+
+def contrastive_loss(
+    model: CLIPModel,
+    tokenizer: Qwen2Tokenizer,
+    readout: Readout,
+    scenes: list[Scene],
+    rng: np.random.Generator,
+    generator: torch.Generator,
+) -> tuple[Tensor, dict[str, float]]:
+    """Caption and render scenes, tell them apart both ways, and read their layouts."""
+    texts = [(long_caption if rng.random() < 0.7 else terse_caption)(s, rng) for s in scenes]
+    tokens = tokenizer(
+        [text + "<|im_end|>" for text in texts],
+        padding=True,
+        padding_side="right",
+        return_tensors="pt",
+        return_offsets_mapping=True,
     )
+    output = model(
+        input_ids=tokens["input_ids"],
+        attention_mask=tokens["attention_mask"],
+        pixel_values=inputs_of(scenes, generator),
+    )
+    labels = torch.arange(len(scenes))
+    by_image, by_text = output.logits_per_image, output.logits_per_text
+    contrast = (F.cross_entropy(by_image, labels) + F.cross_entropy(by_text, labels)) / 2
+    seen, right = readout.embedding(output.image_embeds, layout_of(scenes))
+    read, read_right = readout.embedding(
+        output.text_embeds, layout_told([read_caption(text) for text in texts])
+    )
+    states = output.text_model_output.last_hidden_state
+    ends = tokens["offset_mapping"][..., 1].tolist()
+    mention = readout.mention.loss(states, ends, texts)
+    numbers = {"contrast": contrast.item(), "mention": mention.item(), **right}
+    numbers |= {f"read_{name}": value for name, value in read_right.items()}
+    numbers["retrieval"] = (by_image.argmax(1) == labels).float().mean().item()
+    return contrast + 0.5 * (seen + read) + 0.25 * mention, numbers

@@ -19,7 +19,7 @@ from torch import Tensor
 from uae.data.captions_file import read_captions
 from uae.data.images import fit_square, load_folder
 from uae.data.scenes.graph import Split, scene_at
-from uae.data.scenes.language import long_caption, prompt
+from uae.data.scenes.language import long_caption, prompt, terse_caption
 from uae.data.scenes.render import render_image
 from uae.errors import UsageError
 from uae.flow.noise import stream
@@ -51,16 +51,25 @@ class ImageSource(Protocol):
 
 
 class SceneSource:
-    """Scenes of one split, drawn when asked for."""
+    """Scenes of one split, drawn when asked for; told by long captions, but for the shares told
+    by a prompt or by a terse caption.
+    """
 
     def __init__(
-        self, split: Split, num_scenes: int, size_px: int, seed: int, prompt_share: float = 0.0
+        self,
+        split: Split,
+        num_scenes: int,
+        size_px: int,
+        seed: int,
+        prompt_share: float = 0.0,
+        terse_share: float = 0.0,
     ) -> None:
         self._split: Split = split
         self._num_scenes = num_scenes
         self._size_px = size_px
         self._seed = seed
         self._prompt_share = prompt_share
+        self._terse_share = terse_share
 
     def __len__(self) -> int:
         return self._num_scenes
@@ -68,8 +77,13 @@ class SceneSource:
     def sample(self, index: int, wording_seed: int) -> Sample:
         scene = scene_at(index, self._split, self._seed)
         rng = np.random.default_rng(wording_seed)
-        tell = prompt if rng.random() < self._prompt_share else long_caption
-        caption = tell(scene, rng)
+        draw = rng.random()
+        if draw < self._prompt_share:
+            caption = prompt(scene, rng)
+        elif draw < self._prompt_share + self._terse_share:
+            caption = terse_caption(scene, rng)
+        else:
+            caption = long_caption(scene, rng)
         name = f"{self._split}-{index:06d}"
         return Sample(name, render_image(scene, self._size_px), caption)
 

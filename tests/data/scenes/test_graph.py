@@ -1,10 +1,14 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from uae.data.scenes.graph import (
     CELLS,
+    RELATIONS,
     TEST_ONLY_PAIRS,
     SceneObject,
+    held_relations,
     relation,
     scene_at,
 )
@@ -73,3 +77,23 @@ def test_one_object_is_repeated_often_enough_to_count():
     scenes = [scene_at(i, "train") for i in range(400)]
     repeated = [len({o.attributes[1:] for o in s.objects}) < len(s.objects) for s in scenes]
     assert 0.15 < np.mean(repeated) < 0.45
+
+
+coordinates = st.floats(0.1, 0.9)
+
+
+@given(coordinates, coordinates, coordinates, coordinates)
+def test_relations_turn_round_with_their_objects(ax: float, ay: float, bx: float, by: float):
+    a = SceneObject("bar", "red", "large", ax, ay)
+    b = SceneObject("cross", "red", "small", bx, by)
+    held = held_relations(a, b)
+    assert relation(a, b) == (held[0] if len(held) == 1 else None)
+    opposite = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
+    assert held_relations(b, a) == tuple(
+        sorted((opposite[name] for name in held), key=RELATIONS.index)
+    )
+
+
+def test_a_diagonal_holds_two():
+    a, b = (SceneObject("bar", "red", "small", x, x) for x in (0.2, 0.8))
+    assert held_relations(a, b) == ("left of", "above")

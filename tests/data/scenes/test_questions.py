@@ -21,6 +21,7 @@ from uae.data.scenes.questions import (
     write_tsv,
 )
 from uae.data.scenes.render import render_image
+from uae.errors import UsageError
 
 SCENES = [scene_at(i, "train", seed=4) for i in range(200)]
 PLACES = {phrase: cell for cell, phrases in CELL_PHRASES.items() for phrase in phrases}
@@ -161,7 +162,7 @@ def test_wrong_cells_are_named(tmp_path: Path, column: str, value: str, message:
     table[2][table[0].index(column)] = value
     with path.open("w", newline="") as file:
         csv.writer(file, dialect="excel-tab", lineterminator="\n").writerows(table)
-    with pytest.raises(ValueError, match=message) as error:
+    with pytest.raises(UsageError, match=message) as error:
         list(read_tsv(path))
     assert f"{path}, row 3, column '{column}'" in str(error.value)
 
@@ -169,7 +170,7 @@ def test_wrong_cells_are_named(tmp_path: Path, column: str, value: str, message:
 def test_a_missing_column_is_named(tmp_path: Path):
     path = tmp_path / "q.tsv"
     path.write_text("index\tquestion\tA\tB\tanswer\tcategory\tsplit\timage\n")
-    with pytest.raises(ValueError, match="column 'l2-category' is missing"):
+    with pytest.raises(UsageError, match="column 'l2-category' is missing"):
         list(read_tsv(path))
 
 
@@ -178,5 +179,5 @@ def test_a_short_row_is_named(tmp_path: Path):
     write_tsv(path, rows(1))
     with path.open("a") as file:
         file.write("1\twhat?\n")
-    with pytest.raises(ValueError, match="row 3: the number of cells differs"):
+    with pytest.raises(UsageError, match="row 3: the number of cells differs"):
         list(read_tsv(path))

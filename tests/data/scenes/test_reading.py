@@ -14,6 +14,7 @@ from uae.data.scenes.language import (
     long_caption,
     prompt,
     short_caption,
+    terse_caption,
 )
 from uae.data.scenes.reading import ObjectClaim, RelationClaim, full_claim, read_caption
 
@@ -84,13 +85,21 @@ def test_short_captions_and_prompts_hold_nothing_unknown_or_false():
     rng = np.random.default_rng(0)
     for scene in SCENES:
         truth = [full_claim(o) for o in scene.objects]
-        for make in (short_caption, prompt):
+        for make in (short_caption, terse_caption, prompt):
             caption = make(scene, rng)
             claims = read_caption(caption)
             assert claims.unknown_words == claims.unread_words == (), caption
             assert claims.background in (None, scene.background)
             for said in claims.objects:
                 assert any(said.fits(o) for o in truth), caption
+
+
+def test_terse_captions_name_every_object_and_its_color():
+    rng = np.random.default_rng(0)
+    for scene in SCENES:
+        claims = read_caption(terse_caption(scene, rng))
+        told = Counter((c.shape, c.color) for c in claims.objects)
+        assert told == Counter((o.shape, o.color) for o in scene.objects)
 
 
 def test_prompts_name_every_object():

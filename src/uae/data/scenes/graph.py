@@ -116,24 +116,25 @@ class Scene:
         return any((o.color, o.shape) in TEST_ONLY_PAIRS for o in self.objects)
 
 
-def relation(subject: SceneObject, reference: SceneObject) -> str | None:
-    """GenEval's position rule (djghosh13/geneval `relative_position`), where exactly one holds.
+def held_relations(subject: SceneObject, reference: SceneObject) -> tuple[str, ...]:
+    """GenEval's position rule (djghosh13/geneval `relative_position`): none, one or two relations.
 
     The offset of the centres is shrunk by a tenth of both sizes per axis, and a direction holds
-    when its share of the original offset's length exceeds one half. Diagonals hold two and give
-    None.
+    when its share of the original offset's length exceeds one half.
     """
     offset = np.array([subject.x - reference.x, subject.y - reference.y])
     sizes = np.array([subject.width + reference.width, subject.height + reference.height])
     shrunk = np.maximum(np.abs(offset) - 0.1 * sizes, 0) * np.sign(offset)
     if np.all(np.abs(shrunk) < 1e-3 / 64):
-        return None
+        return ()
     dx, dy = shrunk / np.linalg.norm(offset)
-    held = [
-        name
-        for name, holds in zip(RELATIONS, (dx < -0.5, dx > 0.5, dy < -0.5, dy > 0.5), strict=True)
-        if holds
-    ]
+    holds = (dx < -0.5, dx > 0.5, dy < -0.5, dy > 0.5)
+    return tuple(name for name, held in zip(RELATIONS, holds, strict=True) if held)
+
+
+def relation(subject: SceneObject, reference: SceneObject) -> str | None:
+    """Return the one relation that holds; None for none, and for a diagonal, which holds two."""
+    held = held_relations(subject, reference)
     return held[0] if len(held) == 1 else None
 
 

@@ -45,7 +45,8 @@ RELATION_PHRASES = {
 
 _KEEP_SMALL = 0.2  # a short caption names a small object with this probability
 _KEEP_OTHER = 0.95
-_KEEP_SIZE, _KEEP_CELL, _KEEP_COLOR, _KEEP_BACKGROUND = 0.35, 0.75, 0.95, 0.6
+_SHORT = {"size": 0.35, "cell": 0.75, "color": 0.95, "background": 0.6}
+_TERSE = {"size": 0.8, "cell": 0.95, "color": 1.0, "background": 0.9}
 
 
 def _choice(rng: np.random.Generator, options: Sequence[str]) -> str:
@@ -137,17 +138,33 @@ def long_caption(scene: Scene, rng: np.random.Generator) -> str:
 
 def short_caption(scene: Scene, rng: np.random.Generator) -> str:
     """Describe vaguely: most small objects and some attributes are left out."""
+    named = [
+        o
+        for o in scene.objects
+        if rng.random() < (_KEEP_SMALL if o.size == "small" else _KEEP_OTHER)
+    ]
+    return _listing(rng, scene, named, _SHORT)
+
+
+def terse_caption(scene: Scene, rng: np.random.Generator) -> str:
+    """Name every object in the short captions' wording; few attributes are left out."""
+    return _listing(rng, scene, scene.objects, _TERSE)
+
+
+def _listing(
+    rng: np.random.Generator, scene: Scene, named: Sequence[SceneObject], keep: dict[str, float]
+) -> str:
+    """List objects in one sentence, each attribute kept with its probability."""
     phrases = []
-    for i in rng.permutation(len(scene.objects)):
-        o = scene.objects[i]
-        if rng.random() >= (_KEEP_SMALL if o.size == "small" else _KEEP_OTHER):
-            continue
-        noun = _noun(rng, o, size=rng.random() < _KEEP_SIZE, color=rng.random() < _KEEP_COLOR)
-        cell = f" {_choice(rng, CELL_PHRASES[o.cell])}" if rng.random() < _KEEP_CELL else ""
+    for i in rng.permutation(len(named)):
+        o = named[i]
+        size, color = rng.random() < keep["size"], rng.random() < keep["color"]
+        noun = _noun(rng, o, size=size, color=color)
+        cell = f" {_choice(rng, CELL_PHRASES[o.cell])}" if rng.random() < keep["cell"] else ""
         phrases.append(_article(noun) + cell)
-    named_background = rng.random() < _KEEP_BACKGROUND
     if not phrases:
         return f"A plain {scene.background} background."
+    named_background = rng.random() < keep["background"]
     tail = f" on a {scene.background} background" if named_background else ""
     return f"{_capital(_join(phrases))}{tail}."
 

@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 
 from uae.data.scenes.graph import CELLS, COLORS, RELATIONS, SHAPES, Scene, SceneObject, relation
 from uae.data.scenes.language import CELL_PHRASES, NUMBER_WORDS
+from uae.errors import UsageError
 
 LETTERS = "ABCDEFGHI"
 NUM_OPTIONS = 4
@@ -54,6 +55,11 @@ def question_text(question: Question) -> str:
     hint = [f"Hint: {question.hint}"] if question.hint else []
     lines = [f"{letter}. {o}" for letter, o in zip(LETTERS, question.options, strict=False)]
     return "\n".join([*hint, question.question, *lines, "Answer with one letter."])
+
+
+def open_question_text(question: Question) -> str:
+    """Return the prompt without options; the answer is the right option's words."""
+    return f"{question.question}\nAnswer in words."
 
 
 def _options(
@@ -201,14 +207,14 @@ def read_tsv(path: Path) -> Iterator[QuestionRow]:
     """Read rows one by one, in MMT-Bench's columns (options in A up to I; an empty one is absent).
 
     Raises:
-        ValueError: A column is missing or a cell is wrong; the message names file, row and column.
+        UsageError: A column is missing or a cell is wrong; the message names file, row and column.
     """
     csv.field_size_limit(sys.maxsize)  # a photo in base64 is longer than csv's default of 128 KiB
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file, dialect="excel-tab", strict=True)
         missing = [c for c in (*_REQUIRED_COLUMNS, "A", "B") if c not in (reader.fieldnames or ())]
         if missing:
-            raise ValueError(
+            raise UsageError(
                 f"{path}: column {missing[0]!r} is missing from the first line: expected "
                 f"tab-separated columns {(*_REQUIRED_COLUMNS, *LETTERS[:NUM_OPTIONS])}"
             )
@@ -216,7 +222,7 @@ def read_tsv(path: Path) -> Iterator[QuestionRow]:
         for cells in reader:
             row = _row(cells, f"{path}, row {reader.line_num}")
             if row.index in seen:
-                raise ValueError(
+                raise UsageError(
                     f"{path}, row {reader.line_num}, column 'index': {row.index} stands in an "
                     "earlier row too, expected a different number in each row"
                 )
@@ -225,12 +231,12 @@ def read_tsv(path: Path) -> Iterator[QuestionRow]:
 
 
 def _row(cells: Mapping[str | None, str | list[str] | None], where: str) -> QuestionRow:
-    def wrong(column: str, found: str, right: str) -> ValueError:
+    def wrong(column: str, found: str, right: str) -> UsageError:
         shown = found if len(found) <= 40 else f"{found[:40]}..."
-        return ValueError(f"{where}, column {column!r}: {shown!r} found, expected {right}")
+        return UsageError(f"{where}, column {column!r}: {shown!r} found, expected {right}")
 
     if None in cells or None in cells.values():
-        raise ValueError(f"{where}: the number of cells differs from the first line's")
+        raise UsageError(f"{where}: the number of cells differs from the first line's")
     cell = {str(column): str(value) for column, value in cells.items()}
     if not cell["index"].isdecimal():
         raise wrong("index", cell["index"], "a whole number")
