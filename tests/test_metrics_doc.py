@@ -12,6 +12,7 @@ from uae.data.scenes.questions import CATEGORIES
 from uae.data.scenes.render import render_image
 from uae.eval.drawability import drawability_samples
 from uae.eval.generation import GenerationSamples
+from uae.eval.points import HEADLINES, headlines
 from uae.eval.scene_prompts import TAGS
 from uae.eval.scenes import SceneEvaluation, evaluate_captions, held_out_scenes, scene_metrics
 from uae.eval.understanding import AnswerSamples
@@ -98,7 +99,7 @@ def test_evaluation_measures_the_documented_metrics():
     one_each = np.ones(len(TAGS))
     generation = GenerationSamples(one_each, TAGS, ("",) * len(TAGS))
     evaluation = SceneEvaluation(
-        captions=evaluate_captions(scenes, ["", ""]),
+        captions=evaluate_captions(scenes, ["A red circle.", ""]),
         num_caption_tokens=np.ones(2),
         answers=AnswerSamples(
             np.ones(len(CATEGORIES)), np.ones(len(CATEGORIES), dtype=bool), CATEGORIES
@@ -112,5 +113,8 @@ def test_evaluation_measures_the_documented_metrics():
             scenes, [parse(np.asarray(render_image(scene))) for scene in scenes]
         ),
     )
-    told = set().union(*(expanded(row[0].strip("`")) for row in documented("Evaluation")))
+    rows = documented("Evaluation")
+    told = set().union(*(expanded(row[0].strip("`")) for row in rows))
     assert told == {metric.key for metric in scene_metrics(evaluation)}
+    lines = set().union(*(expanded(row[0].strip("`")) for row in rows if row[3:] == ["line"]))
+    assert lines == set(HEADLINES) == set(headlines(evaluation))

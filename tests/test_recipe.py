@@ -5,7 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from uae.recipe import Recipe, Turn, check_divides, turns
+from uae.flow.schedule import sigmas
+from uae.flow.sde import TRANSITIONS
+from uae.flow.sde import check_window as check_steps
+from uae.recipe import Recipe, Turn, check_divides, check_window, turns
+from uae.train.decoder_rl import DecoderRLConfig
 
 STEPS = st.integers(0, 12)
 
@@ -65,10 +69,67 @@ def test_the_proposed_settings_fit(num_images, micro_images):
     check_divides("encoder_rl", whole, micro_images)
 
 
-@pytest.mark.parametrize("key", ["num_images", "micro_images"])
-def test_an_empty_step_is_refused(key):
-    with pytest.raises(ValueError, match=f"encoder_rl.{key} 0 is not positive"):
-        check_divides("encoder_rl", **{"num_images": 4, "micro_images": 4, key: 0})
+@pytest.mark.parametrize(
+    ("section", "key", "least"),
+    [
+        ("pretrain", "num_steps", 0),
+        ("pretrain", "batch_size", 1),
+        ("cold_start", "micro_batch", 1),
+        ("encoder_rl", "num_images", 1),
+        ("encoder_rl", "num_redraws", 1),
+        ("encoder_rl", "num_updates", 1),
+        ("decoder_rl", "micro_images", 1),
+        ("decoder_rl", "num_sampling_steps", 1),
+        ("decoder_rl", "window", 1),
+        ("decoder_rl", "window_starts", 1),
+        ("evaluation", "num_scenes", 1),
+        ("evaluation", "num_shown", 0),
+        ("evaluation", "seed", 0),
+        ("data", "num_scenes", 1),
+        ("tune_encoder", "rank", 1),
+    ],
+)
+def test_a_count_below_what_makes_sense_is_refused(section, key, least):
+    with pytest.raises(ValidationError, match=rf"{section}\.{key}\n.* greater than"):
+        Recipe(**{section: {key: least - 1}})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"window": 3, "window_starts": 7},
+            r"0 to 6 .* needs 9 noisy steps; .* 8 has 8: .* to 9 or",
+        ),
+        ({"window": 2, "num_sampling_steps": 3}, "window . window_starts to 4 or less"),
+        ({"rule": "cps", "window": 6}, "needs 8 noisy steps; .* 8 has 7: .* to 9 or more"),
+        ({"rule": "cps", "noise_level": 1.5}, "noise_level 1.5: .* at most 1"),
+    ],
+)
+def test_a_window_that_the_sampler_does_not_have_is_refused(given, said):
+    with pytest.raises(ValidationError, match=said):
+        Recipe(decoder_rl=given)
+
+
+@given(
+    steps=st.integers(1, 9),
+    window=st.integers(1, 9),
+    starts=st.integers(1, 9),
+    rule=st.sampled_from(list(TRANSITIONS)),
+)
+def test_every_window_of_an_accepted_recipe_can_be_sampled(steps, window, starts, rule):
+    values = {"num_sampling_steps": steps, "window": window, "window_starts": starts, "rule": rule}
+    config = DecoderRLConfig(**values)
+    windows = [range(start, start + window) for start in range(starts)]
+    schedule = sigmas(steps, 1.0)
+    try:
+        check_window(config)
+    except ValueError:
+        with pytest.raises(ValueError, match="window"):
+            check_steps(windows[-1], schedule, config.noise_level, TRANSITIONS[rule])
+        return
+    for each in windows:
+        check_steps(each, schedule, config.noise_level, TRANSITIONS[rule])
 
 
 def test_joint_with_unequal_steps_is_refused():

@@ -208,6 +208,9 @@ def test_a_value_where_keys_belong(tmp_path, text):
         ("encoder_rl: {kl_beta: .nan}", "expected a finite number"),
         ("reward: {clip: much}", "reward.clip is 'much': expected a number"),
         ("reward: clip", "reward is 'clip': expected names with values"),
+        ("checkpoint_every: 0", "checkpoint_every is 0: expected more than 0"),
+        ("seed: -1", "seed is -1: expected 0 or more"),
+        ("decoder_rl: {window: -2}", "decoder_rl.window is -2: expected more than 0"),
     ],
 )
 def test_a_mistyped_value_is_named_with_its_place(tmp_path, text, expected):

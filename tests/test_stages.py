@@ -1,13 +1,20 @@
 """A whole run through `train_recipe`, on a tiny model with random weights."""
 
+import math
+from dataclasses import replace
+
 import pytest
 
-from uae.errors import UsageError
-from uae.eval.points import EVALUATIONS, point_folders, point_name
+from uae.errors import RunFailed, UsageError
+from uae.eval.points import EVALUATIONS, HEADLINES, point_folders, point_name
+from uae.evaluation import check_gate, record_point
 from uae.models.finetune import FineTuneConfig
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe import Recipe
 from uae.stages import stages_of, train_recipe
+from uae.train import run
+from uae.train.metrics import Metrics, read_metrics
+from uae.train.tracking import Tracker
 
 LORA = {"rank": 2, "alpha": 4}
 SHORT = {"num_captions": 2, "max_new_tokens": 8}
@@ -51,13 +58,35 @@ def small_recipe(model_folder, **changes) -> Recipe:
     return Recipe(**{**values, **changes})
 
 
+class FakeTracker(Tracker):
+    """Stands for trackio, which is an extra."""
+
+    def __init__(self, *_):
+        self.tables = {}
+        self.lines = []
+
+    def log(self, step, stage, values):
+        self.lines.append((stage, step))
+
+    def table(self, step, stage, rows):
+        self.tables[stage, step] = rows
+
+    def finish(self):
+        pass
+
+
+TRACKER = FakeTracker()
+
+
 @pytest.fixture(scope="module")
 def finished(random_model_folder, tmp_path_factory):
     """A recipe and the folder of its finished run."""
-    recipe = small_recipe(random_model_folder)
+    recipe = small_recipe(random_model_folder, track=True)
     out = tmp_path_factory.mktemp("runs") / "run"
-    assert train_recipe(recipe, out) == out / "model"
-    return recipe, out
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "Tracker", lambda *_: TRACKER)
+        assert train_recipe(recipe, out) == out / "model"
+        yield recipe, out
 
 
 def times(folder) -> dict:
@@ -83,6 +112,73 @@ def test_the_report_names_each_point(finished):
     _, out = finished
     page = (out / "report.html").read_text()
     assert all(name in page for name in ("start", "pretrain", "encoder-rl"))
+
+
+def test_each_point_has_one_line_of_headlines(finished):
+    _, out = finished
+    lines = [x for x in read_metrics(out / "metrics.jsonl") if x["stage"] == "evaluation"]
+    assert [line["step"] for line in lines] == [0, 1, 2, 3]
+    for line in lines:
+        names = {name for name in line if "/" in name}
+        assert {"reconstruction/reward", "reconstruction/held_out", "caption/num_tokens"} <= names
+        assert names <= set(HEADLINES)
+        assert all(math.isfinite(line[name]) for name in names)
+
+
+def test_each_point_sends_the_same_images_to_the_tracker(finished):
+    assert list(TRACKER.tables) == [("evaluation", number) for number in range(4)]
+    assert [place for place in TRACKER.lines if place[0] == "evaluation"] == list(TRACKER.tables)
+    originals = {tuple(row.image.tobytes() for row in rows) for rows in TRACKER.tables.values()}
+    assert len(originals) == 1
+    for rows in TRACKER.tables.values():
+        assert len(rows) == 2
+        assert all(row.caption and row.redraw.size == row.image.size for row in rows)
+        assert all(-1 <= row.reward <= 1 for row in rows)
+
+
+def test_a_point_whose_line_was_lost_is_written_again_and_only_then(finished, tmp_path):
+    recipe, out = finished
+    metrics = Metrics(tmp_path)
+    for folder in [*point_folders(out)[:2], *point_folders(out)]:
+        record_point(folder, metrics, recipe.evaluation, recipe.reward, 128)
+    metrics.close()
+    written = read_metrics(tmp_path / "metrics.jsonl")
+    lines = [x for x in read_metrics(out / "metrics.jsonl") if x["stage"] == "evaluation"]
+    assert [x | {"wall_s": 0} for x in written] == [x | {"wall_s": 0} for x in lines]
+
+
+def test_the_gate_warns_of_what_will_be_forgotten(finished, caplog):
+    recipe, out = finished
+    check_gate(recipe, out, "base")
+    [warning] = caplog.messages
+    assert "does not pass the drawability gate" in warning
+    assert "shape 0.0 % (at least 85.0 %)" in warning
+    assert "encoder RL will forget the words for color, position, size, count, shape" in warning
+
+
+@pytest.mark.parametrize(
+    "changes", [{"gate": "off"}, {"schedule": "decoder"}], ids=["off", "no encoder"]
+)
+def test_the_gate_is_silent_where_nothing_will_be_forgotten(finished, caplog, changes):
+    recipe, out = finished
+    check_gate(replace(recipe, **changes), out, "base")
+    assert not caplog.messages
+
+
+def test_the_gate_stops_a_run_before_encoder_rl_and_keeps_it(
+    random_model_folder, tmp_path, monkeypatch
+):
+    recipe = small_recipe(random_model_folder, gate="stop", pretrain={"num_steps": 0})
+    out = tmp_path / "run"
+    with pytest.raises(RunFailed, match=r"shape .* \(at least 85\.0 %\)") as caught:
+        train_recipe(recipe, out)
+    assert caught.value.exit_code == 1
+    assert f"--out NEW --model {random_model_folder} --pretrain.num-steps MORE" in str(caught.value)
+    assert not (out / "stages").exists()
+    monkeypatch.setattr(UnifiedAutoEncoder, "draw", None)
+    with pytest.raises(RunFailed, match="keeps all that is done"):
+        train_recipe(recipe, out)
+    assert [point_name(folder) for folder in point_folders(out)] == ["start"]
 
 
 def test_a_finished_run_does_nothing_again(finished):

@@ -6,6 +6,7 @@ out | 130, 143 stopped by SIGINT, SIGTERM. stdout holds data only.
 
 import errno
 import importlib.metadata
+import io
 import logging
 import os
 import signal
@@ -17,6 +18,7 @@ from cyclopts import App, CycloptsError
 
 from uae.commands.bases import bases
 from uae.commands.doctor import doctor
+from uae.commands.eval import evaluation
 from uae.commands.inputs import STDIN
 from uae.commands.pictures import caption, draw
 from uae.commands.reconstruct import reconstruct
@@ -60,13 +62,17 @@ def build_app() -> App:
     )
     for verb, after in NEXT.items():
         app.command(verb, help_epilogue=f"Next: {after}")
+    app.command(evaluation)
     app.command(bases)
     app.register_install_completion_command(add_to_startup=False)
     return app
 
 
 def run(tokens: Sequence[str]) -> int:
-    """Run one command and return its exit code; errors the user can act on are said, not raised."""
+    """Run one command and return its exit code; errors the user can act on are said, not raised.
+
+    Any other error is a fault of ours and passes through, a `ValueError` too.
+    """
     app = build_app()
     if tokens[:1] == ["train"] and {"--help", "-h"} & set(tokens):
         app["train"].help_epilogue = f"{keys_help()}\n\nNext: {NEXT[train]}"
@@ -86,8 +92,6 @@ def run(tokens: Sequence[str]) -> int:
     except OSError as error:
         code = EXIT_ENVIRONMENT if error.errno in _ENVIRONMENT else EXIT_FAILED
         return _say(_os_message(error), EXIT_USAGE if _is_missing(error) else code)
-    except ValueError as error:
-        return _say(error, EXIT_USAGE)
 
 
 def _say(error: object, code: int, *, is_fault: bool = True) -> int:
@@ -126,4 +130,6 @@ def main() -> None:
     """Run the command of this process and exit with its code."""
     signal.signal(signal.SIGTERM, _terminate)
     sys.excepthook = _say_bug
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be Unicode
     sys.exit(run(sys.argv[1:]))

@@ -7,7 +7,7 @@ model, or the stage before) and ends in one, so each can be run alone.
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from pydantic.dataclasses import dataclass as config_dataclass
 
 from uae.config import STRICT
@@ -20,6 +20,7 @@ from uae.train.pretrain import PretrainConfig
 
 Schedule = Literal["encoder", "decoder", "alternate", "joint"]
 Side = Literal["encoder", "decoder", "joint"]
+Gate = Literal["warn", "stop", "off"]
 
 
 @config_dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -28,10 +29,12 @@ class DataConfig:
 
     folder: str = ""
     """A folder of images, with or without captions; empty for rendered scenes."""
-    num_scenes: int = 20_000
+    num_scenes: PositiveInt = 20_000
     """Number of training scenes, where no folder is given."""
     prompt_share: float = 0.0
     """Share of scenes told by a short prompt ("a photo of ...") instead of a long caption."""
+    terse_share: float = 0.0
+    """Share of scenes told in one sentence that lists every object."""
 
 
 @config_dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -40,7 +43,7 @@ class Recipe:
 
     model: str = "uae-tiny"
     """Model folder or preset to start from."""
-    seed: int = 0
+    seed: NonNegativeInt = 0
     """Seed of every random draw."""
     device: str = "cpu"
     """Device of the models, e.g. cpu or cuda."""
@@ -60,7 +63,7 @@ class Recipe:
     """Stage 1b, optional."""
     schedule: Schedule = "alternate"
     """Sides that RL trains; `alternate` takes turns, encoder first, `joint` updates both."""
-    alternate_every: int = 0
+    alternate_every: NonNegativeInt = 0
     """Steps of a turn under `alternate`; 0 gives each side one turn, the paper's two stages."""
     encoder_rl: EncoderRLConfig = Field(default_factory=EncoderRLConfig)
     """Stage 2, generation for understanding."""
@@ -68,7 +71,9 @@ class Recipe:
     """Stage 3, understanding for generation."""
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     """Evaluation on held-out scenes between the stages."""
-    checkpoint_every: int = 10
+    gate: Gate = "warn"
+    """Where the decoder fails the drawability gate before encoder RL: warn, stop there, or off."""
+    checkpoint_every: PositiveInt = 10
     """Steps between checkpoints."""
     track: bool = False
     """Write metrics and sample tables to trackio too (extra `track`)."""
@@ -77,6 +82,7 @@ class Recipe:
     def _fits(self) -> "Recipe":
         check_divides("encoder_rl", self.encoder_rl.num_images, self.encoder_rl.micro_images)
         check_divides("decoder_rl", self.decoder_rl.num_images, self.decoder_rl.micro_images)
+        check_window(self.decoder_rl)
         if not self.reward:
             raise ValueError("reward: {} gives no reward; expected a backbone, e.g. {clip: 1.0}")
         if self.schedule == "joint" and self.encoder_rl.num_steps != self.decoder_rl.num_steps:
@@ -94,9 +100,6 @@ def check_divides(section: str, num_images: int, micro_images: int) -> None:
     Raises:
         ValueError: Shows the arithmetic and the nearest settings that fit.
     """
-    for key, value in (("num_images", num_images), ("micro_images", micro_images)):
-        if value < 1:
-            raise ValueError(f"{section}.{key} {value} is not positive: expected 1 or more")
     if num_images % micro_images:
         fitting = [m for m in range(1, num_images + 1) if num_images % m == 0]
         near = min(fitting, key=lambda m: abs(m - micro_images))
@@ -105,6 +108,30 @@ def check_divides(section: str, num_images: int, micro_images: int) -> None:
             f"{micro_images} ({num_images} = {num_images // micro_images} x {micro_images} + "
             f"{num_images % micro_images}): set micro_images to {near} or num_images to "
             f"{max(1, num_images // micro_images) * micro_images}"
+        )
+
+
+def check_window(config: DecoderRLConfig) -> None:
+    """Refuse stochastic steps that the sampler does not have, or that cannot be scored.
+
+    Raises:
+        ValueError: Shows the arithmetic and a setting that fits.
+    """
+    is_cps = config.rule == "cps"
+    if is_cps and config.noise_level > 1:
+        raise ValueError(
+            f"decoder_rl.noise_level {config.noise_level:g}: decoder_rl.rule cps replaces that "
+            "share of the noise, expected at most 1"
+        )
+    num_noisy = config.num_sampling_steps - is_cps  # the last step of cps has no noise
+    num_needed = config.window_starts - 1 + config.window
+    if num_needed > num_noisy:
+        raise ValueError(
+            f"decoder_rl.window {config.window} may start at steps 0 to {config.window_starts - 1} "
+            f"(decoder_rl.window_starts {config.window_starts}) and so needs {num_needed} noisy "
+            f"steps; decoder_rl.num_sampling_steps {config.num_sampling_steps} has {num_noisy}: "
+            f"set num_sampling_steps to {num_needed + is_cps} or more, or window + window_starts "
+            f"to {num_noisy + 1} or less"
         )
 
 
@@ -133,3 +160,13 @@ def turns(schedule: Schedule, encoder_steps: int, decoder_steps: int, every: int
                 plan.append(Turn(side, size))
                 left[side] -= size
     return [turn for turn in plan if turn.num_steps]
+
+
+def turns_of(recipe: Recipe) -> list[Turn]:
+    """Return the turns of a recipe's RL stage."""
+    return turns(
+        recipe.schedule,
+        recipe.encoder_rl.num_steps,
+        recipe.decoder_rl.num_steps,
+        recipe.alternate_every,
+    )

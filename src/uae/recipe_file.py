@@ -28,6 +28,12 @@ _EXPECTED = {  # pydantic's error types, without the suffix
     "dict": "names with values, e.g. {clip: 1.0}",
 }
 
+_BOUND = {  # pydantic's error types that come with what was expected
+    "literal_error": "{expected}",
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "{ge:g} or more",
+}
+
 Config = TypeVar("Config")
 Keys = Mapping[str, RecipeKey]
 
@@ -291,8 +297,8 @@ def _fault(fault: Any, chosen: Mapping[str, Setting]) -> str:
     prefixes = [".".join(place[:n]) for n in range(len(place), 0, -1)]
     key = next((p for p in prefixes if p in chosen), ".".join(place))
     kind = fault["type"]
-    if kind == "literal_error":
-        expected = f"{fault['ctx']['expected']}"
+    if kind in _BOUND:
+        expected = _BOUND[kind].format(**fault["ctx"])
     else:
         expected = next((v for k, v in _EXPECTED.items() if kind.startswith(k)), fault["msg"])
     source = f"{chosen[key].source}: " if key in chosen else ""

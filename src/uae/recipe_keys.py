@@ -10,6 +10,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+PLAIN = {
+    "PositiveInt": "int",
+    "NonNegativeInt": "int",
+    "PositiveFloat": "float",
+}
+"""Bounded types of pydantic: the help names their kind, and an error the bound."""
+
 PACKAGE = Path(__file__).parent
 RECIPE = ("uae.recipe", "Recipe")
 
@@ -83,8 +90,8 @@ def _keys_of(
                 below = {k.arg: _made_by(k.value) for k in default.keywords if k.arg}
             yield from _keys_of(found[0], found[1], f"{prefix}{name}.", below)
         else:
-            kind = found[1] if found else node.annotation
-            yield RecipeKey(prefix + name, ast.unparse(kind), _shown(default), help_text)
+            kind = ast.unparse(found[1] if found else node.annotation)
+            yield RecipeKey(prefix + name, PLAIN.get(kind, kind), _shown(default), help_text)
 
 
 def _made_by(value: ast.expr | None) -> ast.expr:

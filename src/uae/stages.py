@@ -4,7 +4,7 @@ A run folder holds
     config.yaml environment.json metrics.jsonl lock      written by `run.py`
     checkpoints/STAGE/STEP/                              trained weights, optimizers, place
     stages/STAGE/                                        the model after each finished stage
-    evaluations/POINT.json  evaluations/POINT/*.png      scores and the same images each time
+    evaluations/N-POINT/                                 what the model made of the same scenes
     model/                                               the result, for `from_pretrained`
     report.html
 """
@@ -22,8 +22,10 @@ from uae.data.sources import FolderSource, ImageSource, SceneSource
 from uae.errors import UsageError
 from uae.eval.points import evaluate_point
 from uae.eval.run_report import write_run_report
-from uae.models.unified import UnifiedAutoEncoder, resolve
-from uae.recipe import Recipe, Turn, turns
+from uae.evaluation import check_gate, check_reward, record_point, shown_as
+from uae.models.settings import resolve
+from uae.models.unified import UnifiedAutoEncoder
+from uae.recipe import Recipe, turns_of
 from uae.rewards.similarity import Similarity
 from uae.train import cold_start, decoder_rl, encoder_rl, joint, pretrain
 from uae.train.folder import Resume
@@ -64,14 +66,19 @@ class Context:
 
     def evaluate(self, point: str) -> None:
         """Score the model on held-out scenes, unless this point is done already."""
-        evaluate_point(
+        run, recipe = self.run, self.recipe
+        folder = evaluate_point(
             point,
-            self.run.folder,
+            run.folder,
             self.model,
             self.untrained,
             self.backbones,
-            self.recipe.evaluation,
+            recipe.evaluation,
+            shown_as(f"evaluation {point}", run.metrics.progress),
         )
+        run.metrics.progress.close()
+        limit = self.model.settings.max_caption_tokens
+        record_point(folder, run.metrics, recipe.evaluation, recipe.reward, limit)
 
 
 def stages_of(recipe: Recipe) -> list[str]:
@@ -84,16 +91,6 @@ def stages_of(recipe: Recipe) -> list[str]:
     return [stage for stage, steps in num_steps.items() if steps]
 
 
-def turns_of(recipe: Recipe) -> list[Turn]:
-    """Return the turns of the recipe's RL stage."""
-    return turns(
-        recipe.schedule,
-        recipe.encoder_rl.num_steps,
-        recipe.decoder_rl.num_steps,
-        recipe.alternate_every,
-    )
-
-
 def train_recipe(
     recipe: Recipe, out: Path, *, resume: Resume = "auto", overwrite: bool = False
 ) -> Path:
@@ -102,6 +99,7 @@ def train_recipe(
     Raises:
         UsageError: The recipe does nothing, or `out` belongs to another run.
         Stopped: A signal asked for the end; the state is saved.
+        RunFailed: The decoder fails the drawability gate, and the recipe stops at that.
     """
     plan = stages_of(recipe)
     if not plan:
@@ -120,6 +118,8 @@ def train_recipe(
         for stage in plan:
             finished = out / "stages" / stage
             if not finished.exists():
+                if stage == "rl":
+                    check_gate(recipe, out, folder)
                 model = UnifiedAutoEncoder.from_pretrained(folder, recipe.device)
                 context = Context(recipe, run, model, untrained, source, backbones)
                 STAGES[stage](context)
@@ -145,8 +145,9 @@ def source_of(recipe: Recipe, size_px: int) -> ImageSource:
     """Open the training images: the recipe's folder, or rendered scenes."""
     if recipe.data.folder:
         return FolderSource(Path(recipe.data.folder), size_px)
+    data = recipe.data
     return SceneSource(
-        "train", recipe.data.num_scenes, size_px, recipe.seed, recipe.data.prompt_share
+        "train", data.num_scenes, size_px, recipe.seed, data.prompt_share, data.terse_share
     )
 
 
@@ -156,12 +157,7 @@ def rewarder_of(recipe: Recipe, backbones: dict[str, Similarity]) -> Rewarder:
     Raises:
         UsageError: The recipe rewards a backbone that the model does not name.
     """
-    unknown = sorted(set(recipe.reward) - set(backbones))
-    if unknown:
-        raise UsageError(
-            f"reward.{unknown[0]}: the model has no such similarity backbone; expected one of "
-            f"{', '.join(backbones)}"
-        )
+    check_reward(recipe.reward, backbones, "reward.")
     return Rewarder({name: (backbones[name], weight) for name, weight in recipe.reward.items()})
 
 

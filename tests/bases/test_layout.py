@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from uae.bases.encoder import told
+from uae.bases.encoder_tasks import told
 from uae.bases.layout import (
     EMPTY_WEIGHT,
     LOGITS,

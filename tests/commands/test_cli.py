@@ -2,21 +2,28 @@
 
 import errno
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from uae import stages
 from uae.commands import loop
-from uae.errors import EnvironmentFault, NonFinite, Stopped
+from uae.errors import EnvironmentFault, NonFinite, RunFailed, Stopped, UsageError
 from uae.recipe_keys import recipe_keys
 
-VERBS = ["train", "caption", "draw", "reconstruct", "report", "bases", "doctor"]
+VERBS = [
+    *(["train"], ["caption"], ["draw"], ["reconstruct"], ["report"], ["doctor"]),
+    *(["eval", "scenes"], ["bases", "build"]),
+]
+
+
+def verb_name(verb: list[str]) -> str:
+    return " ".join(verb)
 
 
 # -- help -----------------------------------------------------------------------------------------
@@ -25,7 +32,7 @@ VERBS = ["train", "caption", "draw", "reconstruct", "report", "bases", "doctor"]
 def test_help_of_every_verb_loads_no_torch():
     script = (
         "import sys; from uae.cli import run\n"
-        f"for verb in {VERBS}: assert not run([verb, '--help'])\n"
+        f"for verb in {VERBS}: assert not run([*verb, '--help'])\n"
         "assert not run(['--help'])\n"
         "heavy = {'torch', 'transformers', 'diffusers', 'peft', 'scipy', 'matplotlib'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
@@ -36,31 +43,32 @@ def test_help_of_every_verb_loads_no_torch():
 
 
 def test_help_answers_at_once():
-    """Under a second on a machine that has nothing else to do; three allow for a busy one."""
+    """Under a second of processor time, which a busy machine may double."""
 
     def seconds() -> float:
-        start = time.perf_counter()
+        start = os.times()
         subprocess.run([sys.executable, "-m", "uae", "train", "--help"], check=True, stdout=-3)
-        return time.perf_counter() - start
+        end = os.times()
+        user_s = end.children_user - start.children_user
+        return user_s + end.children_system - start.children_system
 
-    assert any(seconds() < 3 for _ in range(3))
+    assert any(seconds() < 2 for _ in range(3))
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", VERBS, ids=verb_name)
 def test_help_begins_with_an_example_and_ends_with_what_is_next(run, verb):
-    code, out, _ = run(verb, "--help")
+    code, out, _ = run(*verb, "--help")
     assert code == 0
-    if verb != "bases":
-        assert f"uae {verb}" in out.split("Try:")[1]
-        assert "Next: uae" in out
+    assert f"uae {verb_name(verb)}" in out.split("Try:")[1]
+    assert "Next: uae" in out
     assert "\x1b" not in out, "colour in a pipe"
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", VERBS, ids=verb_name)
 def test_every_option_is_in_the_documents(run, verb):
     text = (Path(__file__).parents[2] / "docs/cli.md").read_text()
-    options = set(re.findall(r"(?<=[ │])--?[a-z-]+(?![a-z.-])", run(verb, "--help")[1]))
-    assert "--json" in options or verb == "bases"
+    options = set(re.findall(r"(?<=[ │])--?[a-z-]+(?![a-z.-])", run(*verb, "--help")[1]))
+    assert "--json" in options
     # recipe keys of the top level are listed by the help alone
     known = {"--" + key.replace("_", "-") for key in recipe_keys()}
     assert not {o for o in options - known if f"{o}`" not in text and f"{o} " not in text}
@@ -107,6 +115,15 @@ def test_a_model_that_is_none(run, photos):
     assert "uae.json" in err
 
 
+def test_a_model_whose_settings_are_damaged(run, photos, tmp_path):
+    for name in ("encoder", "projector", "decoder"):
+        (tmp_path / "model" / name).mkdir(parents=True)
+    (tmp_path / "model/uae.json").write_text("{")
+    code, out, err = run("caption", photos, "--model", "model")
+    assert (code, out) == (2, "")
+    assert "model/uae.json does not hold the settings of a model" in err
+
+
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
@@ -117,7 +134,8 @@ def test_a_model_that_is_none(run, photos):
         (PermissionError(errno.EACCES, "Denied", "x.png"), 3, "error: x.png: denied\n"),
         (FileNotFoundError(errno.ENOENT, "Not there", "x.png"), 2, "error: x.png: not there\n"),
         (KeyboardInterrupt(), 130, "stopped\n"),
-        (ValueError("seed 1: too odd"), 2, "error: seed 1: too odd\n"),
+        (UsageError("seed 1: too odd"), 2, "error: seed 1: too odd\n"),
+        (RunFailed("no gate"), 1, "error: no gate\n"),
     ],
 )
 def test_every_error_has_its_code_and_says_its_message_alone(
@@ -216,16 +234,27 @@ def test_a_reader_that_leaves_early_is_no_fault():
     assert (process.wait(), errors) == (128 + signal.SIGPIPE, b"")
 
 
-def test_a_fault_of_ours_is_one_line_without_v():
+@pytest.mark.parametrize("kind", ["KeyError", "ValueError"])
+def test_a_fault_of_ours_is_one_line_without_v(kind):
     script = (
         "import sys; from uae import cli; from uae.commands import inputs, pictures\n"
-        "def fault(*_, **__): raise KeyError('lost')\n"
+        f"def fault(*_, **__): raise {kind}('lost')\n"
         "pictures.find_images = fault\n"
         "sys.argv = ['uae', 'caption', 'x.png', *sys.argv[1:]]; cli.main()\n"
     )
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: KeyError: 'lost'\nThis is a fault of uae")
+    assert re.match(rf"error: {kind}: '?lost'?\nThis is a fault of uae", done.stderr)
     done = subprocess.run([*command, "-v"], capture_output=True, text=True)
     assert "Traceback" in done.stderr
+
+
+def test_a_file_name_that_is_no_unicode_can_be_printed():
+    script = (
+        "from uae import cli; from uae.commands.talk import write\n"
+        "cli.run = lambda _: write('caf\\udce9.jpg')\n"
+        "cli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert (done.stdout, done.stderr) == (b"caf\\udce9.jpg\n", b"")

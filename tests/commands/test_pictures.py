@@ -156,3 +156,8 @@ def test_reconstruct_for_a_reader_and_into_the_folder_itself(
         assert [line.split()[0] for line in lines[1:-2]] == ["a.png", "b.jpg", "sub/c.webp"]
         assert lines[-1] == "sheet  photos-reconstructed/sheet.png"
     assert run(*command[:-2], "-q")[1] == "photos-reconstructed\n"
+
+
+def test_a_caption_on_stdin_that_is_no_text(run, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"red \xff"), encoding="utf-8"))
+    assert run("draw", "-") == (2, "", "error: stdin: byte 4 is not UTF-8: expected a text\n")

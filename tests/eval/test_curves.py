@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from uae.errors import RunFailed
 from uae.eval.curves import curves_from_metrics, throughput_from_metrics
 from uae.eval.report_data import Series, StageCurves
 
@@ -32,7 +33,7 @@ def test_curves_from_metrics(tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", ['{"step": 1', '{"step": 1}', "[1, 2]"])
 def test_a_damaged_line_is_named(tmp_path: Path, line: str) -> None:
     path = _metrics(tmp_path / "metrics.jsonl", [{"step": 0, "stage": "pretrain"}], f"{line}\n")
-    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2: "):
+    with pytest.raises(RunFailed, match=r"metrics\.jsonl, line 2: "):
         curves_from_metrics(path)
 
 

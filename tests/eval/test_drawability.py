@@ -1,10 +1,18 @@
+import re
+
 import numpy as np
 import pytest
 
 from uae.data.scenes.graph import Scene, SceneObject, scene_at
 from uae.data.scenes.parser import ParsedScene, parse
 from uae.data.scenes.render import render
-from uae.eval.drawability import THRESHOLDS, drawability_gate, drawability_samples
+from uae.eval.drawability import (
+    THRESHOLDS,
+    consequence_in_words,
+    drawability_gate,
+    drawability_samples,
+    shares_in_words,
+)
 
 SCENES = [scene_at(i, "test") for i in range(40)]
 
@@ -75,6 +83,14 @@ def test_the_shape_has_its_own_threshold():
     gate = drawability_gate(drawability_samples(scenes, images))
     assert gate.shares["shape"].value == pytest.approx(0.86)
     assert gate.passed
+
+
+def test_a_failure_is_said_with_share_threshold_and_consequence():
+    gate = drawability_gate(samples_of([repainted(s, shape="circle") for s in SCENES]))
+    said = shares_in_words(gate, gate.failing)
+    assert re.fullmatch(r"shape \d+\.\d % \(at least 85\.0 %\)", said)
+    assert shares_in_words(gate).startswith("color 100.0 % (at least 90.0 %), position ")
+    assert consequence_in_words(gate).startswith("encoder RL will forget the words for shape: ")
 
 
 def test_nothing_measured_does_not_pass():

@@ -1,19 +1,15 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from uae.data.scenes.graph import SHAPES, Scene, SceneObject, relation
-from uae.data.scenes.language import RELATION_PHRASES
+from uae.data.scenes.graph import SHAPES, Scene, SceneObject
 from uae.data.scenes.parser import ParsedScene, parse
 from uae.data.scenes.reading import full_claim, read_caption
 from uae.data.scenes.render import render
-from uae.eval.generation import generation_samples, held_relations, judge
+from uae.eval.generation import generation_samples, judge
 from uae.eval.scene_prompts import TAGS, Clause, GenerationPrompt, generation_prompts
 
 PROMPTS = generation_prompts(8, seed=0)
 EMPTY = Scene("gray", ())
-RELATIONS = tuple(RELATION_PHRASES)
 
 
 def drawn(*objects: tuple[str, str, float, float], errors: tuple[float, ...] = ()) -> ParsedScene:
@@ -130,26 +126,6 @@ def test_decisions(prompt: GenerationPrompt, image: ParsedScene, reason: str):
     verdict = judge(prompt, image)
     assert verdict.reason == reason
     assert verdict.correct == (not reason)
-
-
-coordinates = st.floats(0.1, 0.9)
-
-
-@given(coordinates, coordinates, coordinates, coordinates)
-def test_relations_agree_with_the_graphs(ax: float, ay: float, bx: float, by: float):
-    a = SceneObject("bar", "red", "large", ax, ay)
-    b = SceneObject("cross", "red", "small", bx, by)
-    held = held_relations(a, b)
-    assert relation(a, b) == (held[0] if len(held) == 1 else None)
-    opposite = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
-    assert held_relations(b, a) == tuple(
-        sorted((opposite[name] for name in held), key=RELATIONS.index)
-    )
-
-
-def test_a_diagonal_holds_two():
-    a, b = (SceneObject("bar", "red", "small", x, x) for x in (0.2, 0.8))
-    assert held_relations(a, b) == ("left of", "above")
 
 
 # -- samples -----------------------------------------------------------------------------------

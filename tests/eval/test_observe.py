@@ -5,9 +5,20 @@ import pytest
 import torch
 from einops import rearrange
 
-from uae.eval.observe import COLUMNS, load_pictures, save_pictures
-from uae.eval.points import EVALUATIONS, Point, point_folders, point_name, weighted
+from uae.eval.config import EvaluationConfig
+from uae.eval.observe import COLUMNS, PICTURES, load, load_pictures, observe, save_pictures
+from uae.eval.points import (
+    EVALUATIONS,
+    Point,
+    headlines,
+    point_folders,
+    point_name,
+    score_point,
+    weighted,
+)
 from uae.eval.run_report import before_rl
+from uae.models.unified import UnifiedAutoEncoder
+from uae.rewards.similarity import Similarity
 
 
 @pytest.mark.parametrize("num_images", [1, COLUMNS - 1, COLUMNS, COLUMNS + 1, 3 * COLUMNS])
@@ -77,3 +88,47 @@ def point(name: str) -> Point:
 )
 def test_audits_compare_with_the_last_point_before_rl(names, expected):
     assert before_rl([point(name) for name in names]).name == expected
+
+
+SMALL = EvaluationConfig(num_scenes=3, num_questions=1, prompts_per_category=1, micro_batch=2)
+
+
+@pytest.fixture(scope="module")
+def observed(random_model_folder, tmp_path_factory):
+    """A point observed without a second decoder, and all that its progress was told."""
+    model = UnifiedAutoEncoder.from_pretrained(random_model_folder)
+    clip = Similarity.from_pretrained(model.settings.similarity["clip"])
+    folder = tmp_path_factory.mktemp("points") / "0-start"
+    told = []
+    observe(model, None, {"clip": clip}, SMALL, folder, lambda *counts: told.append(counts))
+    return folder, told
+
+
+def test_every_batch_is_shown_from_nothing_to_all(observed):
+    _, told = observed
+    assert [counts for counts in told if counts[0] == "captioning"] == [
+        ("captioning", 0, 3),
+        ("captioning", 2, 3),
+        ("captioning", 3, 3),
+    ]
+    kinds = list(dict.fromkeys(what for what, _, _ in told))
+    assert kinds == ["captioning", *(f"drawing {n}" for n in PICTURES if n != "swap"), "answering"]
+    for kind in kinds:
+        counts = [done for what, done, _ in told if what == kind]
+        assert counts[0] == 0
+        assert counts == sorted(set(counts))
+        assert (kind, counts[-1], counts[-1]) in told
+
+
+def test_without_a_second_decoder_the_swap_test_is_not_measured(observed):
+    folder, _ = observed
+    seen, pictures = load(folder)
+    assert seen.swap_similarities == {}
+    assert set(PICTURES) - set(pictures) == {"swap"}
+    point = score_point(folder, SMALL, {"clip": 1.0}, 128, frozenset())
+    assert point.evaluation.swap_similarity is None
+    means = headlines(point.evaluation)
+    assert means["reconstruction/reward"] == pytest.approx(np.mean(seen.similarities["clip"]))
+    assert means["caption/num_tokens"] == np.mean(seen.num_tokens)
+    assert "reconstruction/swap" not in means, "not measured"
+    assert "reconstruction/held_out" not in means, "the only backbone is the reward"

@@ -12,6 +12,7 @@ from PIL import Image
 
 from uae.data.scenes.graph import scene_at
 from uae.data.scenes.render import render_image
+from uae.errors import UsageError
 from uae.eval import report
 from uae.eval.audit import Audit
 from uae.eval.report import BUDGETS, typeset, webp_uri, word_diff, write_report
@@ -191,7 +192,7 @@ def test_a_page_that_cannot_be_small_is_refused(
     data: ReportData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report, "MAX_BYTES", 20_000)
-    with pytest.raises(ValueError, match=r"show fewer images \(gallery 1, worst 0\)"):
+    with pytest.raises(UsageError, match=r"show fewer images \(gallery 1, worst 0\)"):
         write_report(tmp_path / "r.html", replace(data, gallery=data.gallery[:1], worst=()))
     assert not list(tmp_path.iterdir())
 

@@ -7,6 +7,7 @@ import torch
 
 from uae.data.scenes.graph import scene_at
 from uae.data.scenes.render import render_image
+from uae.errors import UsageError
 from uae.models.unified import UnifiedAutoEncoder
 
 
@@ -39,5 +40,5 @@ def test_an_overlong_caption_is_drawn_and_said(model, caplog):
 
 
 def test_a_folder_that_is_no_model_names_what_is_missing(tmp_path):
-    with pytest.raises(ValueError, match=r"uae\.json, encoder, projector, decoder not found"):
+    with pytest.raises(UsageError, match=r"uae\.json, encoder, projector, decoder not found"):
         UnifiedAutoEncoder.from_pretrained(tmp_path)

@@ -10,6 +10,7 @@ from transformers import AutoImageProcessor, CLIPModel, Dinov2Model, ViTConfig
 from uae.data.scenes.graph import scene_at
 from uae.data.scenes.render import render_image
 from uae.data.sources import to_pixels
+from uae.errors import UsageError
 from uae.rewards.similarity import Similarity, cosine
 
 BACKBONES = ("clip", "dinov2")
@@ -132,5 +133,5 @@ def test_dinov2_features_are_the_class_token(random_model_folder):
 def test_another_kind_of_model_is_refused(folder, tmp_path):
     ViTConfig().save_pretrained(tmp_path)
     AutoImageProcessor.from_pretrained(folder).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"is a 'vit' model: expected clip or dinov2"):
+    with pytest.raises(UsageError, match=r"is a 'vit' model: expected clip or dinov2"):
         Similarity.from_pretrained(tmp_path)

@@ -65,6 +65,17 @@ def test_names_are_group_and_name(metrics, name):
         metrics.write_at(0, "eval", {name: 1.0})
 
 
+def test_a_line_outside_the_session_survives_its_resume(metrics):
+    metrics.begin("rl", 0)
+    write_steps(metrics, "rl", range(2))
+    metrics.write_at(1, "evaluation", {"mcq/overall": 0.5}, session="evaluation")
+    metrics.begin("rl", 1)
+    assert places(metrics.path) == [("rl", 0), ("evaluation", 1)]
+    assert metrics.holds(1, "evaluation")
+    assert not metrics.holds(1, "encoder_rl")
+    assert not metrics.holds(0, "evaluation")
+
+
 def test_lines_of_steps_redone_are_dropped(metrics):
     metrics.begin("1-pretrain", 0)
     write_steps(metrics, "1-pretrain", range(6), "pretrain")
@@ -132,6 +143,7 @@ def test_summary():
     assert summary(0, 0.0, 10, None) == ""
     assert summary(10, 5.0, 3600, 0.71234) == "2.00 steps/s  0:30:00 left  reward 0.7123"
     assert summary(2, 8.0, 1000, None) == "4.0 s/step  1:06:40 left"
+    assert summary(64, 16.0, 192, None, unit="image") == "4.00 images/s  0:00:48 left"
 
 
 def test_progress_without_a_terminal_is_a_log_line_now_and_then(caplog, capsys):

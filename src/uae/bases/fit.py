@@ -33,6 +33,7 @@ def fit(
         NonFinite: The loss or a gradient is not finite.
     """
     model.train()
+    model.zero_grad()
     learner = Learner(dict(model.named_parameters()), optimizer)
     start = time.monotonic()
     for step in range(num_steps):

@@ -4,6 +4,7 @@ Two cores cannot afford the images that binding takes to emerge from captions al
 uae-tiny are also taught the scene graph directly, cell by cell. Heads and probes are thrown away.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from uae.data.scenes.graph import BACKGROUNDS, CELLS, COLORS, SHAPES, SIZES, Scene
-from uae.data.scenes.reading import Claims, ObjectClaim, read_caption
+from uae.data.scenes.reading import Claims, ObjectClaim, full_claim, read_caption
 
 NUM_CLASSES = (1 + len(SHAPES), 1 + len(COLORS), 1 + len(SIZES))
 """Classes of a cell's shape, colour and size; class 0 is an empty cell."""
@@ -169,19 +170,40 @@ def mentions(text: str) -> list[tuple[int, ObjectClaim]]:
 
 
 class MentionHead(nn.Module):
-    """Reads one object off the state at the end of its phrase: binding, taught where it happens."""
+    """Reads one object, its place included, off one state: binding, taught where it happens."""
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
         self.head = nn.Linear(hidden_size, len(CELLS) + LOGITS)
 
-    def loss(
+    def forward(
+        self, states: Float[Tensor, "m d"], objects: Sequence[ObjectClaim]
+    ) -> Float[Tensor, ""]:
+        """Return the cross-entropy of what is stated of each object."""
+        targets = [
+            [
+                UNSTATED if o.cell is None else CELLS.index(o.cell),
+                *_classes(o.shape, o.color, o.size),
+            ]
+            for o in objects
+        ]
+        wanted = torch.tensor(targets)
+        parts = self.head(states).split([len(CELLS), *NUM_CLASSES], dim=-1)
+        return sum(
+            (
+                F.cross_entropy(part, wanted[:, k], ignore_index=UNSTATED)
+                for k, part in enumerate(parts)
+            ),
+            start=states.new_zeros(()),
+        )
+
+    def in_texts(
         self,
         states: Float[Tensor, "b s d"],
         ends: Sequence[Sequence[int]],
         texts: Sequence[str],
     ) -> Float[Tensor, ""]:
-        """Return the cross-entropy over all mentions.
+        """Return the loss at the end of each object's phrase.
 
         Args:
             states: Hidden states of the texts.
@@ -189,19 +211,18 @@ class MentionHead(nn.Module):
                 is not the text's.
             texts: Captions.
         """
-        rows, positions, targets = [], [], []
-        for i, text in enumerate(texts):
-            for end, claim in mentions(text):
-                rows.append(i)
-                positions.append(max(t for t, e in enumerate(ends[i]) if 0 < e <= end))
-                cell = UNSTATED if claim.cell is None else CELLS.index(claim.cell)
-                targets.append([cell, *_classes(claim.shape, claim.color, claim.size)])
-        logits = self.head(states[rows, positions]).split([len(CELLS), *NUM_CLASSES], dim=-1)
-        wanted = torch.tensor(targets)
-        return sum(
-            (
-                F.cross_entropy(part, wanted[:, k], ignore_index=UNSTATED)
-                for k, part in enumerate(logits)
-            ),
-            start=states.new_zeros(()),
-        )
+        found = [(i, *mention) for i, text in enumerate(texts) for mention in mentions(text)]
+        positions = [
+            max(t for t, e in enumerate(ends[i]) if 0 < e <= phrase_end)
+            for i, phrase_end, _ in found
+        ]
+        return self(states[[i for i, _, _ in found], positions], [claim for _, _, claim in found])
+
+    def in_images(
+        self, states: Float[Tensor, "b s d"], scenes: Sequence[Scene]
+    ) -> Float[Tensor, ""]:
+        """Return the loss at the visual token over each object's centre; s tokens tile a square."""
+        side = math.isqrt(states.shape[1])
+        found = [(i, o) for i, scene in enumerate(scenes) for o in scene.objects]
+        positions = [int(o.y * side) * side + int(o.x * side) for _, o in found]
+        return self(states[[i for i, _ in found], positions], [full_claim(o) for _, o in found])

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import (
     AutoTokenizer,
+    BatchEncoding,
     BitImageProcessorPil,
     CLIPConfig,
     CLIPImageProcessorPil,
@@ -64,9 +65,11 @@ class Dinov2BaseConfig:
 class ClipBaseConfig:
     """How CLIP is trained."""
 
-    num_steps_seeing: int = 1000
+    num_steps_seeing: int = 1700
     """Steps of the image tower alone."""
-    num_steps: int = 700
+    num_steps_reading: int = 800
+    """Steps of the text tower alone, held to the image tower's readout."""
+    num_steps: int = 350
     """Steps of both towers."""
     batch_size: int = 64
     lr: float = 2e-3
@@ -199,6 +202,21 @@ class Readout(nn.Module):
         """Return the loss of a linear readout of unit embeddings."""
         return layout_loss(self.layout(self.scale * embeds), layout)
 
+    def text(
+        self,
+        embeds: Float[Tensor, "b d"],
+        states: Float[Tensor, "b s h"],
+        tokens: BatchEncoding,
+        texts: list[str],
+    ) -> tuple[Float[Tensor, ""], dict[str, float]]:
+        """Return the loss of the text tower: its embedding, and each mention at its end."""
+        layout = layout_told([read_caption(text) for text in texts])
+        read, right = self.embedding(embeds, layout)
+        ends = tokens["offset_mapping"][..., 1].tolist()
+        mention = self.mention.in_texts(states, ends, texts)
+        numbers = {f"read_{name}": value for name, value in right.items()}
+        return read + 0.5 * mention, numbers | {"mention": mention.item()}
+
 
 def build_clip(folder: Path, encoder_folder: Path, config: ClipBaseConfig) -> None:
     """Train CLIP: its image tower on layouts first, then both on images and captions.
@@ -220,6 +238,17 @@ def build_clip(folder: Path, encoder_folder: Path, config: ClipBaseConfig) -> No
         patches, _ = layout_loss(readout.patches(seen.last_hidden_state[:, 1:]), layout_of(scenes))
         return loss + 0.5 * patches, right | {"patches": patches.item()}
 
+    def read(step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = np.random.default_rng([config.seed, 1, step])
+        first = step * config.batch_size
+        scenes = [
+            scene_at(first + i, "train", 10 * config.seed + 1) for i in range(config.batch_size)
+        ]
+        texts, tokens = captions_of(scenes, tokenizer, rng)
+        states = model.text_model(tokens["input_ids"], attention_mask=tokens["attention_mask"])
+        embeds = F.normalize(model.text_projection(states.pooler_output), dim=-1)
+        return readout.text(embeds, states.last_hidden_state, tokens, texts)
+
     def contrast(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([config.seed, step])
         half = config.batch_size // 2
@@ -227,19 +256,35 @@ def build_clip(folder: Path, encoder_folder: Path, config: ClipBaseConfig) -> No
         scenes += [near_miss(s, rng) for s in scenes]
         return contrastive_loss(model, tokenizer, readout, scenes, rng, generator)
 
-    image_tower = nn.ModuleList([model.vision_model, model.visual_projection, readout])
-    both = nn.ModuleDict({"clip": model, "readout": readout})
+    image_tower = [model.vision_model, model.visual_projection, readout]
+    text_tower = [model.text_model, model.text_projection, readout.mention]
     for parts, loss_at, num_steps in (
         (image_tower, see, config.num_steps_seeing),
-        (both, contrast, config.num_steps),
+        (text_tower, read, config.num_steps_reading),
+        ([model, readout], contrast, config.num_steps),
     ):
         fit(
-            parts,
+            nn.ModuleList(parts),
             loss_at,
             num_steps,
             cosine(config.lr, num_steps),
             lambda: save_clip(model, tokenizer, folder),
         )
+
+
+def captions_of(
+    scenes: list[Scene], tokenizer: Qwen2Tokenizer, rng: np.random.Generator
+) -> tuple[list[str], BatchEncoding]:
+    """Caption scenes completely; return the texts and their tokens, each with its end token."""
+    texts = [(long_caption if rng.random() < 0.7 else terse_caption)(s, rng) for s in scenes]
+    tokens = tokenizer(
+        [text + "<|im_end|>" for text in texts],
+        padding=True,
+        padding_side="right",
+        return_tensors="pt",
+        return_offsets_mapping=True,
+    )
+    return texts, tokens
 
 
 def contrastive_loss(
@@ -251,14 +296,7 @@ def contrastive_loss(
     generator: torch.Generator,
 ) -> tuple[Tensor, dict[str, float]]:
     """Caption and render scenes, tell them apart both ways, and read their layouts."""
-    texts = [(long_caption if rng.random() < 0.7 else terse_caption)(s, rng) for s in scenes]
-    tokens = tokenizer(
-        [text + "<|im_end|>" for text in texts],
-        padding=True,
-        padding_side="right",
-        return_tensors="pt",
-        return_offsets_mapping=True,
-    )
+    texts, tokens = captions_of(scenes, tokenizer, rng)
     output = model(
         input_ids=tokens["input_ids"],
         attention_mask=tokens["attention_mask"],
@@ -268,13 +306,8 @@ def contrastive_loss(
     by_image, by_text = output.logits_per_image, output.logits_per_text
     contrast = (F.cross_entropy(by_image, labels) + F.cross_entropy(by_text, labels)) / 2
     seen, right = readout.embedding(output.image_embeds, layout_of(scenes))
-    read, read_right = readout.embedding(
-        output.text_embeds, layout_told([read_caption(text) for text in texts])
-    )
     states = output.text_model_output.last_hidden_state
-    ends = tokens["offset_mapping"][..., 1].tolist()
-    mention = readout.mention.loss(states, ends, texts)
-    numbers = {"contrast": contrast.item(), "mention": mention.item(), **right}
-    numbers |= {f"read_{name}": value for name, value in read_right.items()}
+    read, numbers = readout.text(output.text_embeds, states, tokens, texts)
+    numbers |= right | {"contrast": contrast.item()}
     numbers["retrieval"] = (by_image.argmax(1) == labels).float().mean().item()
-    return contrast + 0.5 * (seen + read) + 0.25 * mention, numbers
+    return contrast + seen + read, numbers

@@ -10,7 +10,7 @@ from uae.errors import UsageError
 bases = App(name="bases", help="The weights that come with the package.", help_format="plaintext")
 
 
-@bases.command
+@bases.command(help_epilogue="Next: uae eval scenes --model OUT/uae-tiny")
 def build(
     *,
     out: Path,

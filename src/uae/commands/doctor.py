@@ -190,7 +190,12 @@ def _drawability(model: "UnifiedAutoEncoder", num_scenes: int) -> Finding:
     from uae.data.scenes.parser import parse
     from uae.data.sources import to_images
     from uae.eval.config import EvaluationConfig
-    from uae.eval.drawability import drawability_gate, drawability_samples
+    from uae.eval.drawability import (
+        consequence_in_words,
+        drawability_gate,
+        drawability_samples,
+        shares_in_words,
+    )
     from uae.eval.observe import draw, true_captions
     from uae.eval.scenes import held_out_scenes
 
@@ -199,9 +204,7 @@ def _drawability(model: "UnifiedAutoEncoder", num_scenes: int) -> Finding:
     pixels = draw(model, true_captions(scenes, config.seed), config)
     drawn = [parse(np.asarray(image)) for image in to_images(pixels)]
     gate = drawability_gate(drawability_samples(scenes, drawn))
-    shares = ", ".join(f"{name} {share.value:.2f}" for name, share in gate.shares.items())
-    found = f"{shares} of {num_scenes} scenes"
+    found = f"{shares_in_words(gate)} in {num_scenes} scenes"
     if gate.passed:
         return Finding("drawability", "ok", found)
-    mend = f"encoder RL will forget {', '.join(gate.failing)}: train pretrain longer first"
-    return Finding("drawability", "warn", found, mend)
+    return Finding("drawability", "warn", found, consequence_in_words(gate))

@@ -15,7 +15,8 @@ from uae.data.sources import to_pixels
 from uae.errors import EnvironmentFault
 from uae.flow.noise import stream
 from uae.models.encoder import uniforms
-from uae.models.unified import UnifiedAutoEncoder, resolve
+from uae.models.settings import resolve
+from uae.models.unified import UnifiedAutoEncoder
 from uae.rewards.similarity import Similarity, cosine
 from uae.train.rollout import redraw as redraw_from
 

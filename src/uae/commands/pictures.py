@@ -120,7 +120,7 @@ def draw(
         talk: Format and verbosity.
     """
     talk.begin()
-    text = (sys.stdin.read() if caption == STDIN else caption).strip()
+    text = (_stdin_text() if caption == STDIN else caption).strip()
     if not text:
         raise UsageError('the caption is empty: expected a text, e.g. uae draw "A red circle."')
     path = _picture_path(out, text, seed)
@@ -147,6 +147,13 @@ def draw(
     }
     talk.result(str(path), values)
     return EXIT_DONE
+
+
+def _stdin_text() -> str:
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"stdin: byte {error.start} is not UTF-8: expected a text") from error
 
 
 def _picture_path(out: Path | None, caption: str, seed: int) -> Path:

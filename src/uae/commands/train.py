@@ -95,7 +95,7 @@ def _check_inputs(recipe: "Recipe") -> None:
     Raises:
         UsageError: One is missing.
     """
-    from uae.models.unified import PRESETS, SETTINGS_FILE, resolve
+    from uae.models.settings import PRESETS, SETTINGS_FILE, resolve
 
     if recipe.data.folder:
         list_images(recipe.data.folder)

@@ -1,5 +1,6 @@
 """How much is evaluated."""
 
+from pydantic import NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass as config_dataclass
 
 from uae.config import STRICT
@@ -9,15 +10,15 @@ from uae.config import STRICT
 class EvaluationConfig:
     """Evaluation on held-out scenes, before and after each stage."""
 
-    num_scenes: int = 256
+    num_scenes: PositiveInt = 256
     """Held-out test scenes for captions, reconstructions and drawability."""
-    prompts_per_category: int = 20
+    prompts_per_category: PositiveInt = 20
     """Prompts for each of GenEval's six categories, raw and long."""
-    num_questions: int = 40
+    num_questions: PositiveInt = 40
     """Questions of each subtask."""
-    num_shown: int = 8
+    num_shown: NonNegativeInt = 8
     """Fixed held-out images followed through the run, in pictures."""
-    micro_batch: int = 64
+    micro_batch: PositiveInt = 64
     """Images captioned or drawn at once."""
-    seed: int = 1234
+    seed: NonNegativeInt = 1234
     """Seed of captions, noise and questions: the same before and after."""

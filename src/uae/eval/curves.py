@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from uae.errors import RunFailed
 from uae.eval.report_data import Phase, Series, StageCurves
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ def curves_from_metrics(path: Path) -> tuple[StageCurves, ...]:
     """Read all curves, stages in the order in which they first appear.
 
     Raises:
-        ValueError: A line other than a cut last one is not a JSON object with step and stage.
+        RunFailed: A line other than a cut last one is not a JSON object with step and stage.
     """
     stages: dict[str, dict[int, dict[str, Any]]] = {}
     for line in _lines(path):
@@ -43,7 +44,7 @@ def throughput_from_metrics(
         samples_per_step: What a phase handles in one step, by (stage, phase), where known.
 
     Raises:
-        ValueError: As `curves_from_metrics`.
+        RunFailed: As `curves_from_metrics`.
     """
     phases = []
     for stage in curves_from_metrics(path):
@@ -70,9 +71,9 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         try:
             line = json.loads(row)
         except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number}: not JSON ({error.msg})") from error
+            raise RunFailed(f"{path}, line {number}: not JSON ({error.msg})") from error
         if not isinstance(line, dict) or "step" not in line or "stage" not in line:
-            raise ValueError(f"{path}, line {number}: expected an object with step and stage")
+            raise RunFailed(f"{path}, line {number}: expected an object with step and stage")
         lines.append(line)
     return lines
 

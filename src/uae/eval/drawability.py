@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from uae.data.scenes.graph import Scene
 from uae.data.scenes.parser import ParsedScene
 from uae.data.scenes.reading import full_claim
+from uae.eval.figures import value_text
 from uae.eval.matching import agreement, matched_pairs
 from uae.eval.statistics import Estimate, estimate
 
@@ -83,3 +84,20 @@ def drawability_gate(samples: DrawabilitySamples) -> DrawabilityGate:
     }
     failing = [name for name, least in THRESHOLDS.items() if not shares[name].value >= least]
     return DrawabilityGate(shares, tuple(failing))
+
+
+def shares_in_words(gate: DrawabilityGate, names: Sequence[str] = tuple(THRESHOLDS)) -> str:
+    """Name attributes with the share that survives and the one that must."""
+    return ", ".join(
+        f"{name} {value_text(gate.shares[name].value, 'share')} "
+        f"(at least {value_text(THRESHOLDS[name], 'share')})"
+        for name in names
+    )
+
+
+def consequence_in_words(gate: DrawabilityGate) -> str:
+    """Say what a gate that failed means, and what mends it."""
+    return (
+        f"encoder RL will forget the words for {', '.join(gate.failing)}: "
+        "train pretrain longer first"
+    )

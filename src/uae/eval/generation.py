@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from uae.data.scenes.graph import RELATIONS, SceneObject
+from uae.data.scenes.graph import SceneObject, held_relations
 from uae.data.scenes.parser import ParsedScene
 from uae.eval.scene_prompts import TAGS, Clause, GenerationPrompt
 
@@ -77,18 +77,6 @@ def _failure(
                 if name not in held:
                     return f"expected {clause.shape} {name} target, found {' and '.join(held)}"
     return ""
-
-
-def held_relations(subject: SceneObject, reference: SceneObject) -> tuple[str, ...]:
-    """Return all relations that hold: GenEval's `relative_position`, none, one or two of them."""
-    offset = np.array([subject.x - reference.x, subject.y - reference.y])
-    sizes = np.array([subject.width + reference.width, subject.height + reference.height])
-    shrunk = np.maximum(np.abs(offset) - 0.1 * sizes, 0) * np.sign(offset)
-    if np.all(np.abs(shrunk) < 1e-3 / 64):
-        return ()
-    dx, dy = shrunk / np.linalg.norm(offset)
-    holds = (dx < -0.5, dx > 0.5, dy < -0.5, dy > 0.5)
-    return tuple(name for name, held in zip(RELATIONS, holds, strict=True) if held)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ so a report can be written again, and a metric added, without running a model.
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -35,6 +35,13 @@ from uae.rewards.similarity import Similarity, cosine
 COLUMNS = 16
 PICTURES = ("captions", "swap", "generation_raw", "generation_long", "truths")
 
+ShowProgress = Callable[[str, int, int], None]
+"""(what is made, images done, images in all): called before the first batch and after each."""
+
+
+def in_silence(_what: str, _done: int, _total: int) -> None:
+    """Show no progress."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observations:
@@ -47,52 +54,59 @@ class Observations:
     similarities: dict[str, list[float]]
     """By backbone: redraw of the model's own caption against the image."""
     swap_similarities: dict[str, list[float]]
-    """The same with the redraw of a pair that was never trained by RL."""
+    """The same with the redraw of a pair that was never trained by RL; empty without one."""
 
 
 def observe(
     model: UnifiedAutoEncoder,
-    untrained: UnifiedAutoEncoder,
+    untrained: UnifiedAutoEncoder | None,
     backbones: dict[str, Similarity],
     config: EvaluationConfig,
     folder: Path,
+    show: ShowProgress = in_silence,
 ) -> None:
     """Run every part of the evaluation and write the folder, whole or not at all.
 
     Args:
         model: The model at this point.
-        untrained: The pair before training, which redraws for the swap test.
+        untrained: The pair before training, which redraws for the swap test; None leaves it out.
         backbones: Similarity backbones by name.
         config: How much.
         folder: Where to write; must not exist.
+        show: Told of every batch.
     """
+    scenes = held_out_scenes(config.num_scenes)
+    asked = question_set(scenes, config.num_questions, config.seed)
     draft = folder.with_name(f".{folder.name}")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-    scenes = held_out_scenes(config.num_scenes)
-    asked = question_set(scenes, config.num_questions, config.seed)
     images = [render_image(scene, model.decoder.size_px) for scene in scenes]
     originals = to_pixels(images)
-    captions, truncated = write(model, images, config)
-    redraws = draw(model, captions, config)
-    swapped = draw(untrained, captions, config)
+    captions, truncated = write(model, images, config, show)
     prompts = generation_prompts(config.prompts_per_category)
-    pictures = {
-        "captions": redraws,
-        "swap": swapped,
-        "generation_raw": draw(model, [p.raw for p in prompts], config),
-        "generation_long": draw(model, [p.long for p in prompts], config),
-        "truths": draw(model, true_captions(scenes, config.seed), config),
+    texts = {
+        "captions": captions,
+        "generation_raw": [p.raw for p in prompts],
+        "generation_long": [p.long for p in prompts],
+        "truths": true_captions(scenes, config.seed),
     }
+    pictures = {name: draw(model, told, config, show, name) for name, told in texts.items()}
+    if untrained:
+        pictures["swap"] = draw(untrained, captions, config, show, "swap")
     for name, pixels in pictures.items():
         save_pictures(pixels, draft / f"{name}.png")
+    compared = {
+        name: similarities(backbones, originals, pictures[name])
+        for name in ("captions", "swap")
+        if name in pictures
+    }
     observations = Observations(
         captions=captions,
         num_tokens=[model.encoder.num_tokens(caption) for caption in captions],
         truncated=truncated,
-        replies=answer(model, asked, images, config),
-        similarities=similarities(backbones, originals, redraws),
-        swap_similarities=similarities(backbones, originals, swapped),
+        replies=answer(model, asked, images, config, show),
+        similarities=compared["captions"],
+        swap_similarities=compared.get("swap", {}),
     )
     (draft / "observations.json").write_text(json.dumps(asdict(observations), indent=1))
     draft.rename(folder)
@@ -101,7 +115,9 @@ def observe(
 def load(folder: Path) -> tuple[Observations, dict[str, UInt8[np.ndarray, "n h w 3"]]]:
     """Read an evaluation point back: observations and pictures by name."""
     observations = Observations(**json.loads((folder / "observations.json").read_text()))
-    return observations, {name: load_pictures(folder / f"{name}.png") for name in PICTURES}
+    paths = {name: folder / f"{name}.png" for name in PICTURES}
+    pictures = {name: load_pictures(path) for name, path in paths.items() if path.exists()}
+    return observations, pictures
 
 
 def true_captions(scenes: Sequence[Scene], seed: int) -> list[str]:
@@ -109,27 +125,49 @@ def true_captions(scenes: Sequence[Scene], seed: int) -> list[str]:
     return [long_caption(s, np.random.default_rng([seed, i])) for i, s in enumerate(scenes)]
 
 
+def batches(num_rows: int, size: int, what: str, show: ShowProgress) -> Iterator[slice]:
+    """Split rows into batches, and show each as done when the next is asked for."""
+    show(what, 0, num_rows)
+    for start in range(0, num_rows, size):
+        stop = min(start + size, num_rows)
+        yield slice(start, stop)
+        show(what, stop, num_rows)
+
+
 def write(
-    model: UnifiedAutoEncoder, images: Sequence[Image.Image], config: EvaluationConfig
+    model: UnifiedAutoEncoder,
+    images: Sequence[Image.Image],
+    config: EvaluationConfig,
+    show: ShowProgress = in_silence,
 ) -> tuple[list[str], list[bool]]:
     """Caption images; also say which captions lack an end token."""
     texts, truncated = [], []
-    for i in range(0, len(images), config.micro_batch):
-        captions = model.sample_captions(
-            images[i : i + config.micro_batch], seed=config.seed, first=i
-        )
+    for part in batches(len(images), config.micro_batch, "captioning", show):
+        captions = model.sample_captions(images[part], seed=config.seed, first=part.start)
         texts += captions.texts
         truncated += captions.truncated.tolist()
     return texts, truncated
 
 
 def draw(
-    model: UnifiedAutoEncoder, captions: Sequence[str], config: EvaluationConfig
+    model: UnifiedAutoEncoder,
+    captions: Sequence[str],
+    config: EvaluationConfig,
+    show: ShowProgress = in_silence,
+    name: str = "captions",
 ) -> Float[Tensor, "n 3 h w"]:
-    """Draw captions in micro-batches; the noise of row i depends on the seed and i alone."""
+    """Draw captions in micro-batches; the noise of row i depends on the seed and i alone.
+
+    Args:
+        model: Draws.
+        captions: Of any lengths.
+        config: Batch size and seed.
+        show: Told of every batch.
+        name: What the progress calls them, one of `PICTURES`.
+    """
     parts = [
-        model.draw(captions[i : i + config.micro_batch], seed=config.seed, first=i)
-        for i in range(0, len(captions), config.micro_batch)
+        model.draw(captions[part], seed=config.seed, first=part.start)
+        for part in batches(len(captions), config.micro_batch, f"drawing {name}", show)
     ]
     return torch.cat(parts).cpu()
 
@@ -139,13 +177,14 @@ def answer(
     asked: Sequence[AskedQuestion],
     images: Sequence[Image.Image],
     config: EvaluationConfig,
+    show: ShowProgress = in_silence,
 ) -> list[str]:
     """Answer the multiple-choice questions, with the most probable words."""
     replies: list[str] = []
-    for i in range(0, len(asked), config.micro_batch):
-        part = asked[i : i + config.micro_batch]
+    for part in batches(len(asked), config.micro_batch, "answering", show):
         prompts = model.encoder.prompts(
-            [images[a.scene_index] for a in part], [question_text(a.question) for a in part]
+            [images[a.scene_index] for a in asked[part]],
+            [question_text(a.question) for a in asked[part]],
         )
         replies += model.encoder.sample(prompts, None, max_new_tokens=4).texts
     return replies

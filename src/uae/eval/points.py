@@ -11,18 +11,53 @@ from jaxtyping import Float, UInt8
 from uae.data.scenes.parser import parse
 from uae.eval.audit import AuditSamples
 from uae.eval.config import EvaluationConfig
-from uae.eval.drawability import DrawabilityGate, drawability_gate, drawability_samples
+from uae.eval.drawability import (
+    THRESHOLDS,
+    DrawabilityGate,
+    drawability_gate,
+    drawability_samples,
+)
 from uae.eval.generation import generation_samples
-from uae.eval.observe import Observations, load, observe
+from uae.eval.observe import (
+    Observations,
+    ShowProgress,
+    in_silence,
+    load,
+    load_pictures,
+    observe,
+)
 from uae.eval.pixel_audit import PixelAudit, audit_pixels
 from uae.eval.scene_prompts import generation_prompts
-from uae.eval.scenes import SceneEvaluation, evaluate_captions, held_out_scenes
+from uae.eval.scenes import (
+    SceneEvaluation,
+    evaluate_captions,
+    held_out_scenes,
+    scene_metrics,
+)
+from uae.eval.statistics import estimate
 from uae.eval.understanding import answer_samples, question_set
 from uae.models.unified import UnifiedAutoEncoder
 from uae.rewards.similarity import Similarity
 from uae.rewards.text_audit import audit_captions
 
 EVALUATIONS = "evaluations"
+STAGE = "evaluation"
+"""What a point's line in metrics.jsonl is called; its step is the point's number."""
+BEFORE_RL = ("start", "pretrain", "cold_start")
+"""Points of a model that RL has not touched."""
+HEADLINES = (
+    "reconstruction/reward",
+    "reconstruction/held_out",
+    "reconstruction/swap",
+    "caption/coverage",
+    "caption/claim_precision",
+    "caption/num_tokens",
+    "mcq/overall",
+    "generation_raw/overall",
+    "generation_long/overall",
+    *(f"drawability/{name}" for name in THRESHOLDS),
+)
+"""Metrics that go into metrics.jsonl; the report has all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +76,10 @@ def evaluate_point(
     name: str,
     run_folder: Path,
     model: UnifiedAutoEncoder,
-    untrained: UnifiedAutoEncoder,
+    untrained: UnifiedAutoEncoder | None,
     backbones: dict[str, Similarity],
     config: EvaluationConfig,
+    show: ShowProgress = in_silence,
 ) -> Path:
     """Observe the model at a point of the run, unless that is done; return the point's folder."""
     root = run_folder / EVALUATIONS
@@ -52,14 +88,19 @@ def evaluate_point(
         if point_name(folder) == name:
             return folder
     folder = root / f"{len(done)}-{name}"
-    observe(model, untrained, backbones, config, folder)
+    observe(model, untrained, backbones, config, folder, show)
     return folder
 
 
 def point_folders(run_folder: Path) -> list[Path]:
     """Return the evaluation points of a run, in order."""
     found = [f for f in (run_folder / EVALUATIONS).glob("[0-9]*-*") if f.is_dir()]
-    return sorted(found, key=lambda folder: int(folder.name.partition("-")[0]))
+    return sorted(found, key=point_number)
+
+
+def point_number(folder: Path) -> int:
+    """Return a point's place in its run, from 0."""
+    return int(folder.name.partition("-")[0])
 
 
 def point_name(folder: Path) -> str:
@@ -85,7 +126,10 @@ def score_point(
     """
     seen, pictures = load(folder)
     scenes = held_out_scenes(config.num_scenes)
-    parsed = {name: [parse(image) for image in images] for name, images in pictures.items()}
+    parsed = {
+        name: [parse(image) for image in pictures[name]]
+        for name in ("generation_raw", "generation_long", "truths")
+    }
     prompts = generation_prompts(config.prompts_per_category)
     questions = [a.question for a in question_set(scenes, config.num_questions, config.seed)]
     captions = evaluate_captions(scenes, seen.captions)
@@ -93,7 +137,9 @@ def score_point(
     held_out = [name for name in seen.similarities if name not in reward]
     reward_similarity = weighted(seen.similarities, reward)
     held_out_similarity = weighted(seen.similarities, dict.fromkeys(held_out, 1.0))
-    swap_similarity = weighted(seen.swap_similarities, dict.fromkeys(held_out, 1.0))
+    swap_similarity = None
+    if seen.swap_similarities:
+        swap_similarity = weighted(seen.swap_similarities, dict.fromkeys(held_out, 1.0))
     answers = answer_samples(questions, seen.replies)
     evaluation = SceneEvaluation(
         captions=captions,
@@ -124,6 +170,20 @@ def score_point(
     )
     name = point_name(folder)
     return Point(name, seen, pictures["captions"], evaluation, audit, drawability_gate(drawn))
+
+
+def gate_before_rl(run_folder: Path, config: EvaluationConfig) -> DrawabilityGate:
+    """Hold the last point before RL against the gate, from the pictures it kept."""
+    folders = [f for f in point_folders(run_folder) if point_name(f) in BEFORE_RL]
+    redraws = [parse(image) for image in load_pictures(folders[-1] / "truths.png")]
+    return drawability_gate(drawability_samples(held_out_scenes(config.num_scenes), redraws))
+
+
+def headlines(evaluation: SceneEvaluation) -> dict[str, float]:
+    """Return the means of the metrics in `HEADLINES` that have a sample."""
+    metrics = {metric.key: metric for metric in scene_metrics(evaluation)}
+    means = {key: estimate(metrics[key].samples).value for key in HEADLINES if key in metrics}
+    return {key: mean for key, mean in means.items() if math.isfinite(mean)}
 
 
 def weighted(values: dict[str, list[float]], weights: dict[str, float]) -> Float[np.ndarray, " n"]:

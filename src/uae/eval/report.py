@@ -20,6 +20,7 @@ import jinja2
 from markupsafe import Markup, escape
 from PIL import Image
 
+from uae.errors import UsageError
 from uae.eval.audit import Audit, summary
 from uae.eval.charts import panels, spark
 from uae.eval.figures import (
@@ -85,7 +86,7 @@ def write_report(path: Path, data: ReportData) -> None:
         data: What to show.
 
     Raises:
-        ValueError: The page is too large even with the smallest pictures.
+        UsageError: The page is too large even with the smallest pictures.
     """
     template = _environment().get_template("report.html.j2")
     charts = [(stage, drawn) for stage in data.curves if (drawn := panels(stage))]
@@ -104,7 +105,7 @@ def write_report(path: Path, data: ReportData) -> None:
             path.write_bytes(page)
             log.info("report written to %s, %.1f MB", path, len(page) / 1e6)
             return
-    raise ValueError(
+    raise UsageError(
         f"report {path} would hold {len(page) / 1e6:.1f} MB, over {MAX_BYTES / 1e6:.0f} MB: "
         f"show fewer images (gallery {len(data.gallery)}, worst {len(data.worst)})"
     )

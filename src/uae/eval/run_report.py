@@ -8,15 +8,18 @@ from typing import Any
 import numpy as np
 import yaml
 from PIL import Image
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from uae.data.scenes.graph import scene_at
 from uae.data.scenes.language import long_caption, prompt, short_caption
 from uae.data.scenes.render import render
+from uae.data.sheet import StageColumn, progress_sheet
+from uae.errors import UsageError
 from uae.eval.audit import verdict
 from uae.eval.config import EvaluationConfig
 from uae.eval.curves import curves_from_metrics, throughput_from_metrics
-from uae.eval.points import Point, pixel_audit, point_folders, score_point
+from uae.eval.drawability import shares_in_words
+from uae.eval.points import BEFORE_RL, STAGE, Point, pixel_audit, point_folders, score_point
 from uae.eval.report import write_report
 from uae.eval.report_data import (
     GalleryItem,
@@ -26,24 +29,42 @@ from uae.eval.report_data import (
     worst_of,
 )
 from uae.eval.scenes import held_out_scenes, scene_rows
-from uae.models.unified import SETTINGS_FILE, resolve
+from uae.models.settings import read_settings, resolve
 from uae.rewards.text_audit import training_words
 
-REPORT = "report.html"
+REPORT, SHEET = "report.html", "before_after.png"
+NUM_ON_SHEET = 4
+
+
+def read_config(run_folder: Path) -> tuple[dict[str, Any], EvaluationConfig]:
+    """Read a run's configuration, and the part that says how much was evaluated.
+
+    Raises:
+        UsageError: The file was changed to something else.
+    """
+    path = run_folder / "config.yaml"
+    try:
+        config = yaml.safe_load(path.read_text())
+        return config, TypeAdapter(EvaluationConfig).validate_python(config["evaluation"])
+    except (yaml.YAMLError, ValidationError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is not the configuration of a run: {error}") from error
 
 
 def score_run(run_folder: Path) -> tuple[dict[str, Any], list[Point]]:
-    """Read a run's configuration and score its evaluation points."""
-    config = yaml.safe_load((run_folder / "config.yaml").read_text())
-    evaluation = TypeAdapter(EvaluationConfig).validate_python(config["evaluation"])
-    settings = json.loads((Path(resolve(config["model"])) / SETTINGS_FILE).read_text())
+    """Read a run's configuration and score its evaluation points.
+
+    Raises:
+        UsageError: There are none.
+    """
+    config, evaluation = read_config(run_folder)
+    limit = read_settings(Path(resolve(config["model"]))).max_caption_tokens
     vocabulary = known_words()
     points = [
-        score_point(
-            folder, evaluation, config["reward"], settings["max_caption_tokens"], vocabulary
-        )
+        score_point(folder, evaluation, config["reward"], limit, vocabulary)
         for folder in point_folders(run_folder)
     ]
+    if not points:
+        raise UsageError(f"{run_folder} holds no evaluation yet: expected a run that has begun")
     return config, points
 
 
@@ -56,9 +77,9 @@ def known_words(num_scenes: int = 500) -> frozenset[str]:
 
 
 def write_run_report(run_folder: Path) -> Path:
-    """Write `report.html` into a run folder."""
+    """Write `report.html` and `before_after.png` into a run folder."""
     config, points = score_run(run_folder)
-    evaluation = TypeAdapter(EvaluationConfig).validate_python(config["evaluation"])
+    _, evaluation = read_config(run_folder)
     scenes = held_out_scenes(evaluation.num_scenes)
     originals = np.stack([render(scene, points[0].redraws.shape[1]) for scene in scenes])
     audits = verdict(before_rl(points).audit, points[-1].audit, pixel_audit(originals))
@@ -66,20 +87,22 @@ def write_run_report(run_folder: Path) -> Path:
     main = next(row for row in rows if row.name == "held-out backbone")
     items = gallery(originals, points)
     environment = json.loads((run_folder / "environment.json").read_text())
-    failing = before_rl(points).gate.failing
-    gate = (
-        f" Before RL the decoder did not pass the drawability gate: {', '.join(failing)}."
-        if failing
-        else " Before RL the decoder passed the drawability gate."
+    gate = before_rl(points).gate
+    passing = (
+        " Before RL the decoder passed the drawability gate."
+        if gate.passed
+        else " Before RL the decoder did not pass the drawability gate: of true captions its "
+        f"redraws kept {shares_in_words(gate, gate.failing)}."
     )
+    curves = curves_from_metrics(run_folder / "metrics.jsonl")
     path = run_folder / REPORT
     write_report(
         path,
         ReportData(
             title=f"Unified-GRPO on {config['model']}",
-            result=result_in_words("Held-out similarity", main, audits) + gate
+            result=result_in_words("Held-out similarity", main, audits) + passing
             if main.overall
-            else gate.strip(),
+            else passing.strip(),
             command=f"uae train --config {run_folder.name}/config.yaml",
             reproduce=f"uae train --recipe {run_folder.name}/config.yaml --out again",
             config_yaml=yaml.safe_dump(config, sort_keys=False),
@@ -88,7 +111,7 @@ def write_run_report(run_folder: Path) -> Path:
             rows=rows,
             table_note=(f"{evaluation.num_scenes} held-out test scenes, seed {evaluation.seed}."),
             gallery=tuple(items[: evaluation.num_shown]),
-            curves=curves_from_metrics(run_folder / "metrics.jsonl"),
+            curves=tuple(c for c in curves if c.stage != STAGE),  # the table has the points
             audits=audits,
             throughput=throughput_from_metrics(
                 run_folder / "metrics.jsonl", samples_per_step(config)
@@ -96,7 +119,22 @@ def write_run_report(run_folder: Path) -> Path:
             worst=worst_of(items),
         ),
     )
+    write_sheet(run_folder / SHEET, items[: min(NUM_ON_SHEET, evaluation.num_shown)])
     return path
+
+
+def write_sheet(path: Path, items: Sequence[GalleryItem]) -> None:
+    """Draw images as one picture, with what each evaluation point made of them."""
+    columns = [
+        StageColumn(
+            title=states[0].point,
+            captions=[state.caption for state in states],
+            redraws=[state.redraw for state in states if state.redraw is not None],
+            similarities=[state.held_out_similarity for state in states],
+        )
+        for states in zip(*(item.states for item in items), strict=True)
+    ]
+    progress_sheet([item.original for item in items], columns).save(path)
 
 
 def gallery(originals: np.ndarray, points: Sequence[Point]) -> list[GalleryItem]:
@@ -122,7 +160,7 @@ def gallery(originals: np.ndarray, points: Sequence[Point]) -> list[GalleryItem]
 
 def before_rl(points: Sequence[Point]) -> Point:
     """Return the last point before RL, which audits compare with: pre-training is no reward."""
-    return next(p for p in reversed(points) if p.name in ("start", "pretrain", "cold_start"))
+    return next(p for p in reversed(points) if p.name in BEFORE_RL)
 
 
 def samples_per_step(config: dict[str, Any]) -> dict[tuple[str, str], int]:

@@ -20,6 +20,7 @@ from diffusers import (
 from diffusers.models.attention_processor import Attention
 from einops import rearrange, repeat
 from jaxtyping import Float
+from pydantic import PositiveInt
 from pydantic.dataclasses import dataclass as config_dataclass
 from torch import Tensor
 
@@ -73,7 +74,7 @@ class MaskedJointAttention:
 class SamplingConfig:
     """How images are drawn from captions."""
 
-    num_steps: int = 8
+    num_steps: PositiveInt = 8
     """Euler steps from noise to image."""
     guidance_scale: float = 1.0
     """Classifier-free guidance; 1 is without, at half the cost."""

@@ -19,11 +19,13 @@ from peft import (
     set_peft_model_state_dict,
 )
 from peft.tuners.tuners_utils import BaseTunerLayer
+from pydantic import PositiveInt
 from pydantic.dataclasses import dataclass as config_dataclass
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from uae.config import STRICT
+from uae.errors import UsageError
 
 ENCODER_TARGETS = r".*language_model\..*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 """Linear layers of the language model; the vision tower stays frozen (arXiv 2509.09666 Fig. 9)."""
@@ -42,9 +44,9 @@ class FineTuneConfig:
 
     mode: Literal["lora", "full"] = "lora"
     """LoRA adapters, or all weights (of the encoder: all of its language model)."""
-    rank: int = 32
+    rank: PositiveInt = 32
     """Rank of the LoRA adapters."""
-    alpha: int = 64
+    alpha: PositiveInt = 64
     """LoRA scale is alpha / rank."""
 
 
@@ -144,7 +146,7 @@ def merge_adapter(module: nn.Module, folder: str | Path) -> None:
     """Add a LoRA adapter, saved in PEFT's layout, to the weights of its base.
 
     Raises:
-        ValueError: The adapter belongs to another base.
+        UsageError: The adapter belongs to another base.
     """
     folder = Path(folder)
     inject_adapter_in_model(LoraConfig.from_pretrained(str(folder)), module)
@@ -153,7 +155,7 @@ def merge_adapter(module: nn.Module, folder: str | Path) -> None:
         module, {name.removeprefix(_PEFT_PREFIX): value for name, value in tensors.items()}
     )
     if result.unexpected_keys:
-        raise ValueError(
+        raise UsageError(
             f"{folder}: {result.unexpected_keys[0]!r} has no place in this model; expected an "
             "adapter trained over the base beside it"
         )

@@ -18,8 +18,7 @@ import json
 import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import asdict, dataclass, field
-from importlib import resources
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -27,6 +26,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from uae.errors import UsageError
 from uae.flow.noise import stream
 from uae.models.decoder import Decoder, SamplingConfig
 from uae.models.encoder import Captions, Encoder, uniforms
@@ -40,41 +40,11 @@ from uae.models.finetune import (
     merge_adapter,
 )
 from uae.models.projector import Conditions, Projector, load_projector
+from uae.models.settings import PRESETS, SETTINGS_FILE, ModelSettings, read_settings, resolve
 
 log = logging.getLogger(__name__)
 
-PRESETS = ("uae-tiny",)
-SETTINGS_FILE = "uae.json"
 PART_FOLDERS = ("encoder", "projector", "decoder")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelSettings:
-    """What belongs to a trained pair besides its weights."""
-
-    caption_prompt: str
-    """User turn that asks for a caption."""
-    negative_caption: str = ""
-    """Caption behind the unconditional branch of guidance and of condition dropout."""
-    max_caption_tokens: int = 512
-    """Longest caption the decoder was trained for, in tokens of the encoder's tokenizer."""
-    max_new_tokens: int = 512
-    """Longest caption the encoder writes."""
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    """How images are drawn unless said otherwise."""
-    similarity: dict[str, str] = field(default_factory=dict)
-    """Similarity backbones for this kind of image: name to folder, preset or hub id."""
-
-
-def resolve(name: str | Path) -> str | Path:
-    """Turn a model name into what `from_pretrained` takes: a folder, or a hub id as it is.
-
-    `uae-tiny` and `uae-tiny/PART` stand for the weights inside this package.
-    """
-    first, _, rest = str(name).partition("/")
-    if first in PRESETS and not Path(name).exists():
-        return Path(str(resources.files("uae.bases"))) / first / rest
-    return name
 
 
 class UnifiedAutoEncoder:
@@ -103,17 +73,16 @@ class UnifiedAutoEncoder:
         """Load a model folder or a preset; adapters are merged into the weights.
 
         Raises:
-            ValueError: The folder is not a model of this package; names what is missing.
+            UsageError: The folder is not a model of this package; names what is missing.
         """
         folder = Path(resolve(name))
         missing = [p for p in (SETTINGS_FILE, *PART_FOLDERS) if not (folder / p).exists()]
         if missing:
-            raise ValueError(
+            raise UsageError(
                 f"model {str(name)!r}: {', '.join(missing)} not found in {folder}; expected a "
                 f"folder written by `uae train`, or one of {', '.join(PRESETS)}"
             )
-        raw = json.loads((folder / SETTINGS_FILE).read_text())
-        settings = ModelSettings(**{**raw, "sampling": SamplingConfig(**raw["sampling"])})
+        settings = read_settings(folder)
         encoder = Encoder.from_pretrained(folder / "encoder", settings.caption_prompt, dtype)
         decoder = Decoder.from_pretrained(folder / "decoder", dtype)
         if (folder / "encoder_lora").exists():

@@ -21,6 +21,8 @@ from transformers import (
     Dinov2Model,
 )
 
+from uae.errors import UsageError
+
 
 class Similarity:
     """A frozen backbone f and its preprocessing.
@@ -50,7 +52,7 @@ class Similarity:
         """Load a CLIP or DINOv2 folder or hub id.
 
         Raises:
-            ValueError: The model is of another kind.
+            UsageError: The model is of another kind.
         """
         config = AutoConfig.from_pretrained(name)
         processor = AutoImageProcessor.from_pretrained(name)
@@ -70,7 +72,7 @@ class Similarity:
 
             model = dinov2
         else:
-            raise ValueError(
+            raise UsageError(
                 f"similarity backbone {str(name)!r} is a {config.model_type!r} model: "
                 "expected clip or dinov2"
             )

@@ -8,8 +8,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from uae.flow.path import per_sample
-from uae.flow.sde import Reduction, Transition, reduced, sde_coefficients
+from uae.flow.sde import Reduction, Transition, reduced
 
 Weighting = Literal["exact", "flow_grpo"]
 """Of a step's KL. Flow-GRPO's code divides by 2 s^2 instead of 2 std^2 = 2 s^2 |dt|, so its KL is
@@ -42,33 +41,3 @@ def transition_kl(
     """
     z = (transition.mean - ref.mean) / transition.std
     return reduced(z.square() / 2, reduction)
-
-
-def velocity_kl(
-    velocity: Float[Tensor, " b *latent"],
-    ref_velocity: Float[Tensor, " b *latent"],
-    sigma: Float[Tensor, " b"],
-    sigma_next: Float[Tensor, " b"],
-    noise_level: float,
-    *,
-    weighting: Weighting,
-    reduction: Reduction,
-) -> Float[Tensor, " b"]:
-    """`transition_kl` of Flow-GRPO's steps, from the velocities alone.
-
-    For sigma < 1: (1 + a^2 / 2)^2 |dt| (1 - sigma) / (2 a^2 sigma) (v - v_ref)^2.
-
-    Args:
-        velocity: v_theta at the latents before the step.
-        ref_velocity: Of the reference policy, at the same latents.
-        sigma: Start of the step, in (0, 1].
-        sigma_next: End of the step.
-        noise_level: a > 0, as in the rollout.
-        weighting: "flow_grpo" multiplies the exact KL by |dt|.
-        reduction: Over latent dimensions.
-    """
-    _, of_velocity, std = sde_coefficients(sigma, sigma_next, noise_level)
-    factor = (of_velocity / std).square() / 2
-    if weighting == "flow_grpo":
-        factor = factor * (sigma - sigma_next)
-    return reduced(per_sample(factor, velocity) * (velocity - ref_velocity).square(), reduction)

@@ -123,7 +123,7 @@ def flow_loss(
         clip_low: r is clipped below at 1 - clip_low; 1e-4 in Flow-GRPO, for "mean" log-probs.
         clip_high: r is clipped above at 1 + clip_high.
         kept: `Advantages.kept`: False takes an image out of the loss, its KL included.
-        kl: KL of each step to the reference policy (`kl.velocity_kl`); needed where beta > 0.
+        kl: KL of each step to the reference policy (`kl.transition_kl`); needed where beta > 0.
         beta: Weight of the KL to the reference.
     """
     assert kl is not None or beta == 0, "beta > 0 needs kl"

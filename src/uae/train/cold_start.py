@@ -10,7 +10,7 @@ caption tokens that attended to the image: `condition: image`, which a report mu
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass as config_dataclass
 
 from uae.config import STRICT
@@ -29,11 +29,11 @@ from uae.train.session import Session
 class ColdStartConfig:
     """Stage 1b."""
 
-    num_steps: int = 0
+    num_steps: NonNegativeInt = 0
     """Steps; 0 leaves the stage out."""
-    batch_size: int = 16
+    batch_size: PositiveInt = 16
     """Images per step."""
-    micro_batch: int = 16
+    micro_batch: PositiveInt = 16
     """Images per backward pass; changes memory, not the result."""
     condition: Literal["text", "image"] = "text"
     """The caption's text, or states that attended to the image (the paper's code)."""

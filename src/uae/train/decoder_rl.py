@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic import Field
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass as config_dataclass
 from torch import Tensor
 
@@ -38,31 +38,31 @@ from uae.train.session import Session
 class DecoderRLConfig:
     """Decoder side of Unified-GRPO."""
 
-    num_steps: int = 0
+    num_steps: NonNegativeInt = 0
     """Steps of this side; 0 leaves it out."""
-    num_images: int = 16
+    num_images: PositiveInt = 16
     """Images per step."""
     captioning: CaptioningConfig = Field(default_factory=lambda: CaptioningConfig(num_captions=1))
     """How the captions to redraw are sampled."""
-    num_redraws: int = 8
+    num_redraws: PositiveInt = 8
     """M, redraws per caption: the decoder's group."""
-    num_sampling_steps: int = 8
+    num_sampling_steps: PositiveInt = 8
     """Steps from noise to image."""
-    window: int = 2
+    window: PositiveInt = 2
     """Consecutive stochastic steps; they are the trained ones."""
-    window_starts: int = 3
+    window_starts: PositiveInt = 3
     """The window starts at step 0 .. window_starts - 1, drawn anew each step: high noise first."""
     rule: Literal["sde", "cps"] = "sde"
     """Flow-GRPO's stochastic step, or the coefficients-preserving one."""
-    noise_level: float = 0.7
+    noise_level: PositiveFloat = 0.7
     """a of the stochastic step."""
     reduction: Literal["mean", "sum"] = "mean"
     """Of log-probabilities over latent dimensions; clip ranges scale with it."""
     optimizer: OptimizerConfig = Field(default_factory=lambda: OptimizerConfig(lr=3e-4))
     """Optimizer of the decoder."""
-    num_updates: int = 1
+    num_updates: PositiveInt = 1
     """Optimizer steps per rollout."""
-    micro_images: int = 8
+    micro_images: PositiveInt = 8
     """Images per backward pass, with all their redraws; changes memory, not the result."""
     clip: float = 1e-3
     """The ratio is clipped to 1 +- clip."""

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from einops import reduce
 from jaxtyping import Bool, Float
-from pydantic import Field
+from pydantic import Field, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass as config_dataclass
 from torch import Tensor
 
@@ -42,21 +42,21 @@ from uae.train.session import Session
 class EncoderRLConfig:
     """Encoder side of Unified-GRPO."""
 
-    num_steps: int = 0
+    num_steps: NonNegativeInt = 0
     """Steps of this side; 0 leaves it out."""
-    num_images: int = 16
+    num_images: PositiveInt = 16
     """Images per step."""
     captioning: CaptioningConfig = Field(default_factory=CaptioningConfig)
     """How the N captions of an image are sampled."""
-    num_redraws: int = 1
+    num_redraws: PositiveInt = 1
     """M, redraws per caption; a caption's reward is their mean."""
     sampling: SamplingConfig = Field(default_factory=SamplingConfig)
     """How captions are redrawn."""
     optimizer: OptimizerConfig = Field(default_factory=lambda: OptimizerConfig(lr=1e-6))
     """Optimizer of the encoder."""
-    num_updates: int = 1
+    num_updates: PositiveInt = 1
     """Optimizer steps per rollout."""
-    micro_images: int = 16
+    micro_images: PositiveInt = 16
     """Images per backward pass; changes memory, not the result."""
     clip_low: float = 0.2
     """The ratio is clipped below 1 - clip_low."""

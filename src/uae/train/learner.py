@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from pydantic import NonNegativeInt
 from pydantic.dataclasses import dataclass as config_dataclass
 from torch import Tensor, nn
 
@@ -27,9 +28,9 @@ class OptimizerConfig:
     """Decoupled weight decay."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm."""
-    warmup_steps: int = 0
+    warmup_steps: NonNegativeInt = 0
     """Steps over which the learning rate rises linearly to its peak."""
-    decay_steps: int = 0
+    decay_steps: NonNegativeInt = 0
     """Steps, warm-up included, after which a cosine has taken the rate to 2 %; 0 keeps it."""
 
     def lr_at(self, step: int) -> float:

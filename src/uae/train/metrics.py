@@ -1,7 +1,8 @@
 """The one place where metrics are written: `metrics.jsonl` always, trackio when asked for.
 
-One JSON object per line: `step`, `stage` (the loop), `session` (the series of checkpoints),
-`wall_s` (seconds since the run began, pauses left out) and values named `group/name`.
+One JSON object per line: `step`, `stage` (the loop, or `evaluation`), `session` (the series of
+checkpoints, or `evaluation`), `wall_s` (seconds since the run began, pauses left out) and values
+named `group/name`.
 """
 
 import json
@@ -38,7 +39,7 @@ class Metrics:
     def __init__(self, folder: Path, tracker: Tracker | None = None) -> None:
         self.path = folder / METRICS
         self._tracker = tracker
-        self._progress = Progress()
+        self.progress = Progress()
         self._session = ""
         self._place: tuple[int, str] | None = None
         self._shown: int | float | None = None
@@ -65,7 +66,7 @@ class Metrics:
         self._place = (step, stage)
         yield
         self._place = None
-        self._progress.show(stage, step + 1, num_steps, self._shown)
+        self.progress.show(stage, step + 1, num_steps, self._shown)
 
     def write(self, values: Mapping[str, int | float]) -> None:
         """Append the values of the current step.
@@ -77,10 +78,24 @@ class Metrics:
         assert self._place is not None, "write() belongs inside step()"
         self.write_at(*self._place, values)
 
-    def write_at(self, step: int, stage: str, values: Mapping[str, int | float]) -> None:
-        """Append values outside a loop, e.g. of an evaluation. Raises as `write`."""
+    def write_at(
+        self,
+        step: int,
+        stage: str,
+        values: Mapping[str, int | float],
+        *,
+        session: str | None = None,
+    ) -> None:
+        """Append values outside a loop, e.g. of an evaluation. Raises as `write`.
+
+        Args:
+            step: Of the stage.
+            stage: What the values are of.
+            values: Named `group/name`.
+            session: By default the one begun last, whose later lines a resume drops.
+        """
         numbers = {name: _checked(name, value, step, stage) for name, value in values.items()}
-        place = {"step": step, "stage": stage, "session": self._session}
+        place = {"step": step, "stage": stage, "session": session or self._session}
         wall_s = round(self._wall_before + time.monotonic() - self._start, 3)
         line = json.dumps(place | {"wall_s": wall_s} | numbers) + "\n"
         with storage_faults("cannot write", self.path):
@@ -88,6 +103,11 @@ class Metrics:
         self._shown = numbers.get(_SHOWN, self._shown)
         if self._tracker:
             self._tracker.log(step, stage, numbers)
+
+    def holds(self, step: int, stage: str) -> bool:
+        """Tell whether a step of a stage was written, by this process or one before it."""
+        lines = read_metrics(self.path)
+        return any(line["stage"] == stage and line["step"] == step for line in lines)
 
     def table(self, step: int, stage: str, rows: Sequence[SampleRow]) -> None:
         """Show the fixed images of an evaluation in trackio, if it is in use."""
@@ -101,7 +121,7 @@ class Metrics:
 
     def close(self) -> None:
         """Finish the progress bar and the tracker."""
-        self._progress.close()
+        self.progress.close()
         if self._tracker:
             self._tracker.finish()
         os.close(self._descriptor)

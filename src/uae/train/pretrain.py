@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic import Field
+from pydantic import Field, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass as config_dataclass
 from torch import Tensor
 
@@ -28,11 +28,11 @@ from uae.train.session import Session
 class PretrainConfig:
     """Stage 1."""
 
-    num_steps: int = 0
+    num_steps: NonNegativeInt = 0
     """Steps; 0 leaves the stage out."""
-    batch_size: int = 32
+    batch_size: PositiveInt = 32
     """Image-caption pairs per step."""
-    micro_batch: int = 32
+    micro_batch: PositiveInt = 32
     """Pairs per backward pass; changes memory, not the result."""
     optimizer: OptimizerConfig = Field(default_factory=lambda: OptimizerConfig(lr=1e-4))
     """Optimizer of projector and decoder."""

@@ -30,8 +30,16 @@ class Progress:
         self._first_step = 0
         self._bar: Bar | None = None
 
-    def show(self, stage: str, done: int, total: int, reward: int | float | None) -> None:
-        """Report that `done` of `total` steps are finished.
+    def show(
+        self,
+        stage: str,
+        done: int,
+        total: int,
+        reward: int | float | None = None,
+        *,
+        unit: str = "step",
+    ) -> None:
+        """Report that `done` of `total` steps, or of another unit, are finished.
 
         The rate is measured from the first call for a stage, so that steps done before a resume do
         not count.
@@ -41,7 +49,9 @@ class Progress:
             self.close()
             self._stage, self._first_step = stage, done
             self._started_s = self._logged_s = now
-        text = summary(done - self._first_step, now - self._started_s, total - done, reward)
+        text = summary(
+            done - self._first_step, now - self._started_s, total - done, reward, unit=unit
+        )
         if self._terminal:
             self._draw(done, total, text)
         elif now - self._logged_s >= self._log_every_s or done == total:
@@ -70,14 +80,21 @@ class Progress:
         self._bar.update(task, completed=done, total=total, summary=text, refresh=True)
 
 
-def summary(num_steps: int, seconds: float, num_left: int, reward: int | float | None) -> str:
+def summary(
+    num_steps: int,
+    seconds: float,
+    num_left: int,
+    reward: int | float | None,
+    *,
+    unit: str = "step",
+) -> str:
     """Return rate, remaining time and reward, as far as they are known."""
     parts = []
     if num_steps and seconds > 0:
         rate = num_steps / seconds
         left_s = round(num_left / rate)
         hours, minutes = divmod(left_s // 60, 60)
-        speed = f"{rate:.2f} steps/s" if rate >= 1 else f"{1 / rate:.1f} s/step"
+        speed = f"{rate:.2f} {unit}s/s" if rate >= 1 else f"{1 / rate:.1f} s/{unit}"
         parts += [speed, f"{hours}:{minutes:02d}:{left_s % 60:02d} left"]
     if reward is not None:
         parts.append(f"reward {reward:.4f}")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from einops import rearrange
 from jaxtyping import Float
+from pydantic import PositiveInt
 from pydantic.dataclasses import dataclass as config_dataclass
 from torch import Tensor
 
@@ -26,11 +27,11 @@ from uae.rewards.similarity import Similarity, cosine
 class CaptioningConfig:
     """How captions are sampled in rollouts. No top-p or top-k: they would bias the ratio."""
 
-    num_captions: int = 8
+    num_captions: PositiveInt = 8
     """N, captions per image: the encoder's group."""
     temperature: float = 1.0
     """Temperature of sampling and of the log-probabilities."""
-    max_new_tokens: int = 64
+    max_new_tokens: PositiveInt = 64
     """Longest caption, in tokens."""
 
 

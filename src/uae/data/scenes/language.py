@@ -47,6 +47,7 @@ _KEEP_SMALL = 0.2  # a short caption names a small object with this probability
 _KEEP_OTHER = 0.95
 _SHORT = {"size": 0.35, "cell": 0.75, "color": 0.95, "background": 0.6}
 _TERSE = {"size": 0.8, "cell": 0.95, "color": 1.0, "background": 0.9}
+_WHOLE = {"size": 1.0, "cell": 1.0, "color": 1.0, "background": 1.0}
 
 
 def _choice(rng: np.random.Generator, options: Sequence[str]) -> str:
@@ -140,7 +141,7 @@ def short_caption(scene: Scene, rng: np.random.Generator) -> str:
     """Describe vaguely: most small objects and some attributes are left out."""
     named = [
         o
-        for o in scene.objects
+        for o in _shuffled(rng, scene.objects)
         if rng.random() < (_KEEP_SMALL if o.size == "small" else _KEEP_OTHER)
     ]
     return _listing(rng, scene, named, _SHORT)
@@ -148,7 +149,16 @@ def short_caption(scene: Scene, rng: np.random.Generator) -> str:
 
 def terse_caption(scene: Scene, rng: np.random.Generator) -> str:
     """Name every object in the short captions' wording; few attributes are left out."""
-    return _listing(rng, scene, scene.objects, _TERSE)
+    return _listing(rng, scene, _shuffled(rng, scene.objects), _TERSE)
+
+
+def inventory(scene: Scene, rng: np.random.Generator) -> str:
+    """Name every object whole in the short captions' wording, row by row."""
+    return _listing(rng, scene, scene.objects, _WHOLE)
+
+
+def _shuffled(rng: np.random.Generator, objects: Sequence[SceneObject]) -> list[SceneObject]:
+    return [objects[i] for i in rng.permutation(len(objects))]
 
 
 def _listing(
@@ -156,8 +166,7 @@ def _listing(
 ) -> str:
     """List objects in one sentence, each attribute kept with its probability."""
     phrases = []
-    for i in rng.permutation(len(named)):
-        o = named[i]
+    for o in named:
         size, color = rng.random() < keep["size"], rng.random() < keep["color"]
         noun = _noun(rng, o, size=size, color=color)
         cell = f" {_choice(rng, CELL_PHRASES[o.cell])}" if rng.random() < keep["cell"] else ""

@@ -1,0 +1,184 @@
+"""`uae eval scenes`: what a model scores on held-out scenes, with intervals."""
+
+import itertools
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Parameter
+from cyclopts.types import NonNegativeInt, PositiveInt
+
+from uae.commands.startup import quick_start
+from uae.commands.talk import PLAINLY, Talk, json_line, write
+from uae.errors import EXIT_DONE, UsageError
+from uae.eval.config import EvaluationConfig
+
+if TYPE_CHECKING:
+    from uae.eval.drawability import DrawabilityGate
+    from uae.eval.points import Point
+
+DEFAULTS = EvaluationConfig()
+SETTINGS, SCORES = "settings.json", "scores.json"
+
+evaluation = App(name="eval", help="What a model scores.", help_format="plaintext")
+
+
+@evaluation.command(help_epilogue="Next: uae train --recipe demo --model MODEL --out RUN")
+def scenes(
+    *,
+    model: str = "uae-tiny",
+    out: Path | None = None,
+    swap: str | None = None,
+    reward: Annotated[tuple[str, ...], Parameter(negative="")] = ("clip",),
+    num_scenes: PositiveInt = DEFAULTS.num_scenes,
+    prompts_per_category: PositiveInt = DEFAULTS.prompts_per_category,
+    num_questions: PositiveInt = DEFAULTS.num_questions,
+    seed: NonNegativeInt = DEFAULTS.seed,
+    batch_size: PositiveInt = DEFAULTS.micro_batch,
+    device: str = "auto",
+    talk: Talk = PLAINLY,
+) -> int:
+    """Score a model on held-out scenes, as at an evaluation point of a run.
+
+    Try:
+        uae eval scenes --model runs/demo/model
+        uae eval scenes --model runs/demo/model --out scores --json
+
+    Args:
+        model: Model folder, or a preset.
+        out: Folder that keeps captions, pictures and scores; what it holds is not made again.
+        swap: Model whose decoder redraws the captions in the swap test; by default there is none.
+        reward: Similarity backbone that counts as the reward; the others are held out.
+        num_scenes: Held-out scenes to caption and redraw.
+        prompts_per_category: Prompts of each of GenEval's six categories, raw and long.
+        num_questions: Questions of each subtask.
+        seed: Seed of captions, noise and questions.
+        batch_size: Images at once; changes speed and memory alone.
+        device: auto, cpu, cuda or cuda:1.
+        talk: Format and verbosity.
+    """
+    talk.begin()
+    settings = {
+        "num_scenes": num_scenes,
+        "prompts_per_category": prompts_per_category,
+        "num_questions": num_questions,
+        "seed": seed,
+    }
+    config = EvaluationConfig(**settings, micro_batch=batch_size)
+    names = {"model": model, "swap": swap}
+    with _working_folder(out, names | settings) as folder:
+        point = _score(folder, names | settings, config, reward, device, talk)
+        values: dict[str, Any] = names | settings | {"reward": list(reward)} | _values(point)
+        if out is not None:
+            (out / SCORES).write_text(json_line(values) + "\n")
+    if talk.for_reader == "json":
+        write(json_line(values))
+    elif talk.for_reader == "quiet":
+        for row in values["rows"]:
+            write(f"{row['metric']} {row['value']}")
+    else:
+        _write_table(values, point.gate)
+    return EXIT_DONE
+
+
+@contextmanager
+def _working_folder(out: Path | None, settings: Mapping[str, Any]) -> Iterator[Path]:
+    """Yield a folder for the observations: `out`, if it holds no other evaluation.
+
+    Raises:
+        UsageError: It holds something else.
+    """
+    if out is None:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+        return
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file: expected a folder")
+    kept = out / SETTINGS
+    if kept.is_file():
+        before = json.loads(kept.read_text())
+        changed = [
+            f"{k} {before.get(k)}, not {v}" for k, v in settings.items() if before.get(k) != v
+        ]
+        if changed:
+            raise UsageError(
+                f"--out {out} holds the evaluation of {'; '.join(changed)}: choose another folder"
+            )
+    elif out.is_dir() and any(out.iterdir()):
+        raise UsageError(f"--out {out} is not empty and holds no evaluation: choose another folder")
+    yield out
+
+
+def _score(
+    folder: Path,
+    settings: Mapping[str, Any],
+    config: EvaluationConfig,
+    reward: Sequence[str],
+    device: str,
+    talk: Talk,
+) -> "Point":
+    """Observe the model, unless the folder holds that already, and score what was seen."""
+    with quick_start():
+        from uae.commands import loop
+        from uae.eval.points import evaluate_point, score_point
+        from uae.eval.run_report import known_words
+        from uae.eval.scenes import held_out_scenes
+        from uae.eval.understanding import question_set
+        from uae.evaluation import check_reward, shown_as
+        from uae.train.progress import Progress
+
+        question_set(held_out_scenes(config.num_scenes), config.num_questions, config.seed)
+        model = loop.load(settings["model"], device)
+        check_reward(reward, model.settings.similarity, "--reward ")
+        backbones = loop.load_backbones(model, device)
+        swap = loop.load(settings["swap"], device) if settings["swap"] else None
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / SETTINGS).write_text(json_line(settings) + "\n")
+    progress = Progress(terminal=False if talk.chosen == "quiet" else None)
+    show = shown_as("evaluation", progress)
+    seen = evaluate_point("model", folder, model, swap, backbones, config, show)
+    progress.close()
+    limit = model.settings.max_caption_tokens
+    return score_point(seen, config, dict.fromkeys(reward, 1.0), limit, known_words())
+
+
+def _values(point: "Point") -> dict[str, Any]:
+    """Return the rows of the report's table, and the drawability gate."""
+    from uae.eval.scenes import scene_metrics
+    from uae.eval.statistics import estimate
+
+    rows = [
+        {"metric": metric.key, "group": metric.group, "name": metric.name}
+        | asdict(estimate(metric.samples, cluster_id=metric.cluster_id))
+        | {"kind": metric.kind, "better": metric.better, "note": metric.note}
+        for metric in scene_metrics(point.evaluation)
+    ]
+    return {"rows": rows, "gate": {"passed": point.gate.passed, "failing": point.gate.failing}}
+
+
+def _write_table(values: Mapping[str, Any], gate: "DrawabilityGate") -> None:
+    from uae.eval.drawability import consequence_in_words
+    from uae.eval.figures import interval_text, value_text
+    from uae.eval.statistics import Estimate
+
+    write(
+        f"{values['model']}: {values['num_scenes']} held-out test scenes, seed {values['seed']}, "
+        f"reward {', '.join(values['reward'])}; 95 % intervals, n samples"
+    )
+    width = max(len(row["name"]) for row in values["rows"])
+    for group, rows in itertools.groupby(values["rows"], lambda row: row["group"]):
+        write(f"\n{group}")
+        for row in rows:
+            figure = Estimate(*(row[k] for k in ("value", "low", "high", "n", "num_excluded")))
+            value, interval = (
+                value_text(figure.value, row["kind"]),
+                interval_text(figure, row["kind"]),
+            )
+            left_out = f", {figure.num_excluded} left out" if figure.num_excluded else ""
+            write(f"  {row['name']:{width}}  {value:>8}  {interval:20}  n = {figure.n}{left_out}")
+    verdict = "passed" if gate.passed else consequence_in_words(gate)
+    write(f"\nDrawability gate: {verdict}")

@@ -1,0 +1,124 @@
+"""What a run does at an evaluation point: observe, write down, show, and hold against the gate."""
+
+import logging
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from PIL import Image
+
+from uae.data.scenes.render import render
+from uae.errors import RunFailed, UsageError
+from uae.eval.config import EvaluationConfig
+from uae.eval.drawability import consequence_in_words, shares_in_words
+from uae.eval.observe import ShowProgress
+from uae.eval.points import (
+    STAGE,
+    Point,
+    gate_before_rl,
+    headlines,
+    point_number,
+    score_point,
+)
+from uae.eval.run_report import known_words
+from uae.eval.scenes import held_out_scenes
+from uae.recipe import Recipe, turns_of
+from uae.train.metrics import Metrics
+from uae.train.progress import Progress
+from uae.train.tracking import SampleRow
+
+log = logging.getLogger(__name__)
+
+
+def shown_as(title: str, progress: Progress) -> ShowProgress:
+    """Show an evaluation's batches as progress, with the rate of each of its parts."""
+    return lambda what, done, total: progress.show(f"{title}: {what}", done, total, unit="image")
+
+
+def record_point(
+    folder: Path,
+    metrics: Metrics,
+    config: EvaluationConfig,
+    reward: Mapping[str, float],
+    max_caption_tokens: int,
+) -> None:
+    """Write a point's headline numbers and show its pictures, unless that is done.
+
+    Args:
+        folder: Written by `evaluate_point`.
+        metrics: Of the run.
+        config: The same as when it was observed.
+        reward: Weights of the rewarded backbones; the others are held out.
+        max_caption_tokens: Longest caption the decoder was trained for.
+    """
+    number = point_number(folder)
+    if metrics.holds(number, STAGE):
+        return
+    point = score_point(folder, config, dict(reward), max_caption_tokens, known_words())
+    metrics.table(number, STAGE, sample_rows(point, config.num_shown))
+    metrics.write_at(number, STAGE, headlines(point.evaluation), session=STAGE)
+
+
+def sample_rows(point: Point, num_shown: int) -> list[SampleRow]:
+    """Return the first held-out images with their captions, redraws and rewards."""
+    seen, audit = point.observations, point.audit
+    return [
+        SampleRow(
+            image=Image.fromarray(render(scene, point.redraws.shape[1])),
+            caption=seen.captions[i],
+            redraw=Image.fromarray(point.redraws[i]),
+            reward=float(audit.reward_similarity[i]),
+        )
+        for i, scene in enumerate(held_out_scenes(min(num_shown, len(seen.captions))))
+    ]
+
+
+def check_gate(recipe: Recipe, run_folder: Path, model: str | Path) -> None:
+    """Say what encoder RL would make the encoder forget, before it begins.
+
+    Args:
+        recipe: Of the run; its `gate` says what a failure means.
+        run_folder: Holds the evaluation points up to here.
+        model: The folder or preset that RL would start from.
+
+    Raises:
+        RunFailed: The gate failed, and the recipe stops at that.
+    """
+    trained = {turn.side for turn in turns_of(recipe)}
+    if recipe.gate == "off" or not trained & {"encoder", "joint"}:
+        return
+    gate = gate_before_rl(run_folder, recipe.evaluation)
+    if gate.passed:
+        return
+    said = (
+        "the decoder does not pass the drawability gate: of true captions its redraws keep "
+        f"{shares_in_words(gate, gate.failing)}; {consequence_in_words(gate)}"
+    )
+    if recipe.gate == "warn":
+        log.warning("%s", said)
+        return
+    again = f"uae train --recipe {run_folder}/config.yaml --out NEW --model {model}"
+    raise RunFailed(
+        f"{said}\nThe run ends here (gate: stop); {run_folder} keeps all that is done. To train "
+        f"the decoder on from here:\n  {again} --pretrain.num-steps MORE\n"
+        f"To begin RL all the same:\n  {again} --pretrain.num-steps 0 --cold-start.num-steps 0 "
+        "--gate warn"
+    )
+
+
+def check_reward(names: Collection[str], known: Collection[str], prefix: str) -> None:
+    """Refuse a reward by a backbone that the model does not name.
+
+    Args:
+        names: The rewarded backbones.
+        known: The model's backbones.
+        prefix: What the user wrote before a name, e.g. "reward.".
+
+    Raises:
+        UsageError: Names the backbone and those there are.
+    """
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise UsageError(
+            f"{prefix}{unknown[0]}: the model has no such similarity backbone; expected one of "
+            f"{', '.join(known)}"
+        )

@@ -1,0 +1,58 @@
+"""What belongs to a trained pair besides its weights, and where models are found by name."""
+
+import json
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+
+from uae.errors import UsageError
+from uae.models.decoder import SamplingConfig
+
+PRESETS = ("uae-tiny",)
+SETTINGS_FILE = "uae.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """What belongs to a trained pair besides its weights."""
+
+    caption_prompt: str
+    """User turn that asks for a caption."""
+    negative_caption: str = ""
+    """Caption behind the unconditional branch of guidance and of condition dropout."""
+    max_caption_tokens: int = 512
+    """Longest caption the decoder was trained for, in tokens of the encoder's tokenizer."""
+    max_new_tokens: int = 512
+    """Longest caption the encoder writes."""
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    """How images are drawn unless said otherwise."""
+    similarity: dict[str, str] = field(default_factory=dict)
+    """Similarity backbones for this kind of image: name to folder, preset or hub id."""
+
+
+def resolve(name: str | Path) -> str | Path:
+    """Turn a model name into what `from_pretrained` takes: a folder, or a hub id as it is.
+
+    `uae-tiny` and `uae-tiny/PART` stand for the weights inside this package.
+    """
+    first, _, rest = str(name).partition("/")
+    if first in PRESETS and not Path(name).exists():
+        return Path(str(resources.files("uae.bases"))) / first / rest
+    return name
+
+
+def read_settings(folder: Path) -> ModelSettings:
+    """Read the settings of a model folder.
+
+    Raises:
+        UsageError: The file was not written by this package.
+    """
+    path = folder / SETTINGS_FILE
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        return ModelSettings(**{**raw, "sampling": SamplingConfig(**raw["sampling"])})
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{path} does not hold the settings of a model ({error}): expected a file written by "
+            "`uae train`"
+        ) from error

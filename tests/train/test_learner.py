@@ -1,0 +1,84 @@
+"""The state of a trained side, through the files of a checkpoint."""
+
+import pytest
+import torch
+from torch import nn
+
+from uae.train.checkpoint import load_latest, save_checkpoint
+from uae.train.learner import Learner, OptimizerConfig
+
+OPTIMIZERS = ("adamw", "muon")
+
+
+def new_model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), nn.GELU(), nn.Linear(8, 4))
+
+
+def learner_of(model, name="adamw") -> Learner:
+    config = OptimizerConfig(name=name, lr=1e-2, warmup_steps=4, decay_steps=8)
+    return Learner(dict(model.named_parameters()), config)
+
+
+def train(model, learner, steps) -> None:
+    for step in steps:
+        inputs = torch.randn(5, 6, generator=torch.Generator().manual_seed(step))
+        model(inputs).square().sum().backward()
+        learner.step()
+
+
+def copied(learner) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in learner.tensors().items()}
+
+
+def same(one, other) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_resumed_is_bitwise_uninterrupted(name, tmp_path):
+    model = new_model()
+    whole = learner_of(model, name)
+    train(model, whole, range(3))
+    save_checkpoint(tmp_path, 3, whole.tensors(), {}, keep=2)
+    train(model, whole, range(3, 6))
+
+    checkpoint = load_latest(tmp_path)
+    assert checkpoint is not None
+    model = new_model()
+    resumed = learner_of(model, name)
+    resumed.restore(checkpoint.tensors, num_steps=3)
+    train(model, resumed, range(3, 6))
+    assert same(whole.tensors(), resumed.tensors())
+    assert resumed.num_steps == whole.num_steps == 6
+
+
+def test_every_weight_of_either_optimizer_is_saved():
+    model = new_model()
+    learner = learner_of(model, "muon")
+    train(model, learner, range(1))
+    state = {name for name in learner.tensors() if name.startswith("state/")}
+    assert {name.rpartition("/")[2] for name in state} == set(learner.parameters)
+    assert "state/momentum_buffer/0.weight" in state
+    assert "state/exp_avg/0.bias" in state
+
+
+def test_state_goes_by_name_not_by_order():
+    model = new_model()
+    learner = learner_of(model)
+    train(model, learner, range(2))
+    saved = copied(learner)
+    reordered = Learner(dict(reversed(learner.parameters.items())), learner.config)
+    reordered.restore(saved, num_steps=2)
+    assert same(reordered.tensors(), saved)
+
+
+def test_restored_tensors_are_copies():
+    model = new_model()
+    learner = learner_of(model)
+    train(model, learner, range(1))
+    saved = copied(learner)
+    before = {name: value.clone() for name, value in saved.items()}
+    learner.restore(saved, num_steps=1)
+    train(model, learner, range(1, 3))
+    assert same(saved, before)
