@@ -56,7 +56,8 @@ def main() -> int:
         failed = failed or result is None or not result["passed"]
         if result:
             results[str(result["number"])] = result | {"commit": shown}
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    ordered = dict(sorted(results.items(), key=lambda item: int(item[0])))
+    RESULTS.write_text(json.dumps(ordered, indent=1) + "\n")
     rewrite_page(results)
     return 1 if failed else 0
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from faults.toy_loop import SAVE_EVERY, STAGE, Toy, train
-from faults.trials import Outcome, arguments, fork, quantile, report, wait
+from faults.toy_loop import SAVE_EVERY, STAGE, new_learner, new_model, train
+from faults.trials import Outcome, arguments, fork, quantile, report, untimed_metrics, wait
 from uae.train.checkpoint import load_latest
 from uae.train.folder import CHECKPOINTS
 from uae.train.metrics import METRICS, read_metrics
@@ -31,8 +31,7 @@ class Result:
 
 def result_of(folder: Path) -> Result:
     """Read a finished run."""
-    lines = read_metrics(folder / METRICS)
-    return Result((folder / "digest").read_text(), [{**line, "wall_s": 0.0} for line in lines])
+    return Result((folder / "digest").read_text(), untimed_metrics(folder))
 
 
 def wait_for_step(folder: Path) -> None:
@@ -90,7 +89,9 @@ def main() -> int:
     """Run the trials; a fifth as many for the second signal."""
     given = arguments(60)
     chance = random.Random(given.seed)
-    Toy()  # an optimizer's first use imports for seconds, which children would do each
+    new_learner(
+        new_model()
+    )  # an optimizer's first use imports for seconds, which children would do each
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         assert wait(fork(partial(train, root / "whole", NUM_STEPS, STEP_S))) == 0

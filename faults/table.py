@@ -26,12 +26,17 @@ class Fault:
 
 
 FAULTS = (
-    Fault(1, "same seed twice", "TRL: max abs dw 0.0"),
-    Fault(2, "stop at every step, resume", "TRL 4.8e-3 in a reused batch; flow_grpo has no resume"),
+    Fault(1, "same seed twice", "TRL: max abs dw 0.0", "same_seed"),
+    Fault(
+        2,
+        "stop at every step, resume",
+        "TRL 4.8e-3 in a reused batch; flow_grpo has no resume",
+        "every_stop",
+    ),
     Fault(3, "resume inside accumulation or a group"),
     Fault(4, "sample order over world x workers"),
     Fault(5, "save on 4 ranks, resume on 2 and 1"),
-    Fault(6, "rollout against training log-probs"),
+    Fault(6, "rollout against training log-probs", script="log_probs"),
     Fault(7, "prefix-shared against repeated prefix"),
     Fault(8, "checkpoints of every shipped format"),
     Fault(
@@ -49,10 +54,10 @@ FAULTS = (
     Fault(14, "state changed during an asynchronous save"),
     Fault(15, "output folder unusable", script="bad_output"),
     Fault(16, "second run on one folder", script="second_run"),
-    Fault(17, "NaN or Inf reward", "flow_grpo: 48 of 48 advantages NaN"),
-    Fault(18, "NaN gradient"),
+    Fault(17, "NaN or Inf reward", "flow_grpo: 48 of 48 advantages NaN", "bad_reward"),
+    Fault(18, "NaN gradient", script="bad_gradient"),
     Fault(19, "loss spike"),
-    Fault(20, "groups without spread"),
+    Fault(20, "groups without spread", script="no_spread"),
     Fault(21, "out of memory in the sampler"),
     Fault(22, "flipped weight bit on a replica"),
     Fault(23, "truncated shard", "webdataset: 45 and 80 of 300 lost silently"),
@@ -69,7 +74,10 @@ FAULTS = (
         33, "hostile checkpoints", "safetensors alone: 5 of 5 files in < 0.1 ms", "hostile_files"
     ),
     Fault(
-        34, "code that runs data (AST gate)", "verl-omni: loader state with `weights_only=False`"
+        34,
+        "code that runs data (AST gate)",
+        "verl-omni: loader state with `weights_only=False`",
+        "planted_calls",
     ),
     Fault(35, "hostile tars"),
     Fault(36, "hostile HTTP"),
@@ -123,10 +131,14 @@ def _cells(fault: Fault, result: dict[str, Any] | None) -> list[str]:
         str(result["trials"]),
         detected,
         result["lost"] if result["passed"] else "more than may be",
-        f"{_seconds(result['recovery_p50_s'])} / {_seconds(result['recovery_p95_s'])}",
+        _recovery(result["recovery_p50_s"], result["recovery_p95_s"]),
         fault.peer,
         result["commit"],
     ]
+
+
+def _recovery(p50_s: float | None, p95_s: float | None) -> str:
+    return "-" if p50_s is None or p95_s is None else f"{_seconds(p50_s)} / {_seconds(p95_s)}"
 
 
 def _seconds(value: float) -> str:

@@ -7,11 +7,17 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+from uae.train.metrics import METRICS, read_metrics
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """Figures of one fault. `lost` says in words what was lost, at worst."""
+    """Figures of one fault. `lost` says in words what was lost, at worst.
+
+    The recovery times are None where there is nothing to recover from.
+    """
 
     number: int
     fault: str
@@ -19,8 +25,8 @@ class Outcome:
     trials: int
     detected: int
     lost: str
-    recovery_p50_s: float
-    recovery_p95_s: float
+    recovery_p50_s: float | None = None
+    recovery_p95_s: float | None = None
     passed: bool
 
 
@@ -51,6 +57,14 @@ def quantile(values: list[float], share: float) -> float:
     """Return the value below which `share` of the values lie."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def untimed_metrics(folder: Path) -> list[dict[str, Any]]:
+    """Return the metrics of a run without the values that depend on the machine's speed."""
+    return [
+        {name: value for name, value in line.items() if not name.startswith(("time/", "wall_s"))}
+        for line in read_metrics(folder / METRICS)
+    ]
 
 
 def fork(work: Callable[[], int], *, unprivileged: bool = False) -> int:

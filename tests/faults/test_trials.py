@@ -8,7 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from faults import hostile_files, mutated_files
+from faults import (
+    bad_gradient,
+    bad_reward,
+    every_stop,
+    hostile_files,
+    log_probs,
+    mutated_files,
+    no_spread,
+    planted_calls,
+    same_seed,
+)
+from faults.planted_calls import PLANTED
 
 ROOT = Path(__file__).parents[2]
 FORKING = {"kill_in_save": 20, "sigterm": 3, "bad_output": 8, "second_run": 4}
@@ -32,11 +43,38 @@ sys.exit(max(codes))
 """
 
 
-@pytest.mark.parametrize(("script", "trials"), [(mutated_files, 100), (hostile_files, 1)])
-def test_damage_is_found(script, trials, monkeypatch, capsys):
+def outcome_of(script, trials, monkeypatch, capsys):
+    """Run a script in this process; return its exit code and what it printed."""
     monkeypatch.setattr(sys, "argv", ["trial", "--trials", str(trials)])
-    assert script.main() == 0
-    outcome = json.loads(capsys.readouterr().out)
+    code = script.main()
+    return code, json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("script", "trials"), [(mutated_files, 100), (hostile_files, 1), (planted_calls, len(PLANTED))]
+)
+def test_damage_is_found(script, trials, monkeypatch, capsys):
+    code, outcome = outcome_of(script, trials, monkeypatch, capsys)
+    assert code == 0
+    assert outcome["detected"] == outcome["trials"] >= trials
+
+
+@pytest.mark.parametrize(
+    ("script", "trials"),
+    [
+        (same_seed, 1),
+        (every_stop, 2),
+        (log_probs, 2),
+        (bad_reward, 30),
+        (bad_gradient, 1),
+        (no_spread, 2),
+    ],
+)
+def test_training_is_not_led_astray(script, trials, monkeypatch, capsys):
+    for module in (same_seed, bad_gradient):
+        monkeypatch.setattr(module, "NUM_STEPS", 2)
+    code, outcome = outcome_of(script, trials, monkeypatch, capsys)
+    assert code == 0
     assert outcome["detected"] == outcome["trials"] >= trials
 
 
@@ -48,7 +86,7 @@ def test_kills_and_bad_folders_are_survived():
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     outcomes = [json.loads(line) for line in done.stdout.splitlines()]

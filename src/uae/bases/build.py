@@ -3,7 +3,7 @@
 """Rebuilds uae-tiny from nothing: `uae bases build --out FOLDER`, some hours on two cores.
 
 vae, encoder, CLIP and DINOv2 are trained by their own files; the decoder is stage 1 of the ordinary
-training code, run by the recipe `uae-tiny-decoder`. Weights are stored in float16, which keeps the
+training code, run by the recipes `DECODER_RECIPES`. Weights are stored in float16, which keeps the
 package small, and computed with in float32.
 """
 
@@ -31,6 +31,8 @@ from uae.stages import train_recipe
 
 log = logging.getLogger(__name__)
 
+DECODER_RECIPES = ("uae-tiny-decoder", "uae-tiny-decoder-more")
+
 SETTINGS = ModelSettings(
     caption_prompt=CAPTION_PROMPT,
     max_caption_tokens=128,
@@ -56,10 +58,11 @@ def build_all(out: Path) -> Path:
             (parts / f".{name}").rename(parts / name)
     if not (parts / "untrained").exists():
         join_untrained(parts)
-    keys = recipe_keys()
-    settings = read_file(find_recipe("uae-tiny-decoder"), keys)
-    start = Setting("model", str(parts / "untrained"), "bases")
-    trained = train_recipe(build_config(Recipe, settings, [start]), parts / "run")
+    keys, trained = recipe_keys(), parts / "untrained"
+    for name in DECODER_RECIPES:
+        start = Setting("model", str(trained), "bases")
+        recipe = build_config(Recipe, read_file(find_recipe(name), keys), [start])
+        trained = train_recipe(recipe, parts / name)
     return pack(trained, parts, out / "uae-tiny")
 
 
