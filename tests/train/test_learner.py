@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from uae.errors import NonFinite, UsageError
 from uae.train.checkpoint import load_latest, save_checkpoint
 from uae.train.learner import Learner, OptimizerConfig
 
@@ -82,3 +83,34 @@ def test_restored_tensors_are_copies():
     learner.restore(saved, num_steps=1)
     train(model, learner, range(1, 3))
     assert same(saved, before)
+
+
+def test_a_bad_gradient_is_named_and_changes_nothing():
+    model = new_model()
+    learner = learner_of(model)
+    train(model, learner, range(1))
+    before = copied(learner)
+    model(torch.ones(2, 6)).sum().backward()
+    model[2].weight.grad[0, 0] = float("nan")
+    with pytest.raises(NonFinite, match=r"gradient of 2\.weight is not finite \(1 tensors\)"):
+        learner.step()
+    assert same(learner.tensors(), before)
+
+
+def test_gradients_are_clipped_to_their_norm():
+    model = new_model()
+    learner = learner_of(model)
+    model(100 * torch.ones(2, 6)).square().sum().backward()
+    expected = torch.cat([p.grad.flatten() for p in model.parameters()]).norm().item()
+    assert learner.step().grad_norm == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_checkpoint_of_another_model_is_refused():
+    learner = learner_of(new_model())
+    saved = copied(learner)
+    saved["weight/0.bias"] = torch.zeros(3)
+    with pytest.raises(UsageError, match=r"shape \(3,\) for 0\.bias, which has shape \(8,\)"):
+        learner.restore(saved, num_steps=1)
+    del saved["weight/0.bias"]
+    with pytest.raises(UsageError, match=r"holds none for 0\.bias"):
+        learner.restore(saved, num_steps=1)

@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass as config_dataclass
 from torch import Tensor, nn
 
 from uae.config import STRICT
-from uae.errors import NonFinite
+from uae.errors import NonFinite, UsageError
 
 _FINAL_SHARE = 0.02
 _NOT_MUON = ("embed", "head", "proj_out", "projection", "lora_")
@@ -72,7 +72,8 @@ class Learner:
         Raises:
             NonFinite: A gradient is not finite; weights and optimizer are unchanged.
         """
-        norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.config.max_grad_norm)
+        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
         if not torch.isfinite(norm):
             bad = [
                 name
@@ -85,6 +86,7 @@ class Learner:
                 f"({len(bad)} tensors) at update {self.num_steps}: the weights were not changed; "
                 "try a lower learning rate"
             )
+        nn.utils.clip_grads_with_norm_(self.parameters.values(), self.config.max_grad_norm, norm)
         lr = self.config.lr_at(self.num_steps)
         self.num_steps += 1
         for optimizer in self._optimizers:
@@ -109,7 +111,19 @@ class Learner:
         return result
 
     def restore(self, tensors: dict[str, Tensor], num_steps: int) -> None:
-        """Put back what `tensors` gave, bit for bit."""
+        """Put back what `tensors` gave, bit for bit.
+
+        Raises:
+            UsageError: A weight is missing or has another shape; nothing was changed.
+        """
+        for name, parameter in self.parameters.items():
+            found = tensors.get(f"weight/{name}")
+            if found is None or found.shape != parameter.shape:
+                shown = "none" if found is None else f"one of shape {tuple(found.shape)}"
+                raise UsageError(
+                    f"the checkpoint holds {shown} for {name}, which has shape "
+                    f"{tuple(parameter.shape)}: it belongs to another model"
+                )
         self.num_steps = num_steps
         states: dict[str, dict[str, Tensor]] = {}
         for full_name, value in tensors.items():
