@@ -25,6 +25,7 @@ from uae.recipe import Recipe
 from uae.recipe_file import Setting, build
 from uae.stages import train_recipe
 
+MIN_SEEDS = 3  # fewer give no interval
 SHOWN = (
     "held-out backbone",
     "reward backbone",
@@ -70,9 +71,10 @@ def table(runs: Sequence[Path]) -> str:
                 for c, row in zip(changes, rows, strict=True)
             ]
             mean = estimate(np.array([c.value for c in changes if c is not None]))
-            cells.append(
-                f"{change_text(mean, rows[0].kind)} ({change_interval_text(mean, rows[0].kind)})"
-            )
+            over_seeds = change_text(mean, rows[0].kind)
+            if mean.n >= MIN_SEEDS:
+                over_seeds += f" ({change_interval_text(mean, rows[0].kind)})"
+            cells.append(over_seeds)
             lines.append("| " + " | ".join([name, *cells]) + " |")
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
