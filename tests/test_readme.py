@@ -21,12 +21,12 @@ def texts() -> dict[str, str]:
 
 
 def command_lines() -> list[str]:
-    """Lines of indented blocks, and the first cells of the table of verbs."""
+    """Lines of indented blocks (one may go on after a backslash), and cells of the table of verbs."""
     pattern = re.compile(r"^(?:    |\| `)(uae [^`\n]*)", re.MULTILINE)
     return [
         line.replace(r"\|", "_OR_").strip()
         for text in texts().values()
-        for line in pattern.findall(text)
+        for line in pattern.findall(re.sub(r"\\\n *", "", text))
     ]
 
 
