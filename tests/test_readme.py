@@ -21,7 +21,7 @@ def texts() -> dict[str, str]:
 
 
 def command_lines() -> list[str]:
-    """Lines of indented blocks (one may go on after a backslash), and cells of the table of verbs."""
+    """Lines of indented blocks, continued after a backslash, and cells of the table of verbs."""
     pattern = re.compile(r"^(?:    |\| `)(uae [^`\n]*)", re.MULTILINE)
     return [
         line.replace(r"\|", "_OR_").strip()
