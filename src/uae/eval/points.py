@@ -38,7 +38,7 @@ from uae.eval.statistics import estimate
 from uae.eval.understanding import answer_samples, question_set
 from uae.models.unified import UnifiedAutoEncoder
 from uae.rewards.similarity import Similarity
-from uae.rewards.text_audit import audit_captions
+from uae.rewards.text_audit import TextAudit, audit_captions
 
 EVALUATIONS = "evaluations"
 STAGE = "evaluation"
@@ -155,13 +155,7 @@ def score_point(
     audit = AuditSamples(
         reward_similarity=reward_similarity,
         held_out_similarity=held_out_similarity,
-        text=audit_captions(
-            seen.captions,
-            num_tokens=seen.num_tokens,
-            max_tokens=max_caption_tokens,
-            truncated=seen.truncated,
-            vocabulary=vocabulary,
-        ),
+        text=text_audit(seen, max_caption_tokens, vocabulary),
         redraws=pixel_audit(pictures["captions"]),
         swap_similarity=swap_similarity,
         caption_precision=captions.claim_precision,
@@ -170,6 +164,19 @@ def score_point(
     )
     name = point_name(folder)
     return Point(name, seen, pictures["captions"], evaluation, audit, drawability_gate(drawn))
+
+
+def text_audit(
+    seen: Observations, max_caption_tokens: int, vocabulary: frozenset[str]
+) -> TextAudit:
+    """Audit the captions of a point."""
+    return audit_captions(
+        seen.captions,
+        num_tokens=seen.num_tokens,
+        max_tokens=max_caption_tokens,
+        truncated=seen.truncated,
+        vocabulary=vocabulary,
+    )
 
 
 def gate_before_rl(run_folder: Path, config: EvaluationConfig) -> DrawabilityGate:
