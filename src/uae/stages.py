@@ -165,7 +165,7 @@ def run_pretrain(context: Context) -> None:
     """Stage 1: projector and decoder learn from long captions."""
     recipe = context.recipe
     session = context.session("pretrain", {"decoder": drawing_learner(context, "pretrain")})
-    pretrain.train(session, recipe.pretrain, recipe.pretrain.num_steps)
+    pretrain.train(session, recipe.pretrain, recipe.pretrain.num_steps, context.untrained)
 
 
 def run_cold_start(context: Context) -> None:

@@ -4,19 +4,21 @@ import torch
 
 from uae.bases.encoder import CAPTION_PROMPT, new_encoder
 from uae.bases.encoder_tasks import (
+    Chooser,
     Held,
     Looker,
     Reader,
+    Talker,
     TalkingConfig,
     in_reading_format,
     scenes_of,
-    talking_losses,
     told,
 )
 from uae.bases.layout import MentionHead
 from uae.bases.tokenizer import build_tokenizer
 from uae.data.scenes.graph import Scene, SceneObject, scene_at
 from uae.data.scenes.language import inventory
+from uae.data.scenes.questions import LETTERS, question_text, questions_for
 from uae.data.scenes.reading import full_claim, read_caption
 from uae.data.scenes.render import render_image
 
@@ -68,16 +70,19 @@ def test_a_mention_stands_at_the_token_over_the_object():
 
 
 def test_a_step_of_talking_reaches_every_part(encoder):
-    looker, reader = Looker(encoder, 160), Reader(160)
+    talker, reader = Talker(encoder, 160), Reader(160)
     config = TalkingConfig(num_lists=2, num_images=2, num_choices=2)
     rng = np.random.default_rng(0)
-    losses = talking_losses(encoder, looker, config, 7, 0, rng)
+    losses, shown = talker.losses(config, 7, 0, rng)
     read, numbers = reader.loss(encoder, [told(s, rng) for s in scenes_of(1, 0, 3)])
     sum(losses.values(), start=read).backward()
-    assert set(losses) == {"list", "look", "caption", "answer"}
-    assert all(p.grad is not None for p in looker.parameters())
+    assert set(losses) == {"list", "look_list", "caption", "look_caption", "answer", "choose"}
+    assert 0 <= shown["chosen"] <= 1
+    assert all(p.grad is not None for p in talker.parameters())
     assert encoder.model.model.visual.patch_embed.proj.weight.grad.abs().max() > 0
     assert {"next", "mention", "read_shape"} <= set(numbers)
+    talker.forget()
+    assert [talker.looker.states, talker.chooser.states] == [[], []]
 
 
 def test_looking_reads_the_pass_of_the_lists(encoder):
@@ -87,3 +92,32 @@ def test_looking_reads_the_pass_of_the_lists(encoder):
         encoder.sample(prompts, None, max_new_tokens=2)
     assert len(looker.states) == 2
     assert looker.loss(prompts, SCENES).isfinite()
+
+
+def test_a_choice_is_read_at_the_end_of_its_line(encoder):
+    """The right option's state alone holds a one: the head that reads it is sure and right."""
+    chooser = Chooser(encoder, 160)
+    torch.nn.init.constant_(chooser.head.weight, 1.0)
+    rng = np.random.default_rng(3)
+    questions = {i: questions_for(scene, rng, 1)[0] for i, scene in enumerate(SCENES)}
+    texts = [question_text(q) for q in questions.values()]
+    prompts = encoder.prompts([render_image(s) for s in SCENES], texts)
+    for marked, expected in (("answer", 1.0), ("other", 0.0)):
+        states = torch.zeros(*prompts.token_ids.shape, 160)
+        for row, question in questions.items():
+            right = LETTERS.index(question.answer)
+            option = right if marked == "answer" else (right + 1) % len(question.options)
+            states[row, end_of_option(encoder, prompts.token_ids[row], question, option)] = 1.0
+        chooser.states[:] = [states]
+        loss, share = chooser.loss(prompts, questions)
+        assert share == expected
+        assert (loss < 1e-6) == (marked == "answer")
+
+
+def end_of_option(encoder, token_ids, question, option):
+    """The first token at which the text so far holds the option's whole line."""
+    line = f"\n{LETTERS[option]}. {question.options[option]}\n"
+    for end in range(len(token_ids)):
+        if line in encoder.tokenizer.decode(token_ids[: end + 1]):
+            return end
+    raise AssertionError(f"{line!r} is not in the prompt")

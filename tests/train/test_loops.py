@@ -61,9 +61,10 @@ def trained(folder, model_folder, stage, recipe=None, stop_at=None):
     """Run one stage and return all weights, or the error that stopped it."""
     recipe = recipe or recipe_with()
     model = UnifiedAutoEncoder.from_pretrained(model_folder)
+    start = UnifiedAutoEncoder.from_pretrained(model_folder)
     source = SceneSource("train", 50, model.decoder.size_px, recipe.seed)
     with Run.open(folder, {"stage": stage}) as run:
-        context = Context(recipe, run, model, model, source, load_backbones(model, "cpu"))
+        context = Context(recipe, run, model, start, source, load_backbones(model, "cpu"))
         if stop_at is not None:
             stop_in_step(run, stop_at)
         RUNNERS[stage](context)

@@ -24,12 +24,11 @@ from transformers import (
 
 from uae.bases.encoder_tasks import (
     Held,
-    Looker,
     Reader,
+    Talker,
     TalkingConfig,
     scenes_of,
     seeing_loss,
-    talking_losses,
     told,
 )
 from uae.bases.fit import cosine, fit
@@ -64,7 +63,7 @@ class EncoderBaseConfig:
     num_steps_talking: int = 1300
     """Steps in which talking gets better and reading is held in place."""
     talking: TalkingConfig = field(
-        default_factory=lambda: TalkingConfig(num_lists=6, num_images=8, num_choices=3)
+        default_factory=lambda: TalkingConfig(num_lists=6, num_images=8, num_choices=5)
     )
     num_texts_kept: int = 8
     """Texts per step of the last two parts."""
@@ -125,7 +124,7 @@ def build_encoder(folder: Path, config: EncoderBaseConfig) -> None:
     encoder = new_encoder(build_tokenizer(CAPTION_PROMPT))
     hidden_size = encoder.model.config.text_config.hidden_size
     reader, probe = Reader(hidden_size), LayoutProbe(hidden_size, NUM_VISUAL)
-    looker = Looker(encoder, hidden_size)
+    talker = Talker(encoder, hidden_size)
     backbone, seed = encoder.model.model, 10 * config.seed
 
     def see(step: int) -> tuple[Tensor, dict[str, float]]:
@@ -138,11 +137,10 @@ def build_encoder(folder: Path, config: EncoderBaseConfig) -> None:
 
     def together(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([config.seed, 2, step])
-        talking = talking_losses(encoder, looker, config.together, seed, step, rng)
+        talking, shown = talker.losses(config.together, seed, step, rng)
         texts = [told(s, rng) for s in scenes_of(seed + 5, step, config.num_texts_kept)]
         kept, numbers = reader.loss(encoder, texts)
-        numbers |= {name: loss.item() for name, loss in talking.items()}
-        return sum(talking.values(), start=kept), numbers
+        return sum(talking.values(), start=kept), numbers | shown
 
     def train(
         parts: dict[str, nn.Module],
@@ -160,17 +158,16 @@ def build_encoder(folder: Path, config: EncoderBaseConfig) -> None:
 
     train({"visual": backbone.visual, "probe": probe}, see, config.num_steps_seeing)
     train({"model": backbone.language_model, "reader": reader}, read, config.num_steps_reading)
-    everything = {"all": encoder.model, "reader": reader, "looker": looker}
+    everything = {"all": encoder.model, "reader": reader, "talker": talker}
     train(everything, together, config.num_steps)
-    looker.states.clear()  # a copy of the model copies its hooks too
+    talker.forget()
     held = Held(encoder)
 
     def talk(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([config.seed, 3, step])
-        talking = talking_losses(encoder, looker, config.talking, seed + 1000, step, rng)
+        talking, shown = talker.losses(config.talking, seed + 1000, step, rng)
         texts = [told(s, rng) for s in scenes_of(seed + 1005, step, config.num_texts_kept)]
         moved = held.loss(encoder, texts)
-        numbers = {name: loss.item() for name, loss in talking.items()} | {"moved": moved.item()}
-        return sum(talking.values(), start=10 * moved), numbers
+        return sum(talking.values(), start=10 * moved), shown | {"moved": moved.item()}
 
     train(everything, talk, config.num_steps_talking)

@@ -2,7 +2,7 @@
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false
 """What the encoder of uae-tiny is taught: to see, to read, and to talk about what it sees."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -23,6 +23,7 @@ from uae.data.scenes.language import (
 )
 from uae.data.scenes.questions import (
     LETTERS,
+    Question,
     open_question_text,
     question_text,
     questions_for,
@@ -123,6 +124,17 @@ class Reader(nn.Module):
         return 0.5 * next_token + 0.25 * mention + 0.5 * found, shown
 
 
+def kept_states(encoder: Encoder, layer: int) -> list[Tensor]:
+    """Return the list to which a layer of the language model will add its output at each pass."""
+    states: list[Tensor] = []
+
+    def keep(_layer: nn.Module, _inputs: tuple, output: Tensor) -> None:
+        states.append(output)
+
+    encoder.model.model.language_model.layers[layer].register_forward_hook(keep)
+    return states
+
+
 class Looker(nn.Module):
     """Holds the language model's middle to what stands where: positions are only told to it.
 
@@ -133,18 +145,45 @@ class Looker(nn.Module):
         super().__init__()
         self.mention = MentionHead(hidden_size)
         self.image_token = encoder.model.config.image_token_id
-        self.states: list[Tensor] = []
-        layers = encoder.model.model.language_model.layers
-        layers[len(layers) // 2 - 1].register_forward_hook(self._keep)
-
-    def _keep(self, _layer: nn.Module, _inputs: tuple, output: Tensor) -> None:
-        self.states.append(output)
+        num_layers = len(encoder.model.model.language_model.layers)
+        self.states = kept_states(encoder, num_layers // 2 - 1)
 
     def loss(self, prompts: Prompts, scenes: Sequence[Scene]) -> Tensor:
         """Return the loss at the visual tokens of the first pass since `states` was cleared."""
         is_image = prompts.token_ids == self.image_token
         states = self.states[0][is_image]
         return self.mention.in_images(rearrange(states, "(b s) d -> b s d", b=len(scenes)), scenes)
+
+
+class Chooser(nn.Module):
+    """Reads off the end of each option, before the last layer, whether it is the right one.
+
+    A letter says little; this says which comparison to make, and leaves the last layer to copy.
+    """
+
+    def __init__(self, encoder: Encoder, hidden_size: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(hidden_size, 1)
+        (self.newline,) = encoder.tokenizer.encode("\n", add_special_tokens=False)
+        self.states = kept_states(encoder, -2)
+
+    def loss(self, prompts: Prompts, questions: Mapping[int, Question]) -> tuple[Tensor, float]:
+        """Return the loss over the options of questions, and the share chosen rightly.
+
+        Args:
+            prompts: What the first pass since `states` was cleared has read.
+            questions: Those with options, by their row of `prompts`.
+        """
+        scores = self.head(self.states[0]).squeeze(-1)
+        losses, right = [], []
+        for row, question in questions.items():
+            # two lines more end after the last option: the user's turn and the assistant's role
+            ends = (prompts.token_ids[row] == self.newline).nonzero().flatten()[:-2]
+            of_options = scores[row, ends[-len(question.options) :]]
+            answer = LETTERS.index(question.answer)
+            losses.append(-of_options.log_softmax(-1)[answer])
+            right.append(float(of_options.argmax() == answer))
+        return torch.stack(losses).mean(), sum(right) / len(right)
 
 
 class Held:
@@ -182,34 +221,64 @@ def scenes_of(seed: int, step: int, count: int) -> list[Scene]:
     return [scene_at(step * count + i, "train", seed) for i in range(count)]
 
 
-def talking_losses(
-    encoder: Encoder,
-    looker: Looker,
-    config: TalkingConfig,
-    seed: int,
-    step: int,
-    rng: np.random.Generator,
-) -> dict[str, Tensor]:
-    """Next-token losses of short captions, of whole lists and of answers, given the image.
+class Talker(nn.Module):
+    """Teaches the encoder to talk; its heads watch the language model and are thrown away."""
 
-    A list's order is fixed, so it teaches where to look. Some questions are answered in words:
-    letters alone teach nothing for a long time.
-    """
-    listed = scenes_of(seed + 2, step, config.num_lists)
-    lists = encoder.prompts([render_image(s) for s in listed], [LIST_PROMPT] * len(listed))
-    shown = scenes_of(seed + 3, step, config.num_images)
-    captions = [short_caption(s, rng) for s in shown for _ in range(config.captions_per_image)]
-    prompts, answers, images = [], [], []
-    for scene in scenes_of(seed + 4, step, config.num_images):
-        *chosen, in_words = questions_for(scene, rng, config.num_choices + 1)
-        prompts += [*(question_text(q) for q in chosen), open_question_text(in_words)]
-        answers += [*(q.answer for q in chosen), in_words.options[LETTERS.index(in_words.answer)]]
-        images += [render_image(scene)] * len(prompts[len(images) :])
-    looker.states.clear()
-    list_loss = mean_loss(encoder, lists, [inventory(s, rng) for s in listed])
-    return {
-        "list": list_loss,
-        "look": 0.25 * looker.loss(lists, listed),
-        "caption": mean_loss(encoder, encoder.prompts([render_image(s) for s in shown]), captions),
-        "answer": mean_loss(encoder, encoder.prompts(images, prompts), answers),
-    }
+    def __init__(self, encoder: Encoder, hidden_size: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.looker, self.chooser = Looker(encoder, hidden_size), Chooser(encoder, hidden_size)
+
+    def forget(self) -> None:
+        """Drop what was kept of the last passes: a copy of the model copies that too."""
+        self.looker.states.clear()
+        self.chooser.states.clear()
+
+    def losses(
+        self, config: TalkingConfig, seed: int, step: int, rng: np.random.Generator
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Losses of whole lists, of short captions and of answers given the image, and numbers.
+
+        A list's order is fixed, so it teaches where to look.
+        """
+        listed = scenes_of(seed + 2, step, config.num_lists)
+        lists = self.encoder.prompts([render_image(s) for s in listed], [LIST_PROMPT] * len(listed))
+        shown = scenes_of(seed + 3, step, config.num_images)
+        captions = [short_caption(s, rng) for s in shown for _ in range(config.captions_per_image)]
+        short = self.encoder.prompts([render_image(s) for s in shown])
+        losses = {}
+        for name, prompts, scenes, texts in (
+            ("list", lists, listed, [inventory(s, rng) for s in listed]),
+            ("caption", short, shown, captions),
+        ):
+            self.forget()
+            losses[name] = mean_loss(self.encoder, prompts, texts)
+            losses[f"look_{name}"] = 0.25 * self.looker.loss(prompts, scenes)
+        scenes = scenes_of(seed + 4, step, config.num_images)
+        asked, chosen = self.answer_losses(scenes, config, rng)
+        losses |= asked
+        return losses, {name: loss.item() for name, loss in losses.items()} | {"chosen": chosen}
+
+    def answer_losses(
+        self, scenes: Sequence[Scene], config: TalkingConfig, rng: np.random.Generator
+    ) -> tuple[dict[str, Tensor], float]:
+        """Losses of the answers to questions, and the share of options chosen rightly.
+
+        Some are answered in words: letters alone teach nothing for a long time.
+        """
+        prompts, answers, images = [], [], []
+        with_options: dict[int, Question] = {}
+        for scene in scenes:
+            *chosen, in_words = questions_for(scene, rng, config.num_choices + 1)
+            with_options |= {len(prompts) + i: question for i, question in enumerate(chosen)}
+            prompts += [*(question_text(q) for q in chosen), open_question_text(in_words)]
+            answers += [
+                *(q.answer for q in chosen),
+                in_words.options[LETTERS.index(in_words.answer)],
+            ]
+            images += [render_image(scene)] * (config.num_choices + 1)
+        self.forget()
+        asked = self.encoder.prompts(images, prompts)
+        answer = mean_loss(self.encoder, asked, answers)
+        choose, right = self.chooser.loss(asked, with_options)
+        return {"answer": answer, "choose": choose}, right

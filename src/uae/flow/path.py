@@ -72,17 +72,14 @@ def logit_normal_sigma(
 
 def flow_matching_loss(
     velocity: Float[Tensor, " b *latent"],
-    x_0: Float[Tensor, " b *latent"],
-    eps: Float[Tensor, " b *latent"],
+    target: Float[Tensor, " b *latent"],
     weight: Float[Tensor, " b"],
 ) -> Float[Tensor, " b"]:
-    """Loss of each sample: w(sigma) mean_dims (v_theta - (eps - x_0))^2.
+    """Loss of each sample: w(sigma) mean_dims (v_theta - v)^2.
 
     Args:
         velocity: v_theta(x_sigma, sigma, condition); may be of lower precision than the target.
-        x_0: Clean latents, float32.
-        eps: The noise that made x_sigma, float32.
+        target: v, float32: `velocity_target`, or a teacher's velocity.
         weight: w(sigma) of each sample; ones give the plain loss.
     """
-    squared_error = (velocity - velocity_target(x_0, eps)).square()
-    return weight * squared_error.flatten(1).mean(1)
+    return weight * (velocity - target).square().flatten(1).mean(1)

@@ -3,6 +3,10 @@
 The encoder is frozen; projector and decoder learn from image + caption by the flow-matching loss
     L = mean_b mean_dims w(sigma) || v_theta(x_sigma, sigma, c) - (eps - x_0) ||^2
 (PKU-YuanGroup/UAE `modeling_longcontext.py`), sigma logit-normal, the condition dropped at random.
+
+Guidance distillation (not in the paper) is the same loss with another target: the guided velocity
+of the model the run began with (arXiv 2210.03142, section 3.1, at one scale). Redraws of RL then
+need one forward pass a step and not two.
 """
 
 from collections.abc import Sequence
@@ -10,14 +14,19 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass as config_dataclass
 from torch import Tensor
 
 from uae.config import STRICT
 from uae.data.sources import Sample
 from uae.flow.noise import stream
-from uae.flow.path import flow_matching_loss, logit_normal_sigma, noised
+from uae.flow.path import (
+    flow_matching_loss,
+    logit_normal_sigma,
+    noised,
+    velocity_target,
+)
 from uae.models.unified import UnifiedAutoEncoder
 from uae.train.learner import OptimizerConfig, check_finite
 from uae.train.rollout import original_pixels
@@ -42,6 +51,8 @@ class PretrainConfig:
     """Mean of the logit of sigma."""
     sigma_std: float = 1.0
     """Standard deviation of the logit of sigma."""
+    distilled_guidance_scale: PositiveFloat = 1.0
+    """Guidance scale to distil into the weights; 1 learns from the images themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +67,19 @@ class Noising:
         return Noising(self.sigma[index], self.eps[index], self.dropped[index])
 
 
-def train(session: Session, config: PretrainConfig, num_steps: int) -> None:
-    """Run stage 1: noise the image, predict the velocity from the caption, update."""
+def train(
+    session: Session, config: PretrainConfig, num_steps: int, untrained: UnifiedAutoEncoder
+) -> None:
+    """Run stage 1: noise the image, predict the velocity from the caption, update.
+
+    Args:
+        session: Holds the model and the learner "decoder".
+        config: Of the stage.
+        num_steps: Steps in all, those done before included.
+        untrained: The model as it was before the stage; the teacher where guidance is distilled.
+    """
     model, learner = session.model, session.learners["decoder"]
+    teacher = Teacher(untrained, config.distilled_guidance_scale)
     for step in session.steps("pretrain", num_steps):
         with session.timed("data"):
             samples = session.samples(config.batch_size)
@@ -72,6 +93,7 @@ def train(session: Session, config: PretrainConfig, num_steps: int) -> None:
                     [samples[i] for i in part],
                     [captions[i] for i in part],
                     noising.rows(part),
+                    teacher,
                 )
                 loss = loss * len(part) / len(samples)
                 check_finite(loss, f"flow-matching loss of step {step}")
@@ -116,11 +138,36 @@ def training_captions(
     return [next(written) if s.caption is None else s.caption for s in samples]
 
 
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """Says which velocity is right: that of the path, or a model's own with guidance."""
+
+    model: UnifiedAutoEncoder
+    guidance_scale: float
+
+    def target(
+        self,
+        x_0: Float[Tensor, "b c h w"],
+        eps: Float[Tensor, "b c h w"],
+        sigma: Float[Tensor, " b"],
+        texts: Sequence[str],
+    ) -> Float[Tensor, "b c h w"]:
+        """Return the target; where a text is the negative caption, guidance changes nothing."""
+        if self.guidance_scale == 1.0:
+            return velocity_target(x_0, eps)
+        model = self.model
+        negative = model.condition([model.settings.negative_caption] * len(texts))
+        return model.decoder.guided_velocity(
+            noised(x_0, eps, sigma), sigma, model.condition(texts), negative, self.guidance_scale
+        )
+
+
 def flow_matching(
     model: UnifiedAutoEncoder,
     samples: Sequence[Sample],
     captions: Sequence[str],
     noising: Noising,
+    teacher: Teacher,
 ) -> Float[Tensor, ""]:
     """Return the mean loss of a micro-batch; gradients reach projector and decoder."""
     texts = [
@@ -132,5 +179,6 @@ def flow_matching(
     with torch.no_grad():
         hidden, mask = model.encoder.read(texts)
         x_0 = model.decoder.to_latents(original_pixels(samples).to(device))
+        target = teacher.target(x_0, eps, sigma, texts)
     velocity = model.decoder.velocity(noised(x_0, eps, sigma), sigma, model.projector(hidden, mask))
-    return flow_matching_loss(velocity, x_0, eps, torch.ones_like(sigma)).mean()
+    return flow_matching_loss(velocity, target, torch.ones_like(sigma)).mean()
