@@ -16,6 +16,7 @@ from torch import Tensor
 from faults.real_loop import GROUP_SIZE, NUM_IMAGES, recipe_of, train
 from faults.trials import Outcome, arguments, report
 from uae.data.sources import Sample
+from uae.flow.rollout import rows_of
 from uae.flow.sde import Trajectory
 from uae.models.encoder import Captions
 from uae.models.projector import Conditions
@@ -85,7 +86,7 @@ def decoder_differences(
                     first = i * len(conditions[0]) + part.start
                     rows = slice(first, first + part.stop - part.start)
                     decoder_rl.loss_of(
-                        session.model, condition[part], trajectory.rows(rows),
+                        session.model, condition[part], rows_of(trajectory, rows),
                         advantages.values[rows], advantages.kept[rows], 1, config,
                     )  # fmt: skip
     return found

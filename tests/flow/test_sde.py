@@ -12,12 +12,12 @@ from torch.distributions import Normal
 from uae.flow.noise import gaussian, stream
 from uae.flow.ode import euler_step, ode_sample
 from uae.flow.path import per_sample, to_eps, to_x0
+from uae.flow.rollout import concatenate, rows_of
 from uae.flow.schedule import sigmas
 from uae.flow.sde import (
     TRANSITIONS,
     Transition,
     check_window,
-    concatenate,
     cps_transition,
     log_prob,
     sde_rollout,
@@ -234,8 +234,8 @@ def test_rollout_does_not_depend_on_the_micro_batch(micro_batch: int):
     for name in ("latents_before", "latents_after", "sigma", "sigma_next", "log_probs", "group_id"):
         assert torch.equal(getattr(joined, name), getattr(whole, name)), name
     assert joined.policy_version == whole.policy_version == 5
-    assert torch.equal(whole.rows(slice(2, 4)).log_probs, whole.log_probs[2:4])
-    assert torch.equal(whole.rows(torch.tensor([6, 1])).group_id, torch.tensor([1, 0]))
+    assert torch.equal(rows_of(whole, slice(2, 4)).log_probs, whole.log_probs[2:4])
+    assert torch.equal(rows_of(whole, torch.tensor([6, 1])).group_id, torch.tensor([1, 0]))
 
 
 def test_samples_of_a_group_differ_and_shared_keys_do_not():

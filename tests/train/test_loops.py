@@ -45,6 +45,7 @@ RECIPE = {
         "window_starts": 2,
     },
 }
+AWM = {"objective": "awm", "kl_beta": 0.5}
 RUNNERS = {"pretrain": run_pretrain, "cold_start": run_cold_start, "rl": run_rl}
 
 
@@ -136,6 +137,7 @@ def test_resumed_equals_uninterrupted(stage, stop_at, tmp_path, random_model_fol
         ("pretrain", "pretrain", "micro_batch", {}),
         ("rl", "encoder_rl", "micro_images", {"schedule": "encoder"}),
         ("rl", "decoder_rl", "micro_images", {"schedule": "decoder"}),
+        ("rl", "decoder_rl", "micro_images", {"schedule": "decoder", "decoder_rl": AWM}),
     ],
 )
 def test_micro_batches_change_nothing_but_rounding(
@@ -144,7 +146,8 @@ def test_micro_batches_change_nothing_but_rounding(
     """n x 1 == 1 x n: the gradient of a step has the same norm, up to float32 sums."""
     norms = []
     for size in (1, 4 if section == "pretrain" else 2):
-        recipe = recipe_with(**{section: {"num_steps": 1, key: size}}, **changes)
+        sized = {section: {**changes.get(section, {}), "num_steps": 1, key: size}}
+        recipe = recipe_with(**{**changes, **sized})
         trained(tmp_path / str(size), random_model_folder, stage, recipe)
         norms.append(read_metrics(tmp_path / str(size) / "metrics.jsonl")[0]["optim/grad_norm"])
     assert norms[0] == pytest.approx(norms[1], rel=1e-4)
@@ -170,8 +173,10 @@ def test_alternating_turns_share_one_count_of_steps(tmp_path, random_model_folde
     assert [line["step"] for line in lines] == [0, 1, 2, 3]
 
 
-def test_ratio_is_exactly_one_before_the_first_update(tmp_path, random_model_folder):
-    trained(tmp_path, random_model_folder, "rl")
+@pytest.mark.parametrize("objective", ["flow_grpo", "awm"])
+def test_ratio_is_exactly_one_before_the_first_update(objective, tmp_path, random_model_folder):
+    recipe = recipe_with(decoder_rl={"objective": objective})
+    trained(tmp_path, random_model_folder, "rl", recipe)
     for line in read_metrics(tmp_path / "metrics.jsonl"):
         assert line["policy/ratio_mean"] == 1.0
         assert line["policy/clipped_share"] == 0.0

@@ -30,6 +30,7 @@ from torch import Tensor
 from uae.flow.noise import gaussian
 from uae.flow.ode import Velocity, euler_step
 from uae.flow.path import per_sample, to_eps
+from uae.flow.rollout import Rollout
 
 Reduction = Literal["mean", "sum"]
 """Over latent dimensions. "sum" is the log-density; "mean" is Flow-GRPO's: the ratio becomes the
@@ -53,54 +54,21 @@ TransitionRule = Callable[[Tensor, Tensor, Tensor, Tensor, float], Transition]
 """(latents, velocity, sigma, sigma_next, noise_level) -> Transition."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trajectory:
-    """The stochastic window of a rollout: all that is needed to score its steps again.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trajectory(Rollout):
+    """The stochastic window of a rollout; a term is log p(x_next | x) of one of its steps.
 
     Attributes:
         latents_before: x at the start of each step.
         latents_after: The x_next that was drawn; an action, never to be drawn again.
         sigma: At the start of each step, in (0, 1].
         sigma_next: At its end.
-        log_probs: log p(x_next | x) under the policy that drew it, reduced over latent dimensions.
-        group_id: Which samples are compared with one another.
-        policy_version: Number of optimizer steps the sampling policy had seen.
     """
 
     latents_before: Float32[Tensor, "n w *latent"]
     latents_after: Float32[Tensor, "n w *latent"]
     sigma: Float32[Tensor, "n w"]
     sigma_next: Float32[Tensor, "n w"]
-    log_probs: Float32[Tensor, "n w"]
-    group_id: Int[Tensor, " n"]
-    policy_version: int
-
-    def rows(self, index: slice | Tensor) -> "Trajectory":
-        """The samples at `index`, e.g. one micro-batch of an update."""
-        return Trajectory(
-            latents_before=self.latents_before[index],
-            latents_after=self.latents_after[index],
-            sigma=self.sigma[index],
-            sigma_next=self.sigma_next[index],
-            log_probs=self.log_probs[index],
-            group_id=self.group_id[index],
-            policy_version=self.policy_version,
-        )
-
-
-def concatenate(parts: Sequence[Trajectory]) -> Trajectory:
-    """Join the micro-batches of one rollout, in their order."""
-    versions = {part.policy_version for part in parts}
-    assert len(versions) == 1, f"one rollout comes from one policy, got versions {versions}"
-    return Trajectory(
-        latents_before=torch.cat([part.latents_before for part in parts]),
-        latents_after=torch.cat([part.latents_after for part in parts]),
-        sigma=torch.cat([part.sigma for part in parts]),
-        sigma_next=torch.cat([part.sigma_next for part in parts]),
-        log_probs=torch.cat([part.log_probs for part in parts]),
-        group_id=torch.cat([part.group_id for part in parts]),
-        policy_version=versions.pop(),
-    )
 
 
 def _one_minus_sigma(sigma: Tensor, sigma_next: Tensor) -> Tensor:

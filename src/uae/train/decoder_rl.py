@@ -1,10 +1,14 @@
 """Understanding for generation: the decoder learns to use every word of the encoder's captions.
 
-Flow-GRPO (arXiv 2505.05470) with a window of stochastic steps: sampling is random inside the window
-and deterministic outside it, and the window alone is trained. A group is the M redraws of one
-caption.
+A group is the M redraws of one caption. Two objectives over the same advantages:
+
+`flow_grpo`, Flow-GRPO (arXiv 2505.05470) with a window of stochastic steps: sampling is random
+inside the window and deterministic outside it, and the window alone is trained.
+`awm`, advantage-weighted matching (arXiv 2509.25050): sampling is deterministic from random starts,
+and what is trained is the flow-matching loss at the drawn images, weighted by their advantages.
 """
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -16,10 +20,14 @@ from torch import Tensor
 from uae.config import STRICT
 from uae.data.sources import Sample
 from uae.flow.noise import stream
-from uae.flow.sde import TRANSITIONS, Trajectory, concatenate, log_prob, sde_rollout
+from uae.flow.path import noised
+from uae.flow.rollout import concatenate, rows_of
+from uae.flow.sde import TRANSITIONS, Trajectory, log_prob, sde_rollout
+from uae.models.decoder import SamplingConfig
 from uae.models.projector import Conditions
 from uae.models.unified import UnifiedAutoEncoder
 from uae.rl.advantage import Advantages, group_advantages
+from uae.rl.forward_process import Matching, draw_noisings, matching_log_prob, velocity_kl
 from uae.rl.kl import Weighting, transition_kl
 from uae.rl.objective import Diagnostics, flow_loss, merged
 from uae.train.learner import OptimizerConfig, StepReport, check_finite
@@ -46,6 +54,8 @@ class DecoderRLConfig:
     """How the captions to redraw are sampled."""
     num_redraws: PositiveInt = 8
     """M, redraws per caption: the decoder's group."""
+    objective: Literal["flow_grpo", "awm"] = "flow_grpo"
+    """Likelihood of sampling steps, or matching of drawn images on the forward process."""
     num_sampling_steps: PositiveInt = 8
     """Steps from noise to image."""
     window: PositiveInt = 2
@@ -58,6 +68,8 @@ class DecoderRLConfig:
     """a of the stochastic step."""
     reduction: Literal["mean", "sum"] = "mean"
     """Of log-probabilities over latent dimensions; clip ranges scale with it."""
+    num_noisings: PositiveInt = 2
+    """Noisings of each image under `awm`; the window, rule and noise level are flow_grpo's."""
     optimizer: OptimizerConfig = Field(default_factory=lambda: OptimizerConfig(lr=3e-4))
     """Optimizer of the decoder."""
     num_updates: PositiveInt = 1
@@ -69,7 +81,7 @@ class DecoderRLConfig:
     max_advantage: float = 5.0
     """Advantages are clipped to this size."""
     kl_beta: float = 0.01
-    """Weight of the KL to the decoder before RL."""
+    """Weight of the KL to the decoder before RL; of the squared velocity distance under `awm`."""
     kl_weighting: Weighting = "flow_grpo"
     """Scale of that KL; published betas belong to `flow_grpo`, the exact KL times |dt|."""
     advantage_scale: Literal["group", "global", "none"] = "global"
@@ -114,56 +126,101 @@ def window_at(config: DecoderRLConfig, seed: int, step: int) -> range:
 @torch.no_grad()
 def explore(
     session: Session, samples: list[Sample], texts: list[str], config: DecoderRLConfig, step: int
-) -> tuple[list[Conditions], Trajectory, Float[Tensor, "n 3 y x"]]:
-    """Redraw each caption M times with noise in the window.
+) -> tuple[list[Conditions], Trajectory | Matching, Float[Tensor, "n 3 y x"]]:
+    """Redraw each caption M times.
 
     Returns:
-        Conditions by micro-batch (as the update will use them), the window's steps, the pixels.
+        Conditions by micro-batch (as the update will use them), what the update scores, the pixels.
     """
     model, m = session.model, config.num_redraws
     num_captions = len(texts) // len(samples)
     noise = redraw_noise(model, samples, num_captions, m, session.seed, step)
-    sigmas = model.decoder.sigmas(config.num_sampling_steps)
+    draw = stochastically if config.objective == "flow_grpo" else deterministically
     conditions, parts, pixels = [], [], []
     for texts_at in parts_of(len(texts), config.micro_images * num_captions):
         condition = model.condition(texts[texts_at]).repeat_interleave(m)
         rows = range(texts_at.start * m, texts_at.start * m + len(condition))
-        generators = [stream(session.seed, "explore", step, row) for row in rows]
-        latents, trajectory = sde_rollout(
-            lambda x, sigma, c=condition: model.decoder.velocity(x, sigma, c),
-            noise[rows.start : rows.stop],
-            sigmas,
-            window_at(config, session.seed, step),
-            config.noise_level,
-            generators,
-            group_id=torch.tensor([row // m for row in rows]),
-            policy_version=step,
-            rule=TRANSITIONS[config.rule],
-            reduction=config.reduction,
+        latents, rollout = draw(
+            session, condition, noise[rows.start : rows.stop], rows, config, step
         )
         conditions.append(condition)
-        parts.append(trajectory)
+        parts.append(rollout)
         pixels.append(model.decoder.to_pixels(latents))
     return conditions, concatenate(parts), torch.cat(pixels)
+
+
+def stochastically(
+    session: Session,
+    condition: Conditions,
+    noise: Float[Tensor, "n c h w"],
+    rows: range,
+    config: DecoderRLConfig,
+    step: int,
+) -> tuple[Float[Tensor, "n c h w"], Trajectory]:
+    """Draw a micro-batch with noise in the window; `rows` are its places in the step."""
+    decoder = session.model.decoder
+    return sde_rollout(
+        lambda x, sigma: decoder.velocity(x, sigma, condition),
+        noise,
+        decoder.sigmas(config.num_sampling_steps),
+        window_at(config, session.seed, step),
+        config.noise_level,
+        [stream(session.seed, "explore", step, row) for row in rows],
+        group_id=torch.tensor([row // config.num_redraws for row in rows]),
+        policy_version=step,
+        rule=TRANSITIONS[config.rule],
+        reduction=config.reduction,
+    )
+
+
+def deterministically(
+    session: Session,
+    condition: Conditions,
+    noise: Float[Tensor, "n c h w"],
+    rows: range,
+    config: DecoderRLConfig,
+    step: int,
+) -> tuple[Float[Tensor, "n c h w"], Matching]:
+    """Draw a micro-batch by the plain sampler and score it on the forward process."""
+    decoder = session.model.decoder
+    latents = decoder.sample(condition, noise, SamplingConfig(num_steps=config.num_sampling_steps))
+    group_id = torch.tensor([row // config.num_redraws for row in rows])
+    draws = {
+        group: draw_noisings(
+            config.num_noisings, decoder.latent_shape, session.seed, step, int(group)
+        )
+        for group in group_id.unique().tolist()
+    }
+    drawn = Matching(
+        x_0=latents.float(),
+        eps=torch.stack([draws[g][1] for g in group_id.tolist()]).to(latents.device),
+        sigma=torch.stack([draws[g][0] for g in group_id.tolist()]).to(latents.device),
+        log_probs=torch.zeros(len(rows), config.num_noisings, device=latents.device),
+        group_id=group_id,
+        policy_version=step,
+    )
+    unscored = replace(config, kl_beta=0.0)
+    log_probs, _ = score_matching(session.model, condition, drawn, unscored)
+    return latents, replace(drawn, log_probs=log_probs)
 
 
 def improve(
     session: Session,
     conditions: list[Conditions],
-    trajectory: Trajectory,
+    rollout: Trajectory | Matching,
     advantages: Advantages,
     config: DecoderRLConfig,
 ) -> tuple[Diagnostics, StepReport]:
     """Update the decoder on one rollout, `num_updates` times; diagnose the last update."""
     parts = parts_of(len(advantages.values), len(conditions[0]))
-    denominator = max(1, int(advantages.kept.sum()) * config.window)
+    denominator = max(1, int(advantages.kept.sum()) * rollout.log_probs.shape[1])
     for update in range(config.num_updates):
         parts_seen: list[Diagnostics] = []
         for condition, rows in zip(conditions, parts, strict=True):
             loss, diagnostics = loss_of(
                 session.model,
                 condition,
-                trajectory.rows(rows),
+                rows_of(rollout, rows),
                 advantages.values[rows],
                 advantages.kept[rows],
                 denominator,
@@ -182,13 +239,37 @@ def improve(
 def loss_of(
     model: UnifiedAutoEncoder,
     condition: Conditions,
-    trajectory: Trajectory,
+    rollout: Trajectory | Matching,
     advantages: Float[Tensor, " n"],
     kept: Bool[Tensor, " n"],
     denominator: int,
     config: DecoderRLConfig,
 ) -> tuple[Tensor, Diagnostics]:
-    """Return one micro-batch's share of the loss: every step of its window, scored again."""
+    """Return one micro-batch's share of the loss: every term of its samples, scored again."""
+    if isinstance(rollout, Matching):
+        log_probs, kl = score_matching(model, condition, rollout, config)
+    else:
+        log_probs, kl = score_window(model, condition, rollout, config)
+    return flow_loss(
+        log_probs,
+        rollout.log_probs,
+        advantages.to(condition.embeds.device),
+        denominator,
+        clip_low=config.clip,
+        clip_high=config.clip,
+        kept=kept.to(condition.embeds.device),
+        kl=kl,
+        beta=config.kl_beta,
+    )
+
+
+def score_window(
+    model: UnifiedAutoEncoder,
+    condition: Conditions,
+    trajectory: Trajectory,
+    config: DecoderRLConfig,
+) -> tuple[Float[Tensor, "n w"], Float[Tensor, "n w"] | None]:
+    """Log-probabilities of the window's steps, and their KL to the reference where beta asks."""
     rule = TRANSITIONS[config.rule]
     log_probs, kls = [], []
     for k in range(config.window):
@@ -201,23 +282,24 @@ def loss_of(
         log_probs.append(log_prob(transition, trajectory.latents_after[:, k], config.reduction))
         if config.kl_beta:
             with model.decoder_reference():
-                reference = rule(
-                    x,
-                    model.decoder.velocity(x, sigma, condition),
-                    sigma,
-                    sigma_next,
-                    config.noise_level,
-                )
+                before = model.decoder.velocity(x, sigma, condition)
+            reference = rule(x, before, sigma, sigma_next, config.noise_level)
             kl = transition_kl(transition, reference, config.reduction)
             kls.append(kl * (sigma - sigma_next) if config.kl_weighting == "flow_grpo" else kl)
-    return flow_loss(
-        torch.stack(log_probs, dim=1),
-        trajectory.log_probs,
-        advantages.to(condition.embeds.device),
-        denominator,
-        clip_low=config.clip,
-        clip_high=config.clip,
-        kept=kept.to(condition.embeds.device),
-        kl=torch.stack(kls, dim=1) if kls else None,
-        beta=config.kl_beta,
-    )
+    return torch.stack(log_probs, dim=1), torch.stack(kls, dim=1) if kls else None
+
+
+def score_matching(
+    model: UnifiedAutoEncoder, condition: Conditions, drawn: Matching, config: DecoderRLConfig
+) -> tuple[Float[Tensor, "n w"], Float[Tensor, "n w"] | None]:
+    """Minus the matching losses, and the distances to the reference where beta asks for them."""
+    log_probs, kls = [], []
+    for k in range(drawn.sigma.shape[1]):
+        eps, sigma = drawn.eps[:, k], drawn.sigma[:, k]
+        x = noised(drawn.x_0, eps, sigma)
+        velocity = model.decoder.velocity(x, sigma, condition)
+        log_probs.append(matching_log_prob(velocity, drawn.x_0, eps))
+        if config.kl_beta:
+            with model.decoder_reference():
+                kls.append(velocity_kl(velocity, model.decoder.velocity(x, sigma, condition)))
+    return torch.stack(log_probs, dim=1), torch.stack(kls, dim=1) if kls else None

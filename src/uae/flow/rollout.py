@@ -1,0 +1,43 @@
+"""What a rollout keeps so that its samples can be scored again: the base of both kinds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TypeVar
+
+import torch
+from jaxtyping import Float32, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """n samples with w scored terms each.
+
+    Attributes:
+        log_probs: Of each term under the policy that sampled it, reduced over latent dimensions.
+        group_id: Which samples are compared with one another.
+        policy_version: Number of optimizer steps the sampling policy had seen.
+    """
+
+    log_probs: Float32[Tensor, "n w"]
+    group_id: Int[Tensor, " n"]
+    policy_version: int
+
+
+AnyRollout = TypeVar("AnyRollout", bound=Rollout)
+
+
+def rows_of(rollout: AnyRollout, index: slice | Tensor) -> AnyRollout:
+    """The samples at `index`, e.g. one micro-batch of an update."""
+    values = {f.name: getattr(rollout, f.name) for f in fields(rollout)}
+    return type(rollout)(**{k: v[index] if isinstance(v, Tensor) else v for k, v in values.items()})
+
+
+def concatenate(parts: Sequence[AnyRollout]) -> AnyRollout:
+    """Join the micro-batches of one rollout, in their order."""
+    versions = {part.policy_version for part in parts}
+    assert len(versions) == 1, f"one rollout comes from one policy, got versions {versions}"
+    first = parts[0]
+    names = [f.name for f in fields(first) if isinstance(getattr(first, f.name), Tensor)]
+    joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+    return type(first)(**joined, policy_version=versions.pop())
