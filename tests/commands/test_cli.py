@@ -18,7 +18,7 @@ from uae.recipe_keys import recipe_keys
 
 VERBS = [
     *(["train"], ["caption"], ["draw"], ["reconstruct"], ["report"], ["doctor"]),
-    *(["eval", "scenes"], ["bases", "build"]),
+    *(["eval", "scenes"], ["bases", "build"], ["bases", "untrained"]),
 ]
 
 

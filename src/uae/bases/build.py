@@ -10,6 +10,7 @@ package small, and computed with in float32.
 import json
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -31,13 +32,18 @@ from uae.stages import train_recipe
 
 log = logging.getLogger(__name__)
 
-DECODER_RECIPES = ("uae-tiny-decoder", "uae-tiny-decoder-more")
+DECODER_RECIPES = (
+    "uae-tiny-decoder",
+    "uae-tiny-decoder-more",
+    "uae-tiny-decoder-last",
+    "uae-tiny-decoder-guided",
+)
 
 SETTINGS = ModelSettings(
     caption_prompt=CAPTION_PROMPT,
     max_caption_tokens=128,
     max_new_tokens=64,
-    sampling=SamplingConfig(num_steps=8),
+    sampling=SamplingConfig(num_steps=6),
     similarity={"clip": "uae-tiny/clip", "dinov2": "uae-tiny/dinov2"},
 )
 
@@ -68,20 +74,28 @@ def build_all(out: Path) -> Path:
 
 def join_untrained(parts: Path) -> None:
     """Write the model folder that stage 1 starts from."""
-    torch.manual_seed(51)
     encoder = Encoder.from_pretrained(parts / "encoder", CAPTION_PROMPT)
-    decoder = new_decoder(AutoencoderKL.from_pretrained(parts / "vae").eval())
-    projector = new_projector(encoder.model.config.text_config.hidden_size)
+    vae = AutoencoderKL.from_pretrained(parts / "vae").eval()
     similarity = {name: str((parts / name).resolve()) for name in ("clip", "dinov2")}
-    settings = ModelSettings(
-        caption_prompt=SETTINGS.caption_prompt,
-        max_caption_tokens=SETTINGS.max_caption_tokens,
-        max_new_tokens=SETTINGS.max_new_tokens,
-        sampling=SETTINGS.sampling,
-        similarity=similarity,
-    )
-    UnifiedAutoEncoder(encoder, projector, decoder, settings).save_pretrained(parts / ".untrained")
+    settings = replace(SETTINGS, similarity=similarity)
+    with_new_decoder(encoder, vae, settings).save_pretrained(parts / ".untrained")
     (parts / ".untrained").rename(parts / "untrained")
+
+
+def forget_drawing(out: Path) -> None:
+    """Write uae-tiny with a decoder and a projector that have learned nothing."""
+    model = UnifiedAutoEncoder.from_pretrained("uae-tiny")
+    with_new_decoder(model.encoder, model.decoder.vae, model.settings).save_pretrained(out)
+
+
+def with_new_decoder(
+    encoder: Encoder, vae: AutoencoderKL, settings: ModelSettings
+) -> UnifiedAutoEncoder:
+    """Join trained parts with a new decoder and projector."""
+    torch.manual_seed(51)
+    decoder = new_decoder(vae)
+    projector = new_projector(encoder.model.config.text_config.hidden_size)
+    return UnifiedAutoEncoder(encoder, projector, decoder, settings)
 
 
 def pack(trained: Path, parts: Path, folder: Path) -> Path:

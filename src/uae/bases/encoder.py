@@ -60,7 +60,7 @@ class EncoderBaseConfig:
     together: TalkingConfig = field(
         default_factory=lambda: TalkingConfig(num_lists=20, num_images=10, num_choices=1)
     )
-    num_steps_talking: int = 1300
+    num_steps_talking: int = 1600
     """Steps in which talking gets better and reading is held in place."""
     talking: TalkingConfig = field(
         default_factory=lambda: TalkingConfig(num_lists=6, num_images=8, num_choices=5)

@@ -1,4 +1,4 @@
-"""`uae bases build`: make the weights of uae-tiny again, from nothing."""
+"""`uae bases build`: make the weights of uae-tiny again; `uae bases untrained`: without drawing."""
 
 from pathlib import Path
 
@@ -31,5 +31,30 @@ def build(
     from uae.bases.build import build_all
 
     build_all(out)
+    talk.result(str(out), {"out": str(out)})
+    return 0
+
+
+@bases.command(help_epilogue="Next: uae train --recipe uae-tiny-decoder --model OUT")
+def untrained(
+    *,
+    out: Path,
+    talk: Talk = PLAINLY,
+) -> int:
+    """Write uae-tiny with a decoder that has learned nothing, to watch stage 1 from its beginning.
+
+    Try:
+        uae bases untrained --out runs/untrained
+
+    Args:
+        out: Model folder to write; must not exist.
+        talk: Format and verbosity.
+    """
+    talk.begin()
+    if out.exists():
+        raise UsageError(f"{out} exists: name a new folder, or delete this one")
+    from uae.bases.build import forget_drawing
+
+    forget_drawing(out)
     talk.result(str(out), {"out": str(out)})
     return 0

@@ -91,7 +91,9 @@ def observe(
         "truths": true_captions(scenes, config.seed),
     }
     pictures = {name: draw(model, told, config, show, name) for name, told in texts.items()}
-    if untrained:
+    if untrained is model:
+        pictures["swap"] = pictures["captions"]
+    elif untrained:
         pictures["swap"] = draw(untrained, captions, config, show, "swap")
     for name, pixels in pictures.items():
         save_pictures(pixels, draft / f"{name}.png")
