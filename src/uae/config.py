@@ -1,5 +1,20 @@
-"""What every configuration dataclass shares: an unknown key is an error, not a default."""
+"""What all configurations share: unknown keys are errors, not defaults; differences in words."""
 
 from pydantic import ConfigDict
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+def config_differences(before: object, now: object, key: str = "") -> list[str]:
+    """List the leaves that differ, one line each: `decoder_rl.lr: 0.1 in the run, 0.2 now`."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        names = list(now) + [name for name in before if name not in now]
+        missing = "absent"
+        return [
+            line
+            for name in names
+            for line in config_differences(
+                before.get(name, missing), now.get(name, missing), f"{key}.{name}" if key else name
+            )
+        ]
+    return [] if before == now else [f"{key}: {before} in the run, {now} now"]

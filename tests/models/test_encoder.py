@@ -90,6 +90,28 @@ def test_images_of_different_sizes_share_a_batch(encoder, images):
         assert alone.texts[0] == together.texts[i]
 
 
+def test_several_images_may_stand_in_one_turn(encoder, images):
+    """Positions and patches of each are where plain transformers puts them."""
+    wide = images[1].resize((128, 32))
+    prompts = encoder.prompts([[images[0], wide], images[2]], ["Which?", "Which is it?"])
+    assert len(prompts.grid_thw) == 3
+    is_image = prompts.token_ids == encoder.model.config.image_token_id
+    expected = encoder.model(
+        input_ids=prompts.token_ids,
+        attention_mask=prompts.mask.long(),
+        pixel_values=prompts.pixel_values,
+        image_grid_thw=prompts.grid_thw,
+        mm_token_type_ids=is_image.int(),
+    ).logits[:, -1]
+    log_p = encoder.next_log_probs(prompts)
+    expected = expected.masked_fill(encoder._forbidden, float("-inf")).log_softmax(-1)
+    assert torch.allclose(log_p, expected, atol=TOLERANCE)
+    alone = encoder.next_log_probs(encoder.prompts([images[2]], ["Which is it?"]))
+    assert torch.allclose(log_p[1], alone[0], atol=TOLERANCE)
+    other = encoder.next_log_probs(encoder.prompts([[wide, images[0]]], ["Which?"]))
+    assert not torch.allclose(log_p[0], other[0], atol=TOLERANCE)
+
+
 def test_image_tokens_are_never_said(encoder, images):
     prompts = encoder.prompts(images[:1])
     said = torch.tensor([[encoder.model.config.image_token_id, encoder.end_id]])

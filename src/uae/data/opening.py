@@ -17,7 +17,14 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from uae.data.untrusted import jpeg, png, webp
-from uae.data.untrusted.file import FORMATS, Container, Reason, UnreadableImage, UntrustedFile
+from uae.data.untrusted.file import (
+    FORMATS,
+    MAX_ASPECT,
+    Container,
+    Reason,
+    UnreadableImage,
+    UntrustedFile,
+)
 
 _OTHER_FORMATS = (  # (offset, magic bytes, name)
     (0, b"GIF8", "GIF"),
@@ -73,11 +80,17 @@ def open_image(path: str | Path) -> Image.Image:
         raise UnreadableImage(path, Reason.UNREADABLE, detail) from error
 
 
-def read_image(stream: io.BufferedIOBase, path: Path) -> Image.Image:
-    """Do as `open_image` with an open seekable stream; `path` is its name in errors."""
+def read_image(stream: io.BufferedIOBase, path: Path, max_aspect: int = MAX_ASPECT) -> Image.Image:
+    """Do as `open_image` with an open seekable stream.
+
+    Args:
+        stream: Read from its start.
+        path: Its name in errors.
+        max_aspect: Longer side over shorter side beyond which a picture is refused.
+    """
     num_bytes = stream.seek(0, os.SEEK_END)
     stream.seek(0)
-    file = UntrustedFile(stream, path, num_bytes)
+    file = UntrustedFile(stream, path, num_bytes, max_aspect)
     container = _walk(file)
     try:
         image = _to_rgb(_decode(container))

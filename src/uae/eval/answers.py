@@ -2,7 +2,7 @@
 
 VLMEvalKit's rules (open-compass/VLMEvalKit vlmeval/utils/matching_util.py `can_infer`), in order:
 
-1. a refusal is no answer
+1. a refusal is no answer, nor is VLMEvalKit's text for a request that failed
 2. punctuation becomes blanks; exactly one option letter stands alone, and within the last 4 words
 3. "(correct) answer is X"
 4. an answer no longer than twice all options' texts together holds exactly one option's text
@@ -15,15 +15,18 @@ given to a judge nor to chance; rule 3 wants a capital letter alone ("answer is 
 import re
 from collections.abc import Sequence
 
-from uae.data.scenes.questions import LETTERS
+from uae.data.questions_file import LETTERS
 
 RULES = "uae-mcq-1"
+
+API_FAILURE = "Failed to obtain answer via API"
 
 _REFUSALS = (
     "Sorry, I can't help with images of people yet.",
     "I can't process this file.",
     "I'm sorry, but without the image provided",
     "Cannot determine the answer",
+    API_FAILURE,
 )
 _PUNCTUATION = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
 _LAST_WORDS = 4
@@ -35,9 +38,9 @@ def extract_answer(reply: str, options: Sequence[str]) -> str | None:
 
     Args:
         reply: What a model said.
-        options: The options' texts, of letters A, B, ...
+        options: The options' texts, of letters A, B, ...; a letter with an empty text is none.
     """
-    letters = LETTERS[: len(options)]
+    letters = [letter for letter, text in zip(LETTERS, options, strict=False) if text]
     if any(refusal in reply for refusal in _REFUSALS):
         return None
     words = reply.translate(_PUNCTUATION).split()
@@ -55,9 +58,9 @@ def extract_answer(reply: str, options: Sequence[str]) -> str | None:
 def _option_in(reply: str, options: Sequence[str]) -> str | None:
     texts = [option.lower() for option in options]
     text = " ".join(reply.translate(_PUNCTUATION).lower().split())
-    if text in texts:
+    if text and text in texts:
         return LETTERS[texts.index(text)]
     if len(reply) > 2 * sum(map(len, texts)):
         return None
-    held = [i for i, option in enumerate(texts) if option in reply.lower()]
+    held = [i for i, option in enumerate(texts) if option and option in reply.lower()]
     return LETTERS[held[0]] if len(held) == 1 else None

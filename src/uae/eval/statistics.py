@@ -5,6 +5,7 @@
 - a paired difference (same images, same seeds): t interval of the differences; where both sides are
   0 or 1, Bonett and Price's adjusted Wald interval, which keeps its width when no pair disagrees
 - rows that share an image: percentile bootstrap over images (Efron), seeded
+- an unweighted mean of independent figures: MOVER (Zou and Donner 2008), from their intervals
 
 A NaN sample is one that failed or has nothing to measure: it is left out and counted, never 0.
 A difference is called real when it lies "outside its interval": when the interval excludes 0.
@@ -97,6 +98,27 @@ def proportion(num_successes: int, n: int, *, num_excluded: int = 0) -> Estimate
         1.0 if num_successes == n else centre + half,
         n,
         num_excluded,
+    )
+
+
+def mean_of(estimates: Sequence[Estimate]) -> Estimate:
+    """Estimate the unweighted mean of independent estimates; undefined if one of them is.
+
+    Its limits are the mean -+ sqrt(sum of squared distances to the limits) / number of estimates.
+
+    Raises:
+        ValueError: There are none.
+    """
+    if not estimates:
+        raise ValueError("the mean of no estimates is asked for: expected one or more")
+    values, lows, highs = np.array([(e.value, e.low, e.high) for e in estimates]).T
+    mean = float(values.mean())
+    return Estimate(
+        mean,
+        mean - math.sqrt(((values - lows) ** 2).sum()) / len(estimates),
+        mean + math.sqrt(((highs - values) ** 2).sum()) / len(estimates),
+        sum(e.n for e in estimates),
+        sum(e.num_excluded for e in estimates),
     )
 
 

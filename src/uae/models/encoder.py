@@ -7,6 +7,7 @@ the larger part of the cost at small caption lengths). The condition is read fro
 *text* in a pass that holds no image (PKU-YuanGroup/UAE demo; role `generate`).
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,7 @@ class Prompts:
     token_ids: Int[Tensor, "p s"]
     mask: Bool[Tensor, "p s"]
     pixel_values: Float[Tensor, "patches d"]
-    grid_thw: Int[Tensor, "p 3"]
+    grid_thw: Int[Tensor, "images 3"]
 
 
 class Encoder:
@@ -122,26 +123,32 @@ class Encoder:
     # -- prompts ------------------------------------------------------------------------------
 
     def prompts(
-        self, images: Sequence[Image.Image], questions: Sequence[str] | None = None
+        self,
+        images: Sequence[Image.Image | Sequence[Image.Image]],
+        questions: Sequence[str] | None = None,
     ) -> Prompts:
         """Build one user turn per image: the captioning prompt, or a question about the image.
 
-        The captioning prompt stands before the image (PKU-YuanGroup/UAE), a question after it.
+        The captioning prompt stands before the image (PKU-YuanGroup/UAE), a question after it. Of
+        an entry with several images all stand in its turn, in their order.
         """
-        processed = self.image_processor(images=list(images), return_tensors="pt")
+        turns = [[x] if isinstance(x, Image.Image) else list(x) for x in images]
+        processed = self.image_processor(images=list(itertools.chain(*turns)), return_tensors="pt")
         grid_thw = processed["image_grid_thw"]
+        num_visual = iter((grid_thw.prod(1) // self._merge_area).tolist())
         texts = []
-        for i in range(len(images)):
-            image = {"type": "image"}
+        for i, turn in enumerate(turns):
+            pictures = [{"type": "image"}] * len(turn)
             if questions is None:
-                parts = [{"type": "text", "text": self.caption_prompt}, image]
+                parts = [{"type": "text", "text": self.caption_prompt}, *pictures]
             else:
-                parts = [image, {"type": "text", "text": questions[i]}]
+                parts = [*pictures, {"type": "text", "text": questions[i]}]
             chat = self.tokenizer.apply_chat_template(
                 [{"role": "user", "content": parts}], tokenize=False, add_generation_prompt=True
             )
-            num_visual = int(grid_thw[i].prod()) // self._merge_area
-            texts.append(chat.replace(self._image_token, self._image_token * num_visual))
+            pieces = chat.split(self._image_token)
+            tokens = [self._image_token * next(num_visual) for _ in pieces[1:]]
+            texts.append("".join(itertools.chain(*zip(pieces, [*tokens, ""], strict=True))))
         encoded = self.tokenizer(
             texts, padding=True, padding_side="left", return_tensors="pt", add_special_tokens=False
         ).to(self.device)
@@ -197,6 +204,12 @@ class Encoder:
         """Log-probabilities of the next token, float32; tokens of images can never be said."""
         logits = self.model.lm_head(hidden).float() / temperature
         return logits.masked_fill(self._forbidden, float("-inf")).log_softmax(-1)
+
+    @torch.no_grad()
+    def next_log_probs(self, prompts: Prompts) -> Float[Tensor, "p v"]:
+        """Return the log-probabilities of a completion's first token, float32."""
+        _, hidden, _ = self._prefill(prompts)
+        return self._log_softmax(hidden, 1.0)
 
     # -- captions -----------------------------------------------------------------------------
 

@@ -21,8 +21,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from uae.durable import remove, storage_faults, sync_file, sync_folder, write_synced
 from uae.errors import DamagedCheckpoint
-from uae.train.durable import remove, storage_faults, sync_file, sync_folder, write_synced
 from uae.train.manifest import (
     MANIFEST,
     MAX_STATE_BYTES,

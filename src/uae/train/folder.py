@@ -15,10 +15,11 @@ from typing import Any, Literal
 
 import yaml
 
+from uae.config import config_differences
+from uae.durable import answer_within, remove, replace_file, storage_faults, write_synced
+from uae.environment import describe_environment, numeric_differences
 from uae.errors import UsageError
-from uae.train.durable import answer_within, remove, replace_file, storage_faults, write_synced
-from uae.train.environment import describe_environment, numeric_differences
-from uae.train.lock import LOCK_NAME, RunLock
+from uae.lock import LOCK_NAME, RunLock
 
 log = logging.getLogger(__name__)
 
@@ -163,21 +164,6 @@ def _check_config(folder: Path, config: dict[str, Any], config_name: str) -> Non
             + "\n  ".join(differences)
             + "\nrepeat it as it was to resume, choose another folder, or overwrite it"
         )
-
-
-def config_differences(before: object, now: object, key: str = "") -> list[str]:
-    """List the leaves that differ, one line each: `decoder_rl.lr: 0.1 in the run, 0.2 now`."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        names = list(now) + [name for name in before if name not in now]
-        missing = "absent"
-        return [
-            line
-            for name in names
-            for line in config_differences(
-                before.get(name, missing), now.get(name, missing), f"{key}.{name}" if key else name
-            )
-        ]
-    return [] if before == now else [f"{key}: {before} in the run, {now} now"]
 
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:

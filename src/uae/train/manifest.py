@@ -10,8 +10,8 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from uae.durable import write_synced
 from uae.errors import DamagedCheckpoint
-from uae.train.durable import write_synced
 
 MANIFEST = "manifest.json"
 TENSORS = "tensors.safetensors"

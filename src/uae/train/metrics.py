@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from uae.durable import append_whole, replace_file, storage_faults
 from uae.errors import NonFinite
-from uae.train.durable import replace_file, storage_faults
 from uae.train.progress import Progress
 from uae.train.tracking import SampleRow, Tracker
 
@@ -99,7 +99,7 @@ class Metrics:
         wall_s = round(self._wall_before + time.monotonic() - self._start, 3)
         line = json.dumps(place | {"wall_s": wall_s} | numbers) + "\n"
         with storage_faults("cannot write", self.path):
-            self._append(line.encode())
+            append_whole(self._descriptor, line.encode())
         self._shown = numbers.get(_SHOWN, self._shown)
         if self._tracker:
             self._tracker.log(step, stage, numbers)
@@ -128,16 +128,6 @@ class Metrics:
 
     def _opened(self) -> int:
         return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-
-    def _append(self, data: bytes) -> None:
-        """Append a whole line; a kill may leave a part of the last one, which readers drop."""
-        size = os.fstat(self._descriptor).st_size
-        try:
-            while data:  # a full disk takes a part first, and says why at the next call
-                data = data[os.write(self._descriptor, data) :]
-        except OSError:
-            os.ftruncate(self._descriptor, size)
-            raise
 
     def _keep(self, lines: Sequence[Mapping[str, Any]]) -> None:
         self._wall_before = lines[-1]["wall_s"] if lines else 0.0

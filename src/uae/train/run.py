@@ -26,9 +26,9 @@ from typing import Any
 from torch import Tensor
 
 from uae.errors import Stopped
+from uae.lock import RunLock
 from uae.train.checkpoint import Checkpoint, load_latest, save_checkpoint
 from uae.train.folder import CHECKPOINTS, Resume, open_folder
-from uae.train.lock import RunLock
 from uae.train.metrics import Metrics
 from uae.train.signals import StopSignals
 from uae.train.tracking import Tracker

@@ -1,27 +1,17 @@
-import csv
-import sys
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
+from uae.data.questions_file import LETTERS, Question
 from uae.data.scenes.graph import Scene, SceneObject, relation, scene_at
 from uae.data.scenes.language import CELL_PHRASES, NUMBER_WORDS
 from uae.data.scenes.questions import (
     CATEGORIES,
-    LETTERS,
-    Question,
-    QuestionRow,
     allows,
     question_text,
     questions_for,
-    read_tsv,
-    write_tsv,
 )
-from uae.data.scenes.render import render_image
-from uae.errors import UsageError
 
 SCENES = [scene_at(i, "train", seed=4) for i in range(200)]
 PLACES = {phrase: cell for cell, phrases in CELL_PHRASES.items() for phrase in phrases}
@@ -94,90 +84,3 @@ def test_wrong_categories_are_named():
         questions_for(large, rng, 1, "small_object_detection")
     with pytest.raises(ValueError, match=r"'colour' is not known: expected one of .*color_recog"):
         questions_for(large, rng, 1, "colour")
-
-
-# -- files --------------------------------------------------------------------------------------
-
-
-def rows(num: int) -> list[QuestionRow]:
-    rng = np.random.default_rng(0)
-    return [
-        QuestionRow(i, questions_for(scene, rng, 1)[0], render_image(scene), "VAL")
-        for i, scene in enumerate(SCENES[:num])
-    ]
-
-
-def test_a_file_comes_back_as_it_was(tmp_path: Path):
-    odd = Question('Tab\there, "quoted",\nnew line?', ("a", "b", "c"), "C", "x", "y", hint="h")
-    written = [*rows(5), QuestionRow(9, odd, Image.new("RGB", (3, 2), "red"), "TEST")]
-    write_tsv(tmp_path / "q.tsv", written)
-    read = list(read_tsv(tmp_path / "q.tsv"))
-    assert [(r.index, r.question, r.split) for r in read] == [
-        (r.index, r.question, r.split) for r in written
-    ]
-    assert all(
-        np.array_equal(np.asarray(a.image), np.asarray(b.image))
-        for a, b in zip(read, written, strict=True)
-    )
-
-
-def test_the_columns_are_mmt_benchs(tmp_path: Path):
-    write_tsv(tmp_path / "q.tsv", rows(1))
-    header = (tmp_path / "q.tsv").read_text().split("\n")[0].split("\t")
-    assert header == [
-        *("index", "question", "hint", "A", "B", "C", "D"),
-        *("answer", "category", "l2-category", "split", "image"),
-    ]
-
-
-def test_images_may_be_large(tmp_path: Path):
-    noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)
-    big = QuestionRow(0, rows(1)[0].question, Image.fromarray(noise), "VAL")
-    write_tsv(tmp_path / "q.tsv", [big])
-    assert (tmp_path / "q.tsv").stat().st_size > 400_000
-    csv.field_size_limit(131_072)  # csv's default, which is too small
-    assert len(list(read_tsv(tmp_path / "q.tsv"))) == 1
-    csv.field_size_limit(sys.maxsize)
-
-
-@pytest.mark.parametrize(
-    ("column", "value", "message"),
-    [
-        ("index", "one", "'one' found, expected a whole number"),
-        ("index", "0", "0 stands in an earlier row too"),
-        ("question", " ", "expected the question's text"),
-        ("answer", "E", "'E' found, expected one of A, B, C, D"),
-        ("answer", "AB", "'AB' found, expected one of A, B, C, D"),
-        ("answer", "", "'' found, expected one of A, B, C, D"),
-        ("B", "", "options fill the columns from A on without a gap"),
-        ("image", "AAAA", "expected an image file in base64"),
-        ("image", "no base64!", "expected an image file in base64"),
-    ],
-)
-def test_wrong_cells_are_named(tmp_path: Path, column: str, value: str, message: str):
-    path = tmp_path / "q.tsv"
-    write_tsv(path, rows(2))
-    with path.open(newline="") as file:
-        table = list(csv.reader(file, dialect="excel-tab"))
-    table[2][table[0].index(column)] = value
-    with path.open("w", newline="") as file:
-        csv.writer(file, dialect="excel-tab", lineterminator="\n").writerows(table)
-    with pytest.raises(UsageError, match=message) as error:
-        list(read_tsv(path))
-    assert f"{path}, row 3, column '{column}'" in str(error.value)
-
-
-def test_a_missing_column_is_named(tmp_path: Path):
-    path = tmp_path / "q.tsv"
-    path.write_text("index\tquestion\tA\tB\tanswer\tcategory\tsplit\timage\n")
-    with pytest.raises(UsageError, match="column 'l2-category' is missing"):
-        list(read_tsv(path))
-
-
-def test_a_short_row_is_named(tmp_path: Path):
-    path = tmp_path / "q.tsv"
-    write_tsv(path, rows(1))
-    with path.open("a") as file:
-        file.write("1\twhat?\n")
-    with pytest.raises(UsageError, match="row 3: the number of cells differs"):
-        list(read_tsv(path))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float
 
 Split = Literal["train", "validation", "test"]
 
@@ -117,15 +118,27 @@ class Scene:
 
 
 def held_relations(subject: SceneObject, reference: SceneObject) -> tuple[str, ...]:
+    """Return the relations in which an object stands to another: none, one or two."""
+    offset = np.array([subject.x - reference.x, subject.y - reference.y])
+    sizes = np.array([subject.width + reference.width, subject.height + reference.height])
+    return relations_of_boxes(offset, sizes, negligible=1e-3 / 64)
+
+
+def relations_of_boxes(
+    offset: Float[np.ndarray, "2"], sizes: Float[np.ndarray, "2"], negligible: float
+) -> tuple[str, ...]:
     """GenEval's position rule (djghosh13/geneval `relative_position`): none, one or two relations.
 
     The offset of the centres is shrunk by a tenth of both sizes per axis, and a direction holds
     when its share of the original offset's length exceeds one half.
+
+    Args:
+        offset: Centre of the subject minus centre of the reference, x and y (downwards).
+        sizes: Width and height of both boxes, added up, in the same unit.
+        negligible: A shrunk offset below this on both axes is no offset.
     """
-    offset = np.array([subject.x - reference.x, subject.y - reference.y])
-    sizes = np.array([subject.width + reference.width, subject.height + reference.height])
     shrunk = np.maximum(np.abs(offset) - 0.1 * sizes, 0) * np.sign(offset)
-    if np.all(np.abs(shrunk) < 1e-3 / 64):
+    if np.all(np.abs(shrunk) < negligible):
         return ()
     dx, dy = shrunk / np.linalg.norm(offset)
     holds = (dx < -0.5, dx > 0.5, dy < -0.5, dy > 0.5)

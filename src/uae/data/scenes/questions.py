@@ -1,59 +1,25 @@
-"""Multiple-choice questions from scene graphs, and the columns of MMT-Bench's TSV files.
+"""Multiple-choice questions from scene graphs, in the terms of MMT-Bench.
 
 Subtasks (`category`) and meta-tasks (`l2_category`) carry MMT-Bench's names
-(OpenGVLab/MMT-Bench). One row of a TSV file is a question with its image as base64 PNG, as
-VLMEvalKit reads it.
+(OpenGVLab/MMT-Bench).
 """
 
-import base64
-import binascii
-import csv
-import io
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
+from uae.data.questions_file import LETTERS, Question
 from uae.data.scenes.graph import CELLS, COLORS, RELATIONS, SHAPES, Scene, SceneObject, relation
 from uae.data.scenes.language import CELL_PHRASES, NUMBER_WORDS
-from uae.errors import UsageError
 
-LETTERS = "ABCDEFGHI"
 NUM_OPTIONS = 4
-
-_REQUIRED_COLUMNS = ("index", "question", "answer", "category", "l2-category", "split", "image")
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One question with up to nine options; `answer` is the letter of the right one."""
-
-    question: str
-    options: tuple[str, ...]
-    answer: str
-    category: str
-    l2_category: str
-    hint: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class QuestionRow:
-    """A question about an image, as one row of a TSV file."""
-
-    index: int
-    question: Question
-    image: Image.Image
-    split: str
 
 
 def question_text(question: Question) -> str:
     """Return the prompt: hint if any, question, one line per option, and the form of the answer."""
     hint = [f"Hint: {question.hint}"] if question.hint else []
-    lines = [f"{letter}. {o}" for letter, o in zip(LETTERS, question.options, strict=False)]
+    lines = [f"{letter}. {text}" for letter, text in question.lettered.items()]
     return "\n".join([*hint, question.question, *lines, "Answer with one letter."])
 
 
@@ -176,96 +142,3 @@ def questions_for(
 def allows(scene: Scene, category: str) -> bool:
     """Tell whether `questions_for` can ask a question of `category` about a scene."""
     return _MAKERS[category](scene, np.random.default_rng(0)) is not None
-
-
-def write_tsv(path: Path, rows: Iterable[QuestionRow]) -> None:
-    """Write rows in MMT-Bench's columns, with as many option columns as the widest row needs."""
-    rows = list(rows)
-    letters = LETTERS[: max((len(row.question.options) for row in rows), default=NUM_OPTIONS)]
-    columns = ["index", "question", "hint", *letters, *_REQUIRED_COLUMNS[2:]]
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, dialect="excel-tab", lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            q = row.question
-            writer.writerow(
-                {
-                    "index": row.index,
-                    "question": q.question,
-                    "hint": q.hint,
-                    **dict(zip(letters, q.options, strict=False)),
-                    "answer": q.answer,
-                    "category": q.category,
-                    "l2-category": q.l2_category,
-                    "split": row.split,
-                    "image": _encode_png(row.image),
-                }
-            )
-
-
-def read_tsv(path: Path) -> Iterator[QuestionRow]:
-    """Read rows one by one, in MMT-Bench's columns (options in A up to I; an empty one is absent).
-
-    Raises:
-        UsageError: A column is missing or a cell is wrong; the message names file, row and column.
-    """
-    csv.field_size_limit(sys.maxsize)  # a photo in base64 is longer than csv's default of 128 KiB
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file, dialect="excel-tab", strict=True)
-        missing = [c for c in (*_REQUIRED_COLUMNS, "A", "B") if c not in (reader.fieldnames or ())]
-        if missing:
-            raise UsageError(
-                f"{path}: column {missing[0]!r} is missing from the first line: expected "
-                f"tab-separated columns {(*_REQUIRED_COLUMNS, *LETTERS[:NUM_OPTIONS])}"
-            )
-        seen: set[int] = set()
-        for cells in reader:
-            row = _row(cells, f"{path}, row {reader.line_num}")
-            if row.index in seen:
-                raise UsageError(
-                    f"{path}, row {reader.line_num}, column 'index': {row.index} stands in an "
-                    "earlier row too, expected a different number in each row"
-                )
-            seen.add(row.index)
-            yield row
-
-
-def _row(cells: Mapping[str | None, str | list[str] | None], where: str) -> QuestionRow:
-    def wrong(column: str, found: str, right: str) -> UsageError:
-        shown = found if len(found) <= 40 else f"{found[:40]}..."
-        return UsageError(f"{where}, column {column!r}: {shown!r} found, expected {right}")
-
-    if None in cells or None in cells.values():
-        raise UsageError(f"{where}: the number of cells differs from the first line's")
-    cell = {str(column): str(value) for column, value in cells.items()}
-    if not cell["index"].isdecimal():
-        raise wrong("index", cell["index"], "a whole number")
-    if not cell["question"].strip():
-        raise wrong("question", cell["question"], "the question's text")
-    options = [cell.get(letter, "") for letter in LETTERS]
-    num_options = next((i for i, o in enumerate(options) if not o), len(options))
-    if num_options < 2 or any(options[num_options:]):
-        right = "a text: options fill the columns from A on without a gap, at least two"
-        raise wrong(LETTERS[num_options], "", right)
-    if cell["answer"] not in tuple(LETTERS[:num_options]):
-        raise wrong("answer", cell["answer"], f"one of {', '.join(LETTERS[:num_options])}")
-    try:
-        image = Image.open(io.BytesIO(base64.b64decode(cell["image"], validate=True)))
-        image.load()
-    except (binascii.Error, UnidentifiedImageError, OSError, Image.DecompressionBombError):
-        raise wrong("image", cell["image"], "an image file in base64") from None
-    question = Question(
-        question=cell["question"],
-        options=tuple(options[:num_options]),
-        answer=cell["answer"],
-        category=cell["category"],
-        l2_category=cell["l2-category"],
-        hint=cell.get("hint", ""),
-    )
-    return QuestionRow(int(cell["index"]), question, image.convert("RGB"), cell["split"])
-
-
-def _encode_png(image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, format="png")
-    return base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -55,6 +55,7 @@ class UntrustedFile:
     stream: BufferedIOBase
     path: Path
     num_bytes: int
+    max_aspect: int = MAX_ASPECT
 
     def fault(self, reason: Reason, detail: str) -> UnreadableImage:
         return UnreadableImage(self.path, reason, detail)
@@ -85,8 +86,8 @@ class UntrustedFile:
             found = f"{width} x {height} = {width * height / 1e6:,.1f} megapixels"
             detail = f"{found}, at most {MAX_PIXELS // 10**6} allowed"
             raise self.fault(Reason.TOO_MANY_PIXELS, detail)
-        if max(width, height) > MAX_ASPECT * min(width, height):
-            detail = f"{width} x {height} pixels, at most {MAX_ASPECT} to 1 allowed"
+        if max(width, height) > self.max_aspect * min(width, height):
+            detail = f"{width} x {height} pixels, at most {self.max_aspect} to 1 allowed"
             raise self.fault(Reason.EXTREME_ASPECT, detail)
 
 

@@ -26,7 +26,7 @@ def describe_environment() -> dict[str, Any]:
     """Return the environment as JSON; entries that cannot be found are None."""
     return {
         "packages": {name: _version(name) for name in _PACKAGES},
-        "revision": source_revision(Path(__file__).parents[3]),
+        "revision": source_revision(Path(__file__).parents[2]),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": _device_name(),

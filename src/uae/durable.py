@@ -78,6 +78,21 @@ def replace_file(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def append_whole(descriptor: int, data: bytes) -> None:
+    """Append to a file opened with `O_APPEND`; where that fails, it is as long as before.
+
+    When this returns the operating system has the data, and a kill loses nothing. A kill inside may
+    leave a part of it, which readers must know as cut short.
+    """
+    size = os.fstat(descriptor).st_size
+    try:
+        while data:  # a full disk takes a part first, and says why at the next call
+            data = data[os.write(descriptor, data) :]
+    except OSError:
+        os.ftruncate(descriptor, size)
+        raise
+
+
 def remove(path: Path) -> None:
     """Delete a file, a link or a folder with all it holds."""
     if path.is_dir() and not path.is_symlink():

@@ -1,0 +1,144 @@
+"""Scores of a benchmark as plain data: which sample, of which items, averaged how.
+
+So one function computes the scores of every benchmark from its rows, and another the paired
+differences between two runs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from uae.eval.results.rows import ItemRow
+from uae.eval.statistics import Estimate, estimate, mean_of, paired_difference, proportion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """The mean of a sample over the items with certain labels.
+
+    overall = Score(name="overall", sample="answer")
+    meta = Score(name="OCR", sample="answer", where={"meta_task": "ocr"}, mean_over="subtask")
+
+    Attributes:
+        name: Unique within the benchmark.
+        sample: Which of the items' samples.
+        where: Labels that an item must have.
+        mean_over: A kind of label: the score is the unweighted mean of the means within each of
+            its values. Empty for the mean over items.
+    """
+
+    name: str
+    sample: str
+    where: Mapping[str, str] = field(default_factory=dict)
+    mean_over: str = ""
+
+
+class RowTable:
+    """Rows in a fixed order, by column: their order in a file changes no score."""
+
+    def __init__(self, rows: Sequence[ItemRow]) -> None:
+        self.rows = sorted(rows, key=lambda row: row.item)
+        clusters = [row.cluster or f"\0{row.item}" for row in self.rows]
+        _, self._cluster_id = np.unique(np.array(clusters, dtype=np.str_), return_inverse=True)
+        self._samples: dict[str, Float[np.ndarray, " n"]] = {}
+        self._labels: dict[str, np.ndarray] = {}
+
+    def samples(self, name: str) -> Float[np.ndarray, " n"]:
+        """Return a sample of each row, NaN where it has none."""
+        if name not in self._samples:
+            values = [row.samples.get(name, np.nan) for row in self.rows]
+            self._samples[name] = np.array(values, dtype=np.float64)
+        return self._samples[name]
+
+    def labels(self, kind: str) -> np.ndarray:
+        """Return a label of each row, empty where it has none."""
+        if kind not in self._labels:
+            values = [row.labels.get(kind, "") for row in self.rows]
+            self._labels[kind] = np.array(values, dtype=np.str_)
+        return self._labels[kind]
+
+    def parts(self, score: Score) -> list[Bool[np.ndarray, " n"]]:
+        """Return which rows each of a score's means is over."""
+        chosen = np.ones(len(self.rows), dtype=bool)
+        for kind, value in score.where.items():
+            chosen &= self.labels(kind) == value
+        if not score.mean_over or not chosen.any():
+            return [chosen]
+        labels = self.labels(score.mean_over)
+        return [chosen & (labels == value) for value in np.unique(labels[chosen])]
+
+    def cluster_id(self, chosen: Bool[np.ndarray, " n"]) -> Int[np.ndarray, " m"]:
+        """Number what the chosen rows share."""
+        return self._cluster_id[chosen]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreChange:
+    """A score of two runs over the items that both measured; the difference is after - before."""
+
+    score: Score
+    before: Estimate
+    after: Estimate
+    difference: Estimate
+
+
+def estimate_score(score: Score, table: RowTable) -> Estimate:
+    """Estimate a score with its 95 % interval."""
+    values = table.samples(score.sample)
+    return _joined(
+        score, [_mean(values[part], table.cluster_id(part)) for part in table.parts(score)]
+    )
+
+
+def score_change(score: Score, before: RowTable, after: RowTable) -> ScoreChange:
+    """Estimate a score on both sides and its change; row i of both tables is the same item.
+
+    Labels and clusters are those of `after`. An item without the sample on either side is left out
+    and counted.
+    """
+    first, second = before.samples(score.sample), after.samples(score.sample)
+    unpaired = np.isnan(first + second)
+    first, second = (np.where(unpaired, np.nan, x) for x in (first, second))
+    parts = [(first[p], second[p], after.cluster_id(p)) for p in after.parts(score)]
+    return ScoreChange(
+        score,
+        _joined(score, [_mean(x, cluster_id) for x, _, cluster_id in parts]),
+        _joined(score, [_mean(y, cluster_id) for _, y, cluster_id in parts]),
+        _joined(score, [_difference(*part) for part in parts]),
+    )
+
+
+def _joined(score: Score, means: Sequence[Estimate]) -> Estimate:
+    return mean_of(means) if score.mean_over else means[0]
+
+
+def _mean(values: Float[np.ndarray, " n"], cluster_id: Int[np.ndarray, " n"]) -> Estimate:
+    plain, kept = estimate(values), ~np.isnan(values)
+    num_clusters = len(np.unique(cluster_id[kept]))
+    if num_clusters == kept.sum():
+        return plain
+    clustered = estimate(values, cluster_id=cluster_id)
+    if np.isin(values[kept], (0.0, 1.0)).all() and clustered.value in (0.0, 1.0):
+        # all agree, which resampling takes for certainty: as many trials as clusters
+        edge = proportion(int(clustered.value) * num_clusters, num_clusters)
+        return replace(clustered, low=edge.low, high=edge.high)
+    return _wider(clustered, plain)
+
+
+def _difference(
+    before: Float[np.ndarray, " n"],
+    after: Float[np.ndarray, " n"],
+    cluster_id: Int[np.ndarray, " n"],
+) -> Estimate:
+    plain, kept = paired_difference(before, after), ~np.isnan(before + after)
+    if len(np.unique(cluster_id[kept])) == kept.sum():
+        return plain
+    return _wider(paired_difference(before, after, cluster_id=cluster_id), plain)
+
+
+def _wider(clustered: Estimate, plain: Estimate) -> Estimate:
+    """Never claim more than independent items would show: few clusters resample too narrowly."""
+    low, high = np.fmin(clustered.low, plain.low), np.fmax(clustered.high, plain.high)
+    return replace(clustered, low=float(low), high=float(high))

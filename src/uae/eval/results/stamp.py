@@ -1,0 +1,81 @@
+"""What a result depends on: benchmark and rules, model files, dtype, backend, seeds, data."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from uae.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelStamp:
+    """The model side of a run.
+
+    Attributes:
+        name: As the user gave it: folder, preset, Hub id or address.
+        dtype: Of weights and arithmetic, "float32" say.
+        backend: What runs it and prepares its inputs, "transformers, cpu" say.
+        seeds: By name; empty where nothing is drawn.
+        files: sha256 of each file of the model, by path within it; empty behind an address.
+        options: Anything else its outputs depend on, `max_new_tokens` say.
+    """
+
+    name: str
+    dtype: str
+    backend: str
+    seeds: Mapping[str, int] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchSettings:
+    """All that a benchmark's numbers depend on, versions of packages aside.
+
+    Attributes:
+        benchmark: Its name.
+        version: Of its rules; numbers of different versions are not comparable.
+        model: What is measured.
+        data: sha256 of the benchmark's files, by name.
+        options: How it was run: `limit`, say.
+    """
+
+    benchmark: str
+    version: str
+    model: ModelStamp
+    data: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def values(self) -> dict[str, Any]:
+        """Return the settings as nested plain values."""
+        return asdict(self)
+
+
+def file_digest(path: Path) -> str:
+    """Return the sha256 of a file, read in pieces.
+
+    Raises:
+        UsageError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def folder_digests(folder: Path) -> dict[str, str]:
+    """Return the sha256 of every file below a folder, by path with "/"; hidden ones are left out.
+
+    Raises:
+        UsageError: There is no such folder, or a file in it cannot be read.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder: expected that of a model")
+    names = sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
+    shown = [name for name in names if not any(p.startswith(".") for p in name.split("/"))]
+    return {name: file_digest(folder / name) for name in shown}

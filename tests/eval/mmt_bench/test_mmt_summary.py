@@ -1,0 +1,165 @@
+"""The summary, by hand, and the export."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from thirty_questions import STAMP, Words, rows, write
+
+from uae.errors import UsageError
+from uae.eval.mmt_bench.evaluate import MmtConfig, evaluate_mmt
+from uae.eval.mmt_bench.export import export_predictions
+from uae.eval.mmt_bench.meta_tasks import ABBREVIATIONS
+from uae.eval.mmt_bench.summary import mmt_scores, summary_text
+from uae.eval.results.result import BenchResult, exclusions, score_rows
+from uae.eval.results.rows import ITEMS, ItemRow, read_rows
+from uae.eval.statistics import mean_of, proportion
+
+
+def item(name: int, split: str, meta: str, subtask: str, right: int | None) -> ItemRow:
+    labels = {"split": split, "meta_task": meta, "subtask": subtask}
+    if right is None:
+        return ItemRow(item=str(name), labels=labels, excluded="image: damaged")
+    samples = {"answer": right, "parsed": 1, "likelihood": 1 - right}
+    return ItemRow(item=str(name), labels=labels, samples=samples)
+
+
+def summary(*groups: tuple[str, str, str, list[int | None]]) -> BenchResult:
+    made = [
+        item(100 * i + k, split, meta, subtask, right)
+        for i, (split, meta, subtask, results) in enumerate(groups)
+        for k, right in enumerate(results)
+    ]
+    return BenchResult(
+        settings={},
+        num_items=len(made),
+        scores=score_rows(made, mmt_scores(made)),
+        excluded=exclusions(made),
+        environment={},
+    )
+
+
+BY_HAND = summary(
+    ("VAL", "ocr", "font_recognition", [1, 1, 1, 0]),
+    ("VAL", "ocr", "handwritten_text", [0, 1]),
+    ("VAL", "localization", "small_object_detection", [0, 0, None, 1]),
+)
+
+
+def test_a_subtask_is_a_share_with_wilsons_interval():
+    assert BY_HAND.by_name("answer/VAL/subtask/ocr/font_recognition") == proportion(3, 4)
+    small = BY_HAND.by_name("answer/VAL/subtask/localization/small_object_detection")
+    assert small == proportion(1, 3, num_excluded=1)
+
+
+def test_a_meta_task_is_the_mean_of_its_subtasks():
+    ocr = BY_HAND.by_name("answer/VAL/meta-task/ocr")
+    assert ocr == mean_of([proportion(3, 4), proportion(1, 2)])
+    assert ocr.value == (0.75 + 0.5) / 2  # not 4 / 6
+
+
+def test_overall_is_the_share_of_all_questions():
+    overall = BY_HAND.by_name("answer/VAL/overall")
+    assert overall == proportion(5, 9, num_excluded=1)
+    assert BY_HAND.by_name("likelihood/VAL/overall") == proportion(4, 9, num_excluded=1)
+    assert BY_HAND.by_name("parsed/VAL/overall") == proportion(9, 9, num_excluded=1)
+
+
+def test_one_split_has_no_row_of_all():
+    assert not [x for x in BY_HAND.scores if "ALL" in x.score.name]
+
+
+def test_splits_stand_apart_and_together():
+    result = summary(
+        ("VAL", "ocr", "font_recognition", [1, 1]),
+        ("TEST", "ocr", "font_recognition", [0, 0, 1, 0]),
+        ("TEST", "emotion", "face", [1]),
+    )
+    assert result.by_name("answer/VAL/overall") == proportion(2, 2)
+    assert result.by_name("answer/TEST/overall") == proportion(2, 5)
+    assert result.by_name("answer/ALL/overall") == proportion(4, 7)
+    assert result.by_name("answer/TEST/meta-task/ocr") == mean_of([proportion(1, 4)])
+    assert result.by_name("answer/ALL/meta-task/ocr") == mean_of([proportion(3, 6)])
+
+
+def test_a_subtask_name_in_two_meta_tasks_is_two_subtasks():
+    result = summary(("VAL", "ocr", "color", [1, 1]), ("VAL", "emotion", "color", [0]))
+    assert result.by_name("answer/VAL/subtask/ocr/color").value == 1
+    assert result.by_name("answer/VAL/subtask/emotion/color").value == 0
+
+
+def test_nothing_scored_gives_no_score():
+    assert not summary(("VAL", "ocr", "font_recognition", [None, None])).scores
+
+
+def test_the_table_reads_like_this():
+    lines = summary_text(BY_HAND).splitlines()
+    assert lines[:2] == [
+        "10 questions, 1 left out; 95 % intervals",
+        "  image: damaged: 1 (202)",
+    ]
+    table = [" ".join(line.split()) for line in lines]
+    start = table.index(
+        "VAL, answer: letter read from the reply; a reply that fits no rule is wrong"
+    )
+    assert table[start + 1] == "overall 55.6 % 26.7 to 81.1 % n = 9, 1 left out"
+    assert table[start + 2].startswith("localization (Loc) 33.3 %")
+    assert table[start + 3].startswith("small_object_detection 33.3 % 6.1 to 79.2 % n = 3, 1 left")
+    assert table[start + 4].startswith("ocr (OCR) 62.5 %")
+    assert table[start + 5].startswith("font_recognition 75.0 %")
+
+
+def test_there_are_32_meta_tasks_with_names_of_their_own():
+    assert len(ABBREVIATIONS) == len(set(ABBREVIATIONS.values())) == 32
+
+
+# -- export -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("mmt")
+    questions = rows(12)
+    tsv = write(folder / "q.tsv", questions)
+    evaluate_mmt(Words(failing=[3]), tsv, folder / "run", STAMP, MmtConfig(limit=10))
+    return folder / "run", tsv
+
+
+def test_predictions_have_vlmevalkits_columns(finished: tuple[Path, Path], tmp_path: Path):
+    folder, tsv = finished
+    assert export_predictions(folder, tsv, tmp_path / "words_MMT-Bench_VAL.tsv") == 1
+    with (tmp_path / "words_MMT-Bench_VAL.tsv").open(newline="") as file:
+        written = list(csv.DictReader(file, dialect="excel-tab"))
+    assert list(written[0]) == [
+        *("index", "question", "hint", "A", "B", "C", "D"),
+        *("answer", "category", "l2-category", "split", "prediction"),
+    ]
+    replies = {row.item: row.details.get("reply") for row in read_rows(folder / ITEMS)[0]}
+    assert len(written) == 10
+    for row, question in zip(written, rows(12), strict=False):
+        assert row["question"] == question.question.question
+        reply = replies[row["index"]]
+        assert row["prediction"] == (reply or "Failed to obtain answer via API.")
+
+
+def test_a_reply_with_tabs_and_lines_comes_back(tmp_path: Path):
+    class Odd(Words):
+        def answer(self, images, question: str) -> str:
+            return 'A\t"so"\nI say'
+
+    tsv = write(tmp_path / "q.tsv", rows(2))
+    evaluate_mmt(Odd(), tsv, tmp_path / "run", STAMP)
+    export_predictions(tmp_path / "run", tsv, tmp_path / "out.tsv")
+    with (tmp_path / "out.tsv").open(newline="") as file:
+        written = list(csv.DictReader(file, dialect="excel-tab"))
+    assert [row["prediction"] for row in written] == ['A\t"so"\nI say'] * 2
+
+
+def test_a_wrong_export_is_refused(finished: tuple[Path, Path], tmp_path: Path):
+    folder, tsv = finished
+    with pytest.raises(UsageError, match=r"expected a name that ends in \.tsv"):
+        export_predictions(folder, tsv, tmp_path / "out.xlsx")
+    with pytest.raises(UsageError, match="on another file"):
+        export_predictions(folder, write(tmp_path / "q.tsv", rows(3)), tmp_path / "out.tsv")
+    with pytest.raises(UsageError, match="holds no result"):
+        export_predictions(tmp_path, tsv, tmp_path / "out.tsv")
