@@ -1,7 +1,7 @@
 """What a rollout keeps so that its samples can be scored again: the base of both kinds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
 import torch
@@ -29,8 +29,7 @@ AnyRollout = TypeVar("AnyRollout", bound=Rollout)
 
 def rows_of(rollout: AnyRollout, index: slice | Tensor) -> AnyRollout:
     """The samples at `index`, e.g. one micro-batch of an update."""
-    values = {f.name: getattr(rollout, f.name) for f in fields(rollout)}
-    return type(rollout)(**{k: v[index] if isinstance(v, Tensor) else v for k, v in values.items()})
+    return replace(rollout, **{name: getattr(rollout, name)[index] for name in _tensors(rollout)})
 
 
 def concatenate(parts: Sequence[AnyRollout]) -> AnyRollout:
@@ -38,6 +37,9 @@ def concatenate(parts: Sequence[AnyRollout]) -> AnyRollout:
     versions = {part.policy_version for part in parts}
     assert len(versions) == 1, f"one rollout comes from one policy, got versions {versions}"
     first = parts[0]
-    names = [f.name for f in fields(first) if isinstance(getattr(first, f.name), Tensor)]
-    joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
-    return type(first)(**joined, policy_version=versions.pop())
+    joined = {k: torch.cat([getattr(part, k) for part in parts]) for k in _tensors(first)}
+    return replace(first, **joined)
+
+
+def _tensors(rollout: Rollout) -> list[str]:
+    return [f.name for f in fields(rollout) if isinstance(getattr(rollout, f.name), Tensor)]
