@@ -17,6 +17,7 @@ from types import FrameType, TracebackType
 from cyclopts import App, CycloptsError
 
 from uae.commands.bases import bases
+from uae.commands.compare import compare
 from uae.commands.doctor import doctor
 from uae.commands.eval import evaluation
 from uae.commands.inputs import STDIN
@@ -42,6 +43,7 @@ NEXT = {
     caption: 'uae draw "CAPTION", uae train --data FOLDER',
     draw: "uae reconstruct IMAGE",
     reconstruct: "uae train --recipe demo --data FOLDER --out RUN",
+    compare: "uae report RUN",
     report: "uae reconstruct IMAGE --model RUN/model",
     doctor: "uae reconstruct IMAGE",
 }

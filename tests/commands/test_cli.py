@@ -19,6 +19,7 @@ from uae.recipe_keys import recipe_keys
 VERBS = [
     *(["train"], ["caption"], ["draw"], ["reconstruct"], ["report"], ["doctor"]),
     *(["eval", "scenes"], ["bases", "build"], ["bases", "untrained"]),
+    *(["eval", "mmt-bench"], ["eval", "geneval"], ["eval", "geneval-images"], ["compare"]),
 ]
 
 

@@ -1,4 +1,4 @@
-"""`uae eval scenes`: what a model scores on held-out scenes, with intervals."""
+"""`uae eval scenes`: what a model scores on held-out scenes; and the benchmarks' names."""
 
 import itertools
 import json
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeInt, PositiveInt
 
+from uae.commands.benchmarks import NEXT, geneval, geneval_images, mmt_bench
 from uae.commands.startup import quick_start
 from uae.commands.talk import PLAINLY, Talk, json_line, write
 from uae.errors import EXIT_DONE, UsageError
@@ -25,6 +26,12 @@ DEFAULTS = EvaluationConfig()
 SETTINGS, SCORES = "settings.json", "scores.json"
 
 evaluation = App(name="eval", help="What a model scores.", help_format="plaintext")
+for verb, name in (
+    (mmt_bench, "mmt-bench"),
+    (geneval, "geneval"),
+    (geneval_images, "geneval-images"),
+):
+    evaluation.command(verb, name=name, help_epilogue=f"Next: {NEXT[name]}")
 
 
 @evaluation.command(help_epilogue="Next: uae train --recipe demo --model MODEL --out RUN")

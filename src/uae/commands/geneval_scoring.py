@@ -1,0 +1,199 @@
+"""GenEval as a benchmark run: one row per image, taken up again after any stop."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from torch import nn
+from transformers import AutoTokenizer, CLIPModel
+
+from uae.commands.loop import device_of
+from uae.data.untrusted.file import UnreadableImage
+from uae.durable import storage_faults
+from uae.errors import NonFinite, UsageError
+from uae.eval.geneval.colors import ColorClassifier
+from uae.eval.geneval.decisions import DecisionConfig
+from uae.eval.geneval.detector import Detector, Variant
+from uae.eval.geneval.layout import ImageFolder, Sample
+from uae.eval.geneval.prompts import PromptSet
+from uae.eval.geneval.score import GenEvalResult, score_image, write_result
+from uae.eval.geneval.summary import SCORES, FailedImage, ImageResult, score_row, summarize
+from uae.eval.results.result import BenchResult
+from uae.eval.results.rows import ITEMS, ItemRow, read_rows
+from uae.eval.results.run import BenchRun, Resume
+from uae.eval.results.scores import Score
+from uae.eval.results.stamp import BenchSettings, ModelStamp, file_digest
+from uae.eval.scene_prompts import TAGS
+from uae.rewards.similarity import Similarity
+
+RULES = "uae-geneval-1"
+"""Of decisions, detector input and output, and colours; a change of them needs another name."""
+OVERALL = Score(name="overall", sample="correct", mean_over="tag")
+
+
+@dataclass(frozen=True, slots=True)
+class Judges:
+    """The networks that judge, with their names and the sha256 of their weights."""
+
+    detector: Detector
+    classifier: ColorClassifier
+    names: Mapping[str, str]
+    weights: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is scored, and by whom."""
+
+    folder: ImageFolder
+    prompts: PromptSet
+    num_samples: int
+    judges: Judges
+
+    @property
+    def samples(self) -> list[tuple[Sample, str]]:
+        """Every sample with its fault, "" where it opens."""
+        unreadable = [(item.sample, item.fault) for item in self.folder.gaps.unreadable]
+        return [*((sample, "") for sample in self.folder.samples), *unreadable]
+
+    def name_of(self, sample: Sample) -> str:
+        """Name a sample by its place in the folder, so that runs on two folders compare."""
+        return sample.path.relative_to(self.folder.root).as_posix()
+
+
+def load_judges(detector: str, variant: Variant, clip: str, device: str) -> Judges:
+    """Load detector and colour classifier.
+
+    Raises:
+        UsageError: One is not there, or is another kind of model.
+    """
+    place = device_of(device)
+    with found("--detector", detector):
+        if variant == "geneval":
+            judge = Detector.from_mmdet(Path(detector), place)
+        else:
+            judge = Detector.from_pretrained(detector, place)
+    with found("--clip", clip):
+        similarity = Similarity.from_pretrained(clip, place)
+        model = similarity.model
+        if not isinstance(model, CLIPModel):
+            raise UsageError(f"--clip {clip} is a {type(model).__name__}: expected CLIP")
+        tokenizer = AutoTokenizer.from_pretrained(clip)
+    return Judges(
+        judge,
+        ColorClassifier(similarity, model, tokenizer),
+        names={"detector": detector, "clip": clip},
+        weights={"detector": weights_digest(judge.model), "clip": weights_digest(model)},
+    )
+
+
+def weights_digest(model: nn.Module) -> str:
+    """Return the sha256 of a model's weights by name, wherever they were loaded from."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}\n".encode())
+        digest.update(weight.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def found(flag: str, name: str) -> Iterator[None]:
+    """Turn transformers' error for a model that is not there into one of usage."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:  # the disk's or the network's own
+            raise
+        raise UsageError(f"{flag} {name} cannot be loaded: {error}") from error
+
+
+def score(
+    task: Task, out: Path, resume: Resume, show: Callable[[int, int], None]
+) -> tuple[BenchResult, GenEvalResult]:
+    """Score each image that has no row in the folder yet, and write all results.
+
+    An image that fails is excluded and counted, never wrong.
+
+    Args:
+        task: Images, prompts and judges.
+        out: Run folder, see `eval.results.run`; gets the official files too.
+        resume: `must` refuses a folder without a run, `never` one with a run.
+        show: Told (images done, images in all), before the first and after each.
+
+    Raises:
+        UsageError: The folder is of another run.
+        EnvironmentFault: It cannot be written.
+    """
+    samples = task.samples
+    with BenchRun.open(out, settings_of(task), resume=resume) as run:
+        show(run.num_done, len(samples))
+        for sample, fault in run.todo(samples, lambda pair: task.name_of(pair[0])):
+            run.add(_row(task, sample, fault))
+            show(run.num_done, len(samples))
+        result = run.finish(_scores)
+    official = _official(task, read_rows(out / ITEMS)[0])
+    with storage_faults("cannot write", out):
+        write_result(official, out)
+    return result, official
+
+
+def settings_of(task: Task) -> BenchSettings:
+    """Return what the numbers of a run depend on."""
+    digests = {task.name_of(sample): file_digest(sample.path) for sample, _ in task.samples}
+    images = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
+    return BenchSettings(
+        benchmark=task.judges.detector.variant,
+        version=RULES,
+        model=ModelStamp(
+            name=str(task.folder.root), dtype="none", backend="images", files={"images": images}
+        ),
+        data={"prompts": task.prompts.sha256, **task.judges.weights},
+        options={
+            "prompts": task.prompts.name,
+            "num_samples": task.num_samples,
+            "is_complete": task.folder.gaps.is_empty,
+            **task.judges.names,
+        },
+    )
+
+
+def _row(task: Task, sample: Sample, fault: str) -> ItemRow:
+    """Score one image; its row holds the official one, so that a resumed run can write it."""
+    line = task.prompts.lines[sample.prompt_id]
+    try:
+        image: ImageResult | FailedImage = (
+            FailedImage(str(sample.path), line.tag, line.metadata, fault)
+            if fault
+            else score_image(
+                sample.path, line, task.judges.detector, task.judges.classifier, DecisionConfig()
+            )
+        )
+    except (UnreadableImage, NonFinite) as error:
+        image = FailedImage(str(sample.path), line.tag, line.metadata, str(error))
+    return replace(score_row(image), item=task.name_of(sample), details=asdict(image))
+
+
+def _scores(rows: Sequence[ItemRow]) -> Sequence[Score]:
+    """Return the scores that rows allow: a mean of categories needs all six."""
+    tags = {row.labels["tag"] for row in rows}
+    return [OVERALL, *SCORES] if tags == set(TAGS) else SCORES
+
+
+def _official(task: Task, rows: Sequence[ItemRow]) -> GenEvalResult:
+    """Return the rows as the official scorer's, in the order of the images' names."""
+    ordered = sorted(rows, key=lambda row: row.item)
+    results = [ImageResult(**row.details) for row in ordered if not row.excluded]
+    failed = [FailedImage(**row.details) for row in ordered if row.excluded]
+    return GenEvalResult(
+        variant=task.judges.detector.variant,
+        prompts=task.prompts.name,
+        prompts_sha256=task.prompts.sha256,
+        config=DecisionConfig(),
+        results=tuple(results),
+        failed=tuple(failed),
+        gaps=task.folder.gaps,
+        summary=summarize(results, failed),
+    )

@@ -1,0 +1,321 @@
+"""MMT-Bench and GenEval from the command line, and two of their runs compared."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from uae.commands import geneval_scoring, loop
+from uae.errors import UsageError
+from uae.eval.geneval import detector as detector_module
+from uae.eval.geneval.layout import read_folder, write_metadata, write_sample
+from uae.eval.geneval.prompts import PromptSet, official_prompts, read_prompts
+from uae.eval.geneval.summary import read_results, summarize
+from uae.eval.mmt_bench.encoder_answers import EncoderAnswers
+from uae.eval.results.rows import ITEMS
+
+TESTS = Path(__file__).parents[1]
+
+
+def module_at(path: str) -> ModuleType:
+    """Load a helper of another folder's tests."""
+    spec = importlib.util.spec_from_file_location(Path(path).parent.name + "_helpers", TESTS / path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+networks = module_at("eval/geneval/conftest.py")
+questions = module_at("eval/mmt_bench/thirty_questions.py")
+mask2former_folder, clip_folder = networks.mask2former_folder, networks.clip_folder
+
+NUM_QUESTIONS = 4
+LINES = official_prompts().lines
+SIX = tuple(LINES[i] for i in (0, 80, 179, 259, 353, 453))
+
+
+@pytest.fixture
+def tsv(tmp_path) -> Path:
+    return questions.write(tmp_path / "q.tsv", questions.rows(NUM_QUESTIONS))
+
+
+@pytest.fixture
+def mmt(tsv, random_model_folder):
+    options = ("--model", random_model_folder, "--max-new-tokens", 4, "--prompt", "compact")
+    return ("eval", "mmt-bench", tsv, *options, "--out", "run")
+
+
+@pytest.fixture
+def prompts(tmp_path) -> Path:
+    path = tmp_path / "six.jsonl"
+    path.write_text("".join(f"{line.metadata}\n" for line in SIX))
+    return path
+
+
+@pytest.fixture
+def images(tmp_path, prompts) -> Path:
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "images"
+    write_metadata(folder, PromptSet(prompts.name, SIX))
+    for prompt_id in range(len(SIX)):
+        pixels = rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+        write_sample(folder, prompt_id, 0, Image.fromarray(pixels))
+    return folder
+
+
+@pytest.fixture
+def geneval(images, prompts, mask2former_folder, clip_folder, monkeypatch):
+    monkeypatch.setattr(detector_module, "SHORT_PX", 32)
+    judges = ("--detector", mask2former_folder, "--variant", "geneval-hf", "--clip", clip_folder)
+    given = ("--prompts", prompts, "--num-samples", 1)
+    return ("eval", "geneval", images, *judges, *given, "--out", "scored")
+
+
+def scores_of(values: dict) -> dict[str, dict]:
+    return {score["name"]: score for score in values["scores"]}
+
+
+# -- mmt-bench ------------------------------------------------------------------------------------
+
+
+def test_mmt_scores_have_intervals_and_nothing_is_asked_twice(run, mmt, monkeypatch, tmp_path):
+    code, out, err = run(*mmt, "--json")
+    assert code == 0
+    assert f"mmt-bench {NUM_QUESTIONS}/{NUM_QUESTIONS}" in err
+    values = json.loads(out)
+    assert values["num_items"] == NUM_QUESTIONS
+    assert values["settings"]["options"]["prompt"] == "compact"
+    assert values["settings"]["model"]["options"] == {"max_new_tokens": 4}
+    overall = scores_of(values)["likelihood/VAL/overall"]
+    assert overall["n"] == NUM_QUESTIONS
+    assert overall["low"] <= overall["value"] <= overall["high"]
+    monkeypatch.setattr(EncoderAnswers, "answer", None)
+    code, again, err = run(*mmt, "--format", "human")
+    assert code == 0
+    assert "answer: letter read from the reply" in again
+    assert "next  uae compare OTHER run\n" in again
+    assert run(*mmt, "--json")[1] == out
+    code, out, err = run(*mmt, "-q")
+    assert (code, err) == (0, "")
+    assert all(len(line.split()) == 2 for line in out.splitlines())
+
+
+def test_mmt_items_left_out_are_listed_and_the_exit_code_says_so(run, mmt, tsv):
+    rows = questions.rows(NUM_QUESTIONS)
+    damaged = type(rows[0])(9, rows[1].question, "no picture", "VAL")
+    questions.write(tsv, [rows[0], damaged])
+    code, out, err = run(*mmt, "--no-likelihood", "--json")
+    assert code == 4
+    assert "left out 1 of 2; they count in no score\n  9: image: " in err
+    values = json.loads(out)
+    assert values["num_excluded"] == 1
+    assert not [name for name in scores_of(values) if name.startswith("likelihood")]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "said"),
+    [
+        (["--out", "q.tsv"], "is a file: expected a folder"),
+        (["--resume", "must"], "holds no benchmark run to resume"),
+        (["--limit", "0"], "--limit"),
+        (["--prompt", "other"], "--prompt"),
+    ],
+)
+def test_mmt_refuses_what_cannot_work(run, mmt, tmp_path, tokens, said):
+    kept = mmt if "--out" not in tokens else mmt[:-2]
+    code, out, err = run(*kept, *tokens)
+    assert (code, out) == (2, "")
+    assert said in " ".join(err.replace("│", " ").split())
+    assert [path.name for path in tmp_path.iterdir()] == ["q.tsv"]
+
+
+def test_mmt_reads_the_file_before_it_loads_the_model(run, mmt, tsv, monkeypatch):
+    monkeypatch.setattr(loop, "load", None)
+    tsv.write_text("index\tquestion\n1\tWhat?\n")
+    code, _, err = run(*mmt)
+    assert code == 2
+    assert "q.tsv" in err
+
+
+def test_mmt_refuses_the_folder_of_another_run(run, mmt):
+    assert run(*mmt, "-q", "--limit", 1)[0] == 0
+    code, out, err = run(*mmt)
+    assert (code, out) == (2, "")
+    assert "options.limit: 1 in the run, None now" in err
+    assert run(*mmt, "--limit", 1, "--resume", "never")[0] == 2
+
+
+# -- geneval --------------------------------------------------------------------------------------
+
+
+def test_geneval_scores_a_folder_and_no_image_twice(run, geneval, monkeypatch, tmp_path):
+    code, out, err = run(*geneval, "--json")
+    assert code == 0
+    assert "geneval 6/6" in err
+    values = json.loads(out)
+    assert values["settings"]["benchmark"] == "geneval-hf"
+    official = json.loads((tmp_path / "scored/summary.json").read_text())
+    assert official["is_complete"]
+    overall = scores_of(values)["overall"]
+    assert {key: overall[key] for key in official["overall"]} == official["overall"]
+    results = read_results(tmp_path / "scored/results.jsonl")
+    assert [r.prompt for r in results] == [line.prompt for line in SIX]
+    assert summarize(results).overall.n == 6
+    items = (tmp_path / "scored" / ITEMS).read_text().splitlines(keepends=True)
+    (tmp_path / "scored" / ITEMS).write_text("".join(items[:4]))
+    asked, real = [], geneval_scoring.score_image
+    monkeypatch.setattr(geneval_scoring, "score_image", lambda *a: asked.append(a) or real(*a))
+    assert run(*geneval, "--json")[1] == out
+    assert len(asked) == 2
+    assert read_results(tmp_path / "scored/results.jsonl") == results
+    code, out, _ = run(*geneval, "--format", "human")
+    assert "overall (mean of categories)" in out
+    assert "next  uae compare OTHER scored\n" in out
+
+
+def test_geneval_of_an_incomplete_folder_is_refused_or_marked(run, geneval, images, tmp_path):
+    (images / "00003/samples/0000.png").unlink()
+    (images / "00004/samples/0000.png").write_bytes(b"damaged")
+    code, out, err = run(*geneval)
+    assert (code, out) == (2, "")
+    assert "missing samples: 00003" in err
+    assert not (tmp_path / "scored").exists()
+    code, out, err = run(*geneval, "--allow-incomplete", "--format", "human")
+    assert code == 4
+    assert "INCOMPLETE, no GenEval score: 1 images failed" in out
+    assert "left out 1 of 5" in err
+    assert "this is no GenEval score" in err
+    result = json.loads((tmp_path / "scored/result.json").read_text())
+    assert "overall" not in scores_of(result), "the category colors has no image"
+    assert result["settings"]["options"]["is_complete"] is False
+
+
+@pytest.mark.parametrize(
+    ("detector", "variant", "said"),
+    [
+        (".", "geneval", "takes mmdet's checkpoint, a .pth file"),
+        ("none.pth", "geneval", "does not exist"),
+        ("none.pth", "geneval-hf", "a .pth file is --variant geneval"),
+        ("damaged.pth", "geneval", "is no checkpoint"),
+        ("./nowhere", "geneval-hf", "--detector ./nowhere cannot be loaded"),
+    ],
+)
+def test_geneval_refuses_a_detector_that_is_none(
+    run, images, prompts, tmp_path, detector, variant, said
+):
+    (tmp_path / "damaged.pth").write_bytes(b"damaged")
+    command = ("eval", "geneval", images, "--detector", detector, "--variant", variant)
+    given = ("--prompts", prompts, "--num-samples", 1, "--out", "scored")
+    code, out, err = run(*command, *given)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert not (tmp_path / "scored").exists()
+
+
+def test_the_digest_of_weights_sees_names_and_values():
+    from torch import nn
+
+    first, second = nn.Linear(2, 2), nn.Linear(2, 2)
+    second.load_state_dict(first.state_dict())
+    assert geneval_scoring.weights_digest(first) == geneval_scoring.weights_digest(second)
+    second.bias.data[0] += 1
+    assert geneval_scoring.weights_digest(first) != geneval_scoring.weights_digest(second)
+
+
+# -- geneval-images -------------------------------------------------------------------------------
+
+
+def test_images_are_drawn_in_the_official_layout_and_kept(
+    run, prompts, random_model_folder, tmp_path
+):
+    command = ("eval", "geneval-images", "--model", random_model_folder, "--prompts", prompts)
+    command = (*command, "--num-samples", 2, "--out", "drawn")
+    code, out, err = run(*command, "--json", "--batch-size", 5)
+    assert code == 0
+    assert "drawing 12/12" in err
+    assert json.loads(out)["num_drawn"] == 12
+    found = read_folder(tmp_path / "drawn", read_prompts(prompts), 2)
+    assert len(found.samples) == 12
+    before = {sample.path: sample.path.read_bytes() for sample in found.samples}
+    assert len(set(before.values())) == 12, "two samples share their noise"
+    torn, gone = found.samples[3].path, found.samples[7].path
+    torn.write_bytes(before[torn][:40])
+    gone.unlink()
+    code, out, _ = run(*command, "--format", "human", "--batch-size", 1)
+    assert code == 0
+    assert "drawn   2, 10 kept" in out
+    assert "next    uae eval geneval drawn --detector" in out
+    for path, data in before.items():
+        old, new = (np.asarray(Image.open(p), dtype=int) for p in (_saved(tmp_path, data), path))
+        assert np.abs(old - new).max() <= 1, "noise depends on the batch"
+    code, out, err = run(*command, "--seed", 1)
+    assert (code, out) == (2, "")
+    assert "seed: 0 in the run, 1 now" in err
+
+
+def _saved(folder: Path, data: bytes) -> Path:
+    path = folder / "before.png"
+    path.write_bytes(data)
+    return path
+
+
+def test_images_are_not_drawn_among_other_files(run, random_model_folder, prompts, tmp_path):
+    command = ("eval", "geneval-images", "--model", random_model_folder, "--prompts", prompts)
+    code, out, err = run(*command, "--out", ".")
+    assert (code, out) == (2, "")
+    assert "was not written by this command" in err
+    code, _, err = run("eval", "geneval-images", "--model", ".", "--out", "drawn")
+    assert code == 2
+    assert "no uae.json" in err
+    assert [path.name for path in tmp_path.iterdir()] == [prompts.name]
+
+
+# -- compare --------------------------------------------------------------------------------------
+
+
+def test_two_runs_are_compared(run, mmt, tmp_path):
+    assert run(*mmt, "-q")[0] == 0
+    other = (*mmt[:-1], "other")
+    assert run(*other, "-q", "--limit", 2)[0] == 0
+    code, out, err = run("compare", "run", "other")
+    assert (code, out) == (2, "")
+    assert "the runs have different items" in err
+    command = ("compare", "run", "other", "--allow-different-items")
+    code, out, err = run(*command, "--json")
+    assert (code, err) == (0, "")
+    values = json.loads(out)
+    assert values["num_items"] == 2
+    assert all(score["difference"]["value"] in (0.0, None) for score in values["scores"])
+    code, out, _ = run(*command, "--format", "human")
+    assert "2 items that both runs have\n" in out
+    assert "answer/VAL/overall" in out
+    assert "answer/VAL/overall 0.0\n" in run(*command, "-q")[1]
+
+
+def test_what_cannot_be_compared(run, mmt, geneval, tmp_path):
+    assert run(*mmt, "-q")[0] == 0
+    code, _, err = run("compare", "run", "missing")
+    assert code == 2
+    assert "holds no result.json" in err
+    assert run(*geneval, "-q")[0] == 0
+    code, _, err = run("compare", "run", "scored")
+    assert code == 2
+    assert "only runs of one benchmark" in err
+
+
+def test_a_disk_fault_is_not_taken_for_a_missing_model():
+    with (
+        pytest.raises(UsageError, match="--clip x cannot be loaded"),
+        geneval_scoring.found("--clip", "x"),
+    ):
+        raise OSError("x is not a local folder")
+    with pytest.raises(OSError, match="No space"), geneval_scoring.found("--clip", "x"):
+        raise OSError(28, "No space left")
