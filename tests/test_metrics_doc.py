@@ -12,8 +12,8 @@ from uae.data.scenes.questions import CATEGORIES
 from uae.data.scenes.render import render_image
 from uae.eval.drawability import drawability_samples
 from uae.eval.generation import GenerationSamples
+from uae.eval.geneval.clauses import TAGS
 from uae.eval.points import HEADLINES, headlines
-from uae.eval.scene_prompts import TAGS
 from uae.eval.scenes import SceneEvaluation, evaluate_captions, held_out_scenes, scene_metrics
 from uae.eval.understanding import AnswerSamples
 

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from uae.commands import geneval_scoring, loop
+from uae.commands import judges, loop
 from uae.errors import UsageError
 from uae.eval.geneval import detector as detector_module
+from uae.eval.geneval import run as scoring
 from uae.eval.geneval.layout import read_folder, write_metadata, write_sample
 from uae.eval.geneval.prompts import PromptSet, official_prompts, read_prompts
-from uae.eval.geneval.summary import read_results, summarize
+from uae.eval.geneval.summary import ImageResult, summarize
 from uae.eval.mmt_bench.encoder_answers import EncoderAnswers
 from uae.eval.results.rows import ITEMS
 
@@ -31,6 +32,10 @@ def module_at(path: str) -> ModuleType:
     sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
+
+
+def read_results(path: Path) -> list[ImageResult]:
+    return [ImageResult(**json.loads(line)) for line in path.read_text().splitlines()]
 
 
 networks = module_at("eval/geneval/conftest.py")
@@ -102,7 +107,13 @@ def test_mmt_scores_have_intervals_and_nothing_is_asked_twice(run, mmt, monkeypa
     assert code == 0
     assert "answer: letter read from the reply" in again
     assert "next  uae compare OTHER run\n" in again
-    assert run(*mmt, "--json")[1] == out
+    assert run(*mmt, "--json", "--predictions", tmp_path / "m.tsv")[1] == out
+    lines = (tmp_path / "m.tsv").read_text().splitlines()
+    assert lines[0].endswith("\tprediction")
+    assert len(lines) == 1 + NUM_QUESTIONS
+    code, _, err = run(*mmt, "--predictions", "m.xlsx")
+    assert code == 2
+    assert "--predictions m.xlsx: expected a name that ends in .tsv" in err
     code, out, err = run(*mmt, "-q")
     assert (code, err) == (0, "")
     assert all(len(line.split()) == 2 for line in out.splitlines())
@@ -171,8 +182,8 @@ def test_geneval_scores_a_folder_and_no_image_twice(run, geneval, monkeypatch, t
     assert summarize(results).overall.n == 6
     items = (tmp_path / "scored" / ITEMS).read_text().splitlines(keepends=True)
     (tmp_path / "scored" / ITEMS).write_text("".join(items[:4]))
-    asked, real = [], geneval_scoring.score_image
-    monkeypatch.setattr(geneval_scoring, "score_image", lambda *a: asked.append(a) or real(*a))
+    asked, real = [], scoring.score_image
+    monkeypatch.setattr(scoring, "score_image", lambda *a: asked.append(a) or real(*a))
     assert run(*geneval, "--json")[1] == out
     assert len(asked) == 2
     assert read_results(tmp_path / "scored/results.jsonl") == results
@@ -225,9 +236,9 @@ def test_the_digest_of_weights_sees_names_and_values():
 
     first, second = nn.Linear(2, 2), nn.Linear(2, 2)
     second.load_state_dict(first.state_dict())
-    assert geneval_scoring.weights_digest(first) == geneval_scoring.weights_digest(second)
+    assert scoring.weights_digest(first) == scoring.weights_digest(second)
     second.bias.data[0] += 1
-    assert geneval_scoring.weights_digest(first) != geneval_scoring.weights_digest(second)
+    assert scoring.weights_digest(first) != scoring.weights_digest(second)
 
 
 # -- geneval-images -------------------------------------------------------------------------------
@@ -314,8 +325,8 @@ def test_what_cannot_be_compared(run, mmt, geneval, tmp_path):
 def test_a_disk_fault_is_not_taken_for_a_missing_model():
     with (
         pytest.raises(UsageError, match="--clip x cannot be loaded"),
-        geneval_scoring.found("--clip", "x"),
+        judges.found("--clip", "x"),
     ):
         raise OSError("x is not a local folder")
-    with pytest.raises(OSError, match="No space"), geneval_scoring.found("--clip", "x"):
+    with pytest.raises(OSError, match="No space"), judges.found("--clip", "x"):
         raise OSError(28, "No space left")

@@ -6,7 +6,8 @@ from uae.data.scenes.parser import ParsedScene, parse
 from uae.data.scenes.reading import full_claim, read_caption
 from uae.data.scenes.render import render
 from uae.eval.generation import generation_samples, judge
-from uae.eval.scene_prompts import TAGS, Clause, GenerationPrompt, generation_prompts
+from uae.eval.geneval.clauses import TAGS, Clause
+from uae.eval.scene_prompts import GenerationPrompt, generation_prompts
 
 PROMPTS = generation_prompts(8, seed=0)
 EMPTY = Scene("gray", ())
@@ -39,14 +40,14 @@ def test_both_wordings_ask_for_the_clauses(prompt: GenerationPrompt):
         str(full_claim(o)) for o in prompt.scene.objects
     )
     asked_for = [c for c in prompt.include for _ in range(c.count)]
-    assert {(o.shape, o.color) for o in raw.objects} == {(c.shape, c.color) for c in asked_for}
+    assert {(o.shape, o.color) for o in raw.objects} == {(c.class_name, c.color) for c in asked_for}
     assert len(raw.objects) == len(asked_for)
     positions = [c for c in prompt.include if c.position is not None]
     assert len(raw.relations) == len(positions) == (prompt.tag == "position")
     for claim, clause in zip(raw.relations, positions, strict=True):
         assert claim.name == clause.position[0]
-        assert claim.subject.shape == clause.shape
-        assert claim.reference.shape == prompt.include[clause.position[1]].shape
+        assert claim.subject.shape == clause.class_name
+        assert claim.reference.shape == prompt.include[clause.position[1]].class_name
     assert bool(prompt.exclude) == (prompt.tag == "counting")
 
 
@@ -113,7 +114,7 @@ RED_CROSS = ("red", "cross", 0.8, 0.5)
         (
             asked("position", Clause("cross", 1), Clause("bar", 1, position=("above", 0))),
             drawn(RED_BAR, RED_CROSS),
-            "expected bar above target, found left of",
+            "expected bar above target, found left of target",
         ),
         (
             asked("position", Clause("cross", 1), Clause("bar", 1, position=("left of", 0))),
@@ -149,6 +150,6 @@ def test_incomplete_sets_are_refused():
 
 
 def test_shapes_and_wording_vary():
-    assert {c.shape for p in PROMPTS for c in p.include} == set(SHAPES)
+    assert {c.class_name for p in PROMPTS for c in p.include} == set(SHAPES)
     relations = {c.position[0] for p in PROMPTS for c in p.include if c.position is not None}
     assert len(relations) > 2

@@ -6,7 +6,8 @@ from uae.data.scenes.parser import parse
 from uae.data.scenes.render import render
 from uae.eval.drawability import drawability_samples
 from uae.eval.generation import generation_samples
-from uae.eval.scene_prompts import TAGS, generation_prompts
+from uae.eval.geneval.clauses import TAGS
+from uae.eval.scene_prompts import generation_prompts
 from uae.eval.scenes import (
     SceneEvaluation,
     evaluate_captions,

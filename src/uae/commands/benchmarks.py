@@ -41,6 +41,8 @@ def mmt_bench(
     limit: PositiveInt | None = None,
     prompt: Literal["vlmevalkit", "compact"] = "vlmevalkit",
     likelihood: bool = True,
+    hidden_answers: Annotated[bool, SWITCH] = False,
+    predictions: Path | None = None,
     max_new_tokens: PositiveInt = 128,
     resume: Resume = "auto",
     retry_failed: Annotated[bool, SWITCH] = False,
@@ -61,6 +63,8 @@ def mmt_bench(
         limit: Questions to ask, from the first row on; by default all.
         prompt: Wording of the questions; compact is what uae-tiny was trained on.
         likelihood: Measure the likelihood of the option letters too.
+        hidden_answers: Ask questions without an answer too (split TEST); replies are kept.
+        predictions: Write the replies to this .tsv too, in VLMEvalKit's columns.
         max_new_tokens: Longest reply; what is cut off is not read.
         resume: must refuses a folder without a run, never one with a run.
         retry_failed: Ask again where the model gave no reply.
@@ -71,12 +75,16 @@ def mmt_bench(
     _check_folder(out, "--out")
     from uae.eval.mmt_bench.evaluate import MmtConfig, check_tsv
 
-    config = MmtConfig(limit=limit, prompt=prompt, likelihood=likelihood)
+    _check_predictions(predictions)
+    config = MmtConfig(
+        limit=limit, prompt=prompt, likelihood=likelihood, hidden_answers=hidden_answers
+    )
     check_tsv(tsv, config)
     with quick_start():
         from uae.commands import loop
         from uae.eval.mmt_bench.encoder_answers import EncoderAnswers
         from uae.eval.mmt_bench.evaluate import evaluate_mmt
+        from uae.eval.mmt_bench.export import export_predictions
         from uae.eval.mmt_bench.summary import summary_text
         from uae.models.settings import resolve
 
@@ -87,6 +95,8 @@ def mmt_bench(
         answers, tsv, out, stamp, config, resume=resume, retry_failed=retry_failed, show=show
     )
     progress.close()
+    if predictions:
+        export_predictions(out, tsv, predictions)
     return _ended(result, out, summary_text(result), talk)
 
 
@@ -134,12 +144,13 @@ def geneval(
 
     folder = read_folder(images, chosen, num_samples, allow_incomplete=allow_incomplete)
     with quick_start():
-        from uae.commands import geneval_scoring
+        from uae.commands.judges import load_judges
+        from uae.eval.geneval import run
 
-        judges = geneval_scoring.load_judges(detector, variant, clip, device)
-    task = geneval_scoring.Task(folder, chosen, num_samples, judges)
+        judges = load_judges(detector, variant, clip, device)
+    task = run.Task(folder, chosen, num_samples, judges)
     progress, show = _progress("geneval", "image", talk)
-    result, official = geneval_scoring.score(task, out, resume, show)
+    result, official = run.score(task, out, resume, show)
     progress.close()
     code = _ended(result, out, official.text(), talk)
     if not official.is_complete:
@@ -180,17 +191,18 @@ def geneval_images(
     _check_folder(out, "--out")
     chosen = _prompts(prompts)
     with quick_start():
-        from uae.commands import geneval_drawing, loop
+        from uae.commands import loop
+        from uae.eval.geneval import drawing
 
-        origin = geneval_drawing.origin_of(model, seed, chosen)
-        geneval_drawing.check_origin(out, origin)
+        origin = drawing.origin_of(model, seed, chosen)
+        drawing.check_origin(out, origin)
         auto_encoder = loop.load(model, device)
-    geneval_drawing.begin(out, origin, chosen)
-    todo = geneval_drawing.missing_samples(out, chosen, num_samples)
+    drawing.begin(out, origin, chosen)
+    todo = drawing.missing_samples(out, chosen, num_samples)
     total = len(chosen.lines) * num_samples
     progress, show = _progress("drawing", "image", talk)
     show(total - len(todo), total)
-    for drawn in geneval_drawing.draw_samples(auto_encoder, out, chosen, todo, seed, batch_size):
+    for drawn in drawing.draw_samples(auto_encoder, out, chosen, todo, seed, batch_size):
         show(total - len(todo) + drawn, total)
     progress.close()
     values = {"images": str(out), "prompts": chosen.name, "prompts_sha256": chosen.sha256}
@@ -207,6 +219,11 @@ def geneval_images(
 def _check_folder(folder: Path, flag: str) -> None:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{flag} {folder} is a file: expected a folder")
+
+
+def _check_predictions(path: Path | None) -> None:
+    if path and path.suffix != ".tsv":
+        raise UsageError(f"--predictions {path}: expected a name that ends in .tsv")
 
 
 def _check_detector(detector: str, variant: Variant) -> None:

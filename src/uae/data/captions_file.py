@@ -8,6 +8,7 @@ import fcntl
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -87,11 +88,10 @@ class CaptionsWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._stream = self.path.open("a+b")
         self._done: set[str] = set()
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._stream.close)
             self._take_up()
-        except BaseException:
-            self._stream.close()
-            raise
+            undo.pop_all()
 
     def _take_up(self) -> None:
         try:

@@ -1,12 +1,4 @@
-"""Generation on scenes, judged by GenEval's rules with the parser in the detector's place.
-
-(djghosh13/geneval `evaluation/evaluate_images.py`)
-
-- each include clause looks at the `count` most confident objects of its class (here: shape), fewer
-  are a failure; as many of them must have the colour
-- position: each of them must stand in the relation to every target object
-- an exclude clause fails from `count` objects on; only counting has one, so other categories
-  tolerate objects that were not asked for
+"""Generation on scenes, judged by GenEval's rules (`geneval/decisions.py`) with our parser.
 
 One difference: GenEval raises its detector's threshold for counting. The parser has one threshold
 (`parser.MAX_ERROR`) for all, and an object's confidence is the lack of match error.
@@ -21,62 +13,20 @@ from jaxtyping import Float
 
 from uae.data.scenes.graph import SceneObject, held_relations
 from uae.data.scenes.parser import ParsedScene
-from uae.eval.scene_prompts import TAGS, Clause, GenerationPrompt
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Whether an image meets its prompt; `reason` has one line for each requirement it fails."""
-
-    correct: bool
-    reason: str
+from uae.eval.geneval import decisions
+from uae.eval.geneval.clauses import TAGS
+from uae.eval.geneval.decisions import Verdict
+from uae.eval.scene_prompts import GenerationPrompt
 
 
 def judge(prompt: GenerationPrompt, parsed: ParsedScene) -> Verdict:
     """Apply the decision rules to one image."""
-    order = np.argsort(parsed.errors, kind="stable")
-    by_confidence = [parsed.objects[i] for i in order]
-    failures: list[str] = []
-    matched: list[list[SceneObject] | None] = []
-    for clause in prompt.include:
-        found = [o for o in by_confidence if o.shape == clause.shape][: clause.count]
-        failure = _failure(clause, found, matched)
-        matched.append(None if failure else found)
-        failures += [failure] if failure else []
-    shapes = Counter(o.shape for o in parsed.objects)
-    failures += [
-        f"expected {clause.shape}<{clause.count}, found {shapes[clause.shape]}"
-        for clause in prompt.exclude
-        if shapes[clause.shape] >= clause.count
-    ]
-    return Verdict(not failures, "\n".join(failures))
-
-
-def _failure(
-    clause: Clause, found: Sequence[SceneObject], matched: Sequence[Sequence[SceneObject] | None]
-) -> str:
-    """Say what an include clause lacks, in GenEval's words; "" where it is met."""
-    if len(found) < clause.count:
-        return f"expected {clause.shape}>={clause.count}, found {len(found)}"
-    if clause.color is not None:
-        colors = Counter(o.color for o in found)
-        if colors[clause.color] < clause.count:
-            others = ", ".join(f"{count} {color}" for color, count in colors.items())
-            return (
-                f"expected {clause.color} {clause.shape}>={clause.count}, "
-                f"found {colors[clause.color]} {clause.color}; and {others}"
-            )
-    if clause.position is not None:
-        name, target = clause.position
-        targets = matched[target]
-        if targets is None:
-            return f"no target for {clause.shape} to be {name}"
-        for o in found:
-            for reference in targets:
-                held = held_relations(o, reference)
-                if name not in held:
-                    return f"expected {clause.shape} {name} target, found {' and '.join(held)}"
-    return ""
+    by_shape: dict[str, list[SceneObject]] = {}
+    for i in np.argsort(parsed.errors, kind="stable"):
+        by_shape.setdefault(parsed.objects[i].shape, []).append(parsed.objects[i])
+    return decisions.judge(
+        prompt, by_shape, lambda _, found: [o.color for o in found], held_relations
+    )
 
 
 @dataclass(frozen=True, slots=True)

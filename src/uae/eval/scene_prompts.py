@@ -11,21 +11,9 @@ import numpy as np
 
 from uae.data.scenes.graph import Scene, SceneObject, relation, scene_at
 from uae.data.scenes.language import NUMBER_WORDS, SHAPE_WORDS, long_caption
-
-TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
+from uae.eval.geneval.clauses import TAGS, Clause
 
 _MAX_SCENES_PER_PROMPT = 1000  # scenes searched for one that fits a category
-
-
-@dataclass(frozen=True, slots=True)
-class Clause:
-    """One requirement: `count` objects of a shape, of a colour, in a place relative to others."""
-
-    shape: str
-    count: int
-    color: str | None = None
-    position: tuple[str, int] | None = None
-    """Relation, and the index of the include clause that holds its target."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,10 +227,17 @@ class UnifiedAutoEncoder:
         noise = self.decoder.noise(
             [stream(seed, "draw", i) for i in range(first, first + len(captions))]
         )
+        return self.draw_conditions(self.condition(captions), noise, sampling)
+
+    @torch.no_grad()
+    def draw_conditions(
+        self, conditions: Conditions, noise: Float[Tensor, "n c h w"], sampling: SamplingConfig
+    ) -> Float[Tensor, "n 3 y x"]:
+        """Draw one image per condition from given noise, pixels in [0, 1]."""
         negative = None
         if sampling.guidance_scale != 1.0:
-            negative = self.condition([self.settings.negative_caption] * len(captions))
-        latents = self.decoder.sample(self.condition(captions), noise, sampling, negative)
+            negative = self.condition([self.settings.negative_caption] * len(conditions))
+        latents = self.decoder.sample(conditions, noise, sampling, negative)
         return self.decoder.to_pixels(latents)
 
     def reconstruct(

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass as config_dataclass
 from torch import Tensor
@@ -81,7 +81,8 @@ class DecoderRLConfig:
     max_advantage: float = 5.0
     """Advantages are clipped to this size."""
     kl_beta: float = 0.01
-    """Weight of the KL to the decoder before RL; of the squared velocity distance under `awm`."""
+    """Weight of the KL to the decoder before RL; under `awm` of the squared velocity distance, and
+    without it (about 1) training falls apart."""
     kl_weighting: Weighting = "flow_grpo"
     """Scale of that KL; published betas belong to `flow_grpo`, the exact KL times |dt|."""
     advantage_scale: Literal["group", "global", "none"] = "global"
@@ -149,6 +150,11 @@ def explore(
     return conditions, concatenate(parts), torch.cat(pixels)
 
 
+def group_of(rows: range, config: DecoderRLConfig) -> Int[Tensor, " n"]:
+    """Return the caption that each redraw belongs to."""
+    return torch.tensor([row // config.num_redraws for row in rows])
+
+
 def stochastically(
     session: Session,
     condition: Conditions,
@@ -166,7 +172,7 @@ def stochastically(
         window_at(config, session.seed, step),
         config.noise_level,
         [stream(session.seed, "explore", step, row) for row in rows],
-        group_id=torch.tensor([row // config.num_redraws for row in rows]),
+        group_id=group_of(rows, config),
         policy_version=step,
         rule=TRANSITIONS[config.rule],
         reduction=config.reduction,
@@ -184,11 +190,9 @@ def deterministically(
     """Draw a micro-batch by the plain sampler and score it on the forward process."""
     decoder = session.model.decoder
     latents = decoder.sample(condition, noise, SamplingConfig(num_steps=config.num_sampling_steps))
-    group_id = torch.tensor([row // config.num_redraws for row in rows])
+    group_id = group_of(rows, config)
     draws = {
-        group: draw_noisings(
-            config.num_noisings, decoder.latent_shape, session.seed, step, int(group)
-        )
+        group: draw_noisings(config.num_noisings, decoder.latent_shape, session.seed, step, group)
         for group in group_id.unique().tolist()
     }
     drawn = Matching(
@@ -199,8 +203,7 @@ def deterministically(
         group_id=group_id,
         policy_version=step,
     )
-    unscored = replace(config, kl_beta=0.0)
-    log_probs, _ = score_matching(session.model, condition, drawn, unscored)
+    log_probs, _ = score_matching(session.model, condition, drawn, with_kl=False)
     return latents, replace(drawn, log_probs=log_probs)
 
 
@@ -247,7 +250,7 @@ def loss_of(
 ) -> tuple[Tensor, Diagnostics]:
     """Return one micro-batch's share of the loss: every term of its samples, scored again."""
     if isinstance(rollout, Matching):
-        log_probs, kl = score_matching(model, condition, rollout, config)
+        log_probs, kl = score_matching(model, condition, rollout, with_kl=config.kl_beta > 0)
     else:
         log_probs, kl = score_window(model, condition, rollout, config)
     return flow_loss(
@@ -290,16 +293,16 @@ def score_window(
 
 
 def score_matching(
-    model: UnifiedAutoEncoder, condition: Conditions, drawn: Matching, config: DecoderRLConfig
+    model: UnifiedAutoEncoder, condition: Conditions, drawn: Matching, *, with_kl: bool
 ) -> tuple[Float[Tensor, "n w"], Float[Tensor, "n w"] | None]:
-    """Minus the matching losses, and the distances to the reference where beta asks for them."""
+    """Minus the matching losses, and where asked for the distances to the reference."""
     log_probs, kls = [], []
     for k in range(drawn.sigma.shape[1]):
         eps, sigma = drawn.eps[:, k], drawn.sigma[:, k]
         x = noised(drawn.x_0, eps, sigma)
         velocity = model.decoder.velocity(x, sigma, condition)
         log_probs.append(matching_log_prob(velocity, drawn.x_0, eps))
-        if config.kl_beta:
+        if with_kl:
             with model.decoder_reference():
                 kls.append(velocity_kl(velocity, model.decoder.velocity(x, sigma, condition)))
     return torch.stack(log_probs, dim=1), torch.stack(kls, dim=1) if kls else None

@@ -9,6 +9,7 @@ without it.
 import json
 import logging
 import os
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -50,11 +51,10 @@ def open_folder(
         contents = answer_within(_ANSWER_S, folder, partial(_survey, folder, resume))
         _check_contents(folder, contents, resume, overwrite)
         lock = RunLock(folder)
-        try:
+        with ExitStack() as undo:
+            undo.callback(lock.release)
             _settle(folder, config, config_name, resume, overwrite)
-        except BaseException:
-            lock.release()
-            raise
+            undo.pop_all()
     return lock
 
 

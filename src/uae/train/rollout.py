@@ -123,12 +123,8 @@ def redraw(
     for i in range(0, len(captions), per_part):
         texts = captions[i : i + per_part]
         conditions = model.condition(texts).repeat_interleave(repeats)
-        negative = None
-        if sampling.guidance_scale != 1.0:
-            negative = model.condition([model.settings.negative_caption] * len(conditions))
         part = noise[i * repeats : (i + len(texts)) * repeats]
-        latents = model.decoder.sample(conditions, part, sampling, negative)
-        pixels.append(model.decoder.to_pixels(latents))
+        pixels.append(model.draw_conditions(conditions, part, sampling))
     return torch.cat(pixels)
 
 

@@ -20,6 +20,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +82,10 @@ class Run:
             EnvironmentFault: It cannot be written or does not answer, or trackio is missing.
         """
         lock = open_folder(folder, config, config_name, resume, overwrite)
-        try:
+        with ExitStack() as undo:
+            undo.callback(lock.release)
             metrics = Metrics(folder, Tracker(folder, config) if track else None)
-        except BaseException:
-            lock.release()
-            raise
+            undo.pop_all()
         return cls(folder, metrics, lock, keep, resume_command or own_command())
 
     def __enter__(self) -> "Run":

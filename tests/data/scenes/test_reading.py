@@ -177,7 +177,8 @@ def test_backgrounds_and_counts():
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_is_read(text: str):
-    read_caption(text)
+    claims = read_caption(text)
+    assert len(claims.objects) + len(claims.unread_words) <= len(text)
 
 
 @settings(max_examples=200, deadline=None)

@@ -206,18 +206,18 @@ def test_relations_turn_round_and_do_not_depend_on_place(a, b, dx, dy):
 
 def test_fewer_than_asked_for():
     prompt = asked(Clause("cat", 3), Clause("dog", 1))
-    verdict = judge(prompt, {"cat": [at(0, 0)] * 2}, never)
+    verdict = judge(prompt, {"cat": [at(0, 0)] * 2}, never, held_relations)
     assert not verdict.correct
     assert verdict.reason == "expected cat>=3, found 2\nexpected dog>=1, found 0"
 
 
 def test_more_than_asked_for_is_tolerated_unless_excluded():
     objects = {"cat": [at(0, 0)] * 4}
-    assert judge(asked(Clause("cat", 3)), objects, never).correct
+    assert judge(asked(Clause("cat", 3)), objects, never, held_relations).correct
     counting = asked(Clause("cat", 3), exclude=(Clause("cat", 4),))
-    verdict = judge(counting, objects, never)
+    verdict = judge(counting, objects, never, held_relations)
     assert (verdict.correct, verdict.reason) == (False, "expected cat<4, found 4")
-    assert judge(counting, {"cat": objects["cat"][:3]}, never).correct
+    assert judge(counting, {"cat": objects["cat"][:3]}, never, held_relations).correct
 
 
 def test_only_the_most_confident_objects_are_looked_at():
@@ -228,22 +228,22 @@ def test_only_the_most_confident_objects_are_looked_at():
         asked_for.append((class_name, list(found)))
         return ["red", "blue"][: len(found)]
 
-    verdict = judge(asked(Clause("cat", 1, "blue")), objects, colors_of)
+    verdict = judge(asked(Clause("cat", 1, "blue")), objects, colors_of, held_relations)
     assert verdict.reason == "expected blue cat>=1, found 0 blue; and 1 red"
     assert asked_for == [("cat", objects["cat"][:1])]
-    assert judge(asked(Clause("cat", 1, "red")), objects, colors_of).correct
+    assert judge(asked(Clause("cat", 1, "red")), objects, colors_of, held_relations).correct
 
 
 def test_colours_are_counted_in_the_official_order():
     objects = {"cat": [at(0, 0)] * 4}
     prompt = asked(Clause("cat", 4, "red"))
-    verdict = judge(prompt, objects, lambda *_: ["white", "red", "blue", "red"])
+    verdict = judge(prompt, objects, lambda *_: ["white", "red", "blue", "red"], held_relations)
     assert verdict.reason == "expected red cat>=4, found 2 red; and 2 red, 1 blue, 1 white"
-    assert judge(prompt, objects, lambda *_: ["red"] * 4).correct
+    assert judge(prompt, objects, lambda *_: ["red"] * 4, held_relations).correct
 
 
 def test_too_few_objects_are_not_asked_for_their_colour():
-    verdict = judge(asked(Clause("cat", 2, "red")), {"cat": [at(0, 0)]}, never)
+    verdict = judge(asked(Clause("cat", 2, "red")), {"cat": [at(0, 0)]}, never, held_relations)
     assert verdict.reason == "expected cat>=2, found 1"
 
 
@@ -260,33 +260,35 @@ LEFT_OF_CAT = asked(Clause("cat", 1), Clause("dog", 1, position=("left of", 0)))
     ],
 )
 def test_a_position(dog, reason):
-    verdict = judge(LEFT_OF_CAT, {"cat": [at(0, 0)], "dog": [dog]}, never)
+    verdict = judge(LEFT_OF_CAT, {"cat": [at(0, 0)], "dog": [dog]}, never, held_relations)
     assert (verdict.correct, verdict.reason) == (not reason, reason)
 
 
 def test_every_object_must_stand_so_to_every_target_and_the_first_failure_is_named():
     prompt = asked(Clause("cat", 2), Clause("dog", 2, position=("left of", 0)))
     cats, dogs = [at(0, 0), at(0, 100)], [at(-500, 0), at(-500, 100)]
-    assert judge(prompt, {"cat": cats, "dog": dogs}, never).correct
-    verdict = judge(prompt, {"cat": [cats[0], at(-900, 50)], "dog": dogs}, never)
+    assert judge(prompt, {"cat": cats, "dog": dogs}, never, held_relations).correct
+    verdict = judge(prompt, {"cat": [cats[0], at(-900, 50)], "dog": dogs}, never, held_relations)
     assert verdict.reason == "expected dog left of target, found right of target"
-    verdict = judge(prompt, {"cat": cats, "dog": [dogs[0], at(0, 900)]}, never)
+    verdict = judge(prompt, {"cat": cats, "dog": [dogs[0], at(0, 900)]}, never, held_relations)
     assert verdict.reason == "expected dog left of target, found below target"
 
 
 def test_an_unmatched_target():
-    verdict = judge(LEFT_OF_CAT, {"dog": [at(-50, 0)]}, never)
+    verdict = judge(LEFT_OF_CAT, {"dog": [at(-50, 0)]}, never, held_relations)
     assert verdict.reason == "expected cat>=1, found 0\nno target for dog to be left of"
     # the target is there, but of another colour
     prompt = asked(Clause("cat", 1, "red"), Clause("dog", 1, position=("left of", 0)))
     objects = {"cat": [at(0, 0)], "dog": [at(-50, 0)]}
-    verdict = judge(prompt, objects, lambda *_: ["blue"])
+    verdict = judge(prompt, objects, lambda *_: ["blue"], held_relations)
     assert verdict.reason.endswith("and 1 blue\nno target for dog to be left of")
 
 
 def test_a_position_is_not_looked_at_where_the_colour_is_wrong():
     prompt = asked(Clause("cat", 1), Clause("dog", 1, "red", ("left of", 0)))
-    verdict = judge(prompt, {"cat": [at(0, 0)], "dog": [at(50, 0)]}, lambda *_: ["blue"])
+    verdict = judge(
+        prompt, {"cat": [at(0, 0)], "dog": [at(50, 0)]}, lambda *_: ["blue"], held_relations
+    )
     assert verdict.reason == "expected red dog>=1, found 0 red; and 1 blue"
 
 
@@ -294,7 +296,7 @@ def test_a_position_is_not_looked_at_where_the_colour_is_wrong():
 def test_counting_is_exact(count, num_found):
     prompt = asked(Clause("cat", count), exclude=(Clause("cat", count + 1),))
     objects = {"cat": [at(0, 0)] * num_found} if num_found else {}
-    assert judge(prompt, objects, never).correct == (num_found == count)
+    assert judge(prompt, objects, never, held_relations).correct == (num_found == count)
 
 
 def test_the_rules_need_no_torch():

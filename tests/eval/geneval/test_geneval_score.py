@@ -9,14 +9,14 @@ import pytest
 from PIL import Image
 
 from uae.eval.geneval import detector as detector_module
+from uae.eval.geneval.clauses import TAGS
 from uae.eval.geneval.colors import ColorClassifier
 from uae.eval.geneval.decisions import DecisionConfig, confident_objects
 from uae.eval.geneval.detector import Detector
 from uae.eval.geneval.layout import read_folder, write_metadata, write_sample
 from uae.eval.geneval.prompts import PromptSet, official_prompts
-from uae.eval.geneval.score import score_folder, write_result
-from uae.eval.geneval.summary import read_results
-from uae.eval.scene_prompts import TAGS
+from uae.eval.geneval.run import Judges, Task, score
+from uae.eval.geneval.summary import ImageResult
 
 LINES = official_prompts().lines
 PROMPTS = PromptSet(
@@ -47,14 +47,24 @@ def classifier(clip_folder):
     return ColorClassifier.from_pretrained(clip_folder)
 
 
-def test_a_complete_folder(images, detector, classifier, tmp_path):
+@pytest.fixture
+def run(detector, classifier, tmp_path):
+    """Scores a folder as the command does; returns the result in the official scorer's terms."""
+
+    def scored(folder, config=LOW, show=lambda done, total: None):
+        judges = Judges(detector, classifier, names={}, weights={})
+        task = Task(folder, PROMPTS, 2, judges, config)
+        return score(task, tmp_path / "out", "never", show)[1]
+
+    return scored
+
+
+def test_a_complete_folder(images, run, tmp_path):
     told = []
     folder = read_folder(images, PROMPTS, 2)
-    result = score_folder(
-        folder, PROMPTS, detector, classifier, LOW, lambda done, total: told.append((done, total))
-    )
+    result = run(folder, show=lambda done, total: told.append((done, total)))
     assert result.is_complete
-    assert told == [(i, 24) for i in range(1, 25)]
+    assert told == [(i, 24) for i in range(25)]
     assert Counter(row.tag for row in result.results) == dict.fromkeys(TAGS, 4)
     assert {e.n for e in result.summary.by_tag.values()} == {4}
     assert all(row.correct == (row.reason == "") for row in result.results)
@@ -63,8 +73,8 @@ def test_a_complete_folder(images, detector, classifier, tmp_path):
     assert all(len(box) == 5 and LOW.threshold < box[4] <= 1 for box in boxes)
     assert "torchvision" not in sys.modules or sys.modules["torchvision"] is None
 
-    write_result(result, tmp_path / "out")
-    assert read_results(tmp_path / "out" / "results.jsonl") == list(result.results)
+    lines = (tmp_path / "out" / "results.jsonl").read_text().splitlines()
+    assert [ImageResult(**json.loads(line)) for line in lines] == list(result.results)
     values = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert values["benchmark"] == "geneval-hf"
     assert values["prompts"] == "two of each"
@@ -74,9 +84,9 @@ def test_a_complete_folder(images, detector, classifier, tmp_path):
     assert "INCOMPLETE" not in result.text()
 
 
-def test_no_detection_that_counts_is_lost(images, detector, classifier):
+def test_no_detection_that_counts_is_lost(images, detector, run):
     folder = read_folder(images, PROMPTS, 2)
-    result = score_folder(folder, PROMPTS, detector, classifier, LOW)
+    result = run(folder)
     for row in result.results[::8]:
         everything = detector.detect(Image.open(row.filename))
         objects = confident_objects(everything, row.tag, LOW)
@@ -87,15 +97,13 @@ def test_no_detection_that_counts_is_lost(images, detector, classifier):
         assert scores
 
 
-def test_gaps_and_failures_are_marked_counted_and_never_wrong(
-    images, detector, classifier, monkeypatch
-):
+def test_gaps_and_failures_are_marked_counted_and_never_wrong(images, run):
     (images / "00003" / "samples" / "0001.png").unlink()
     (images / "00004" / "samples" / "0000.png").write_bytes(b"damaged")
     folder = read_folder(images, PROMPTS, 2, allow_incomplete=True)
     late = images / "00005" / "samples" / "0000.png"
     late.write_bytes(b"")  # after it was listed
-    result = score_folder(folder, PROMPTS, detector, classifier, LOW)
+    result = run(folder)
     assert not result.is_complete
     assert [image.filename for image in result.failed] == [
         str(images / "00004" / "samples" / "0000.png"),
@@ -113,10 +121,10 @@ def test_gaps_and_failures_are_marked_counted_and_never_wrong(
     assert "folders with missing samples: 00003 (1 of 2)" in lines[2]
 
 
-def test_an_image_whose_scores_are_not_finite_is_a_failure(images, detector, classifier):
+def test_an_image_whose_scores_are_not_finite_is_a_failure(images, detector, run):
     detector.model.class_predictor.bias.data[0] = float("nan")
     folder = read_folder(images, PROMPTS, 2)
-    result = score_folder(folder, PROMPTS, detector, classifier)
+    result = run(folder, DecisionConfig())
     assert len(result.failed) == 24
     assert result.results == ()
     assert result.values()["overall"]["value"] is None

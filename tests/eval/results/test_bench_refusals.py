@@ -6,6 +6,7 @@ import pytest
 from forty_items import ITEMS, SCORES, run_forty, settings
 
 from uae.errors import EnvironmentFault, NonFinite, UsageError
+from uae.eval.results.result import read_result
 from uae.eval.results.rows import ITEMS as ITEMS_FILE
 from uae.eval.results.rows import ItemRow
 from uae.eval.results.run import SETTINGS, BenchRun
@@ -65,7 +66,9 @@ def test_a_file_is_no_folder(tmp_path: Path):
 def test_an_interrupted_beginning_is_taken_up(tmp_path: Path):
     (tmp_path / "lock").write_text("")
     (tmp_path / f".{SETTINGS}.tmp").write_text("{")
-    run_forty(tmp_path)
+    result = run_forty(tmp_path)
+    assert result == read_result(tmp_path)
+    assert result.num_items == 40
 
 
 def test_a_folder_that_may_not_be_written_is_said(tmp_path: Path):

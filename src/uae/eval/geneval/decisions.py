@@ -10,6 +10,7 @@ Two departures that change no verdict: where several relations hold they are nam
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
@@ -18,7 +19,8 @@ from pydantic.dataclasses import dataclass as config_dataclass
 
 from uae.config import STRICT
 from uae.data.scenes.graph import relations_of_boxes
-from uae.eval.geneval.prompts import CLASS_NAMES, COLORS, Clause, PromptLine
+from uae.eval.geneval.clauses import Asking, Clause
+from uae.eval.geneval.prompts import CLASS_NAMES, COLORS
 
 _NEGLIGIBLE_PX = 1e-3
 
@@ -70,8 +72,12 @@ class Verdict:
     reason: str
 
 
-ColorsOf = Callable[[str, Sequence[DetectedObject]], Sequence[str]]
+Object = TypeVar("Object")
+"""A detection, or whatever else has a colour and a place."""
+ColorsOf = Callable[[str, Sequence[Object]], Sequence[str]]
 """Names the colour of each of an image's objects; the first argument is their class."""
+RelationsOf = Callable[[Object, Object], Sequence[str]]
+"""Names the relations in which the first object stands to the second."""
 
 
 def confident_objects(
@@ -136,7 +142,10 @@ def held_relations(subject: DetectedObject, reference: DetectedObject) -> tuple[
 
 
 def judge(
-    prompt: PromptLine, objects: Mapping[str, Sequence[DetectedObject]], colors_of: ColorsOf
+    prompt: Asking,
+    objects: Mapping[str, Sequence[Object]],
+    colors_of: ColorsOf[Object],
+    relations_of: RelationsOf[Object],
 ) -> Verdict:
     """Apply a prompt's clauses to an image's objects.
 
@@ -147,12 +156,13 @@ def judge(
         prompt: The prompt.
         objects: By class, the most confident first.
         colors_of: Asked for the objects of clauses with a colour only.
+        relations_of: `held_relations` for detections.
     """
     failures: list[str] = []
-    matched: list[Sequence[DetectedObject] | None] = []
+    matched: list[Sequence[Object] | None] = []
     for clause in prompt.include:
         found = objects.get(clause.class_name, [])[: clause.count]
-        failure = _failure(clause, found, matched, colors_of)
+        failure = _failure(clause, found, matched, colors_of, relations_of)
         matched.append(None if failure else found)
         failures += [failure] if failure else []
     for clause in prompt.exclude:
@@ -164,9 +174,10 @@ def judge(
 
 def _failure(
     clause: Clause,
-    found: Sequence[DetectedObject],
-    matched: Sequence[Sequence[DetectedObject] | None],
-    colors_of: ColorsOf,
+    found: Sequence[Object],
+    matched: Sequence[Sequence[Object] | None],
+    colors_of: ColorsOf[Object],
+    relations_of: RelationsOf[Object],
 ) -> str:
     """Say what an include clause lacks; "" where it is met."""
     if len(found) < clause.count:
@@ -180,23 +191,24 @@ def _failure(
                 f"found {counts[clause.color]} {clause.color}; and {seen}"
             )
     if clause.position is not None:
-        return _position_failure(clause.class_name, clause.position, found, matched)
+        return _position_failure(clause, found, matched, relations_of)
     return ""
 
 
 def _position_failure(
-    class_name: str,
-    position: tuple[str, int],
-    found: Sequence[DetectedObject],
-    matched: Sequence[Sequence[DetectedObject] | None],
+    clause: Clause,
+    found: Sequence[Object],
+    matched: Sequence[Sequence[Object] | None],
+    relations_of: RelationsOf[Object],
 ) -> str:
-    relation, target = position
+    assert clause.position is not None
+    class_name, (relation, target) = clause.class_name, clause.position
     targets = matched[target]
     if targets is None:
         return f"no target for {class_name} to be {relation}"
     for o in found:
         for reference in targets:
-            held = held_relations(o, reference)
+            held = relations_of(o, reference)
             if relation not in held:
                 return f"expected {class_name} {relation} target, found {' and '.join(held)} target"
     return ""

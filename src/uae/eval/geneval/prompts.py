@@ -19,7 +19,7 @@ from uae.data.scenes.graph import COLORS as COLOR_VALUES
 from uae.data.scenes.graph import RELATIONS
 from uae.data.scenes.language import NUMBER_WORDS
 from uae.errors import EnvironmentFault, UsageError
-from uae.eval.scene_prompts import TAGS
+from uae.eval.geneval.clauses import TAGS, Clause
 
 CLASS_NAMES = (  # COCO's 80 in COCO's order; 64 to 66 are named more clearly than there
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
@@ -43,26 +43,6 @@ _NUM_DRAWS = 100  # per category but the first; repetitions are dropped, hence 8
 _PERSON = 0  # never asked for in a colour
 _LINE_KEYS = ("tag", "include", "exclude", "prompt")
 _CLAUSE_KEYS = ("class", "count", "color", "position")
-
-
-@dataclass(frozen=True, slots=True)
-class Clause:
-    """`count` objects of a class, of a colour, in a place relative to others."""
-
-    class_name: str
-    count: int
-    color: str | None = None
-    position: tuple[str, int] | None = None
-    """Relation, and the index of the earlier include clause that holds its target."""
-
-    def values(self) -> dict[str, Any]:
-        """Return the clause as the file holds it, in its order of keys."""
-        values: dict[str, Any] = {"class": self.class_name, "count": self.count}
-        if self.color is not None:
-            values["color"] = self.color
-        if self.position is not None:
-            values["position"] = list(self.position)
-        return values
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,31 +1,28 @@
-"""GenEval from a folder of images to a result: list, detect, decide, summarize."""
+"""GenEval of one image, and what is said of a folder's."""
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from uae.data.opening import open_image
-from uae.data.untrusted.file import UnreadableImage
 from uae.environment import describe_environment
-from uae.errors import NonFinite
 from uae.eval.geneval.colors import ColorClassifier
 from uae.eval.geneval.decisions import (
     DecisionConfig,
     DetectedObject,
     confident_objects,
+    held_relations,
     judge,
 )
 from uae.eval.geneval.detector import Detector
-from uae.eval.geneval.layout import Gaps, ImageFolder, Sample
-from uae.eval.geneval.prompts import PromptLine, PromptSet
+from uae.eval.geneval.layout import Gaps
+from uae.eval.geneval.prompts import PromptLine
 from uae.eval.geneval.summary import (
     FailedImage,
     ImageResult,
     Summary,
-    summarize,
     summary_text,
     summary_values,
     write_results,
@@ -78,52 +75,6 @@ class GenEvalResult:
         return "\n".join([*lines, summary_text(self.summary)])
 
 
-def score_folder(
-    folder: ImageFolder,
-    prompts: PromptSet,
-    detector: Detector,
-    classifier: ColorClassifier,
-    config: DecisionConfig | None = None,
-    show: Callable[[int, int], None] = lambda done, total: None,
-) -> GenEvalResult:
-    """Score each image of a folder; one that fails is excluded and counted.
-
-    folder = read_folder(root, prompts)
-    result = score_folder(folder, prompts, Detector.from_mmdet(path), classifier)
-
-    Args:
-        folder: As `read_folder` found it for the same prompts.
-        prompts: The set that the images were made for.
-        detector: Its variant names the result.
-        classifier: Of colours.
-        config: Which detections count; the benchmark's own limits where it is None.
-        show: Told after each image how many are done, and of how many.
-    """
-    config = config or DecisionConfig()
-    results: list[ImageResult] = []
-    failed = [
-        _failed(item.sample, prompts.lines[item.sample.prompt_id], item.fault)
-        for item in folder.gaps.unreadable
-    ]
-    for done, sample in enumerate(folder.samples, start=1):
-        line = prompts.lines[sample.prompt_id]
-        try:
-            results.append(score_image(sample.path, line, detector, classifier, config))
-        except (UnreadableImage, NonFinite) as error:
-            failed.append(_failed(sample, line, str(error)))
-        show(done, len(folder.samples))
-    return GenEvalResult(
-        variant=detector.variant,
-        prompts=prompts.name,
-        prompts_sha256=prompts.sha256,
-        config=config,
-        results=tuple(results),
-        failed=tuple(failed),
-        gaps=folder.gaps,
-        summary=summarize(results, failed),
-    )
-
-
 def score_image(
     path: Path,
     line: PromptLine,
@@ -140,7 +91,7 @@ def score_image(
     image = open_image(path)
     detections = detector.detect(image, config.threshold_of(line.tag))
     objects = confident_objects(detections, line.tag, config)
-    verdict = judge(line, objects, partial(classifier.classify, image))
+    verdict = judge(line, objects, partial(classifier.classify, image), held_relations)
     return ImageResult(
         filename=str(path),
         tag=line.tag,
@@ -161,7 +112,3 @@ def write_result(result: GenEvalResult, out: Path) -> None:
 
 def _row(o: DetectedObject) -> list[float]:
     return [*o.box, o.score]
-
-
-def _failed(sample: Sample, line: PromptLine, fault: str) -> FailedImage:
-    return FailedImage(str(sample.path), line.tag, line.metadata, fault)

@@ -1,7 +1,7 @@
 """GenEval's result rows and what is said of them, with intervals.
 
 Rows have the official format (djghosh13/geneval@af4902f `evaluation/evaluate_images.py`): its
-`summary_scores.py` reads ours, and this module reads its rows. Scores:
+`summary_scores.py` reads ours. Scores:
 
 - accuracy of a category: over its images
 - overall: the unweighted mean of the six accuracies; undefined where a category has no image
@@ -21,11 +21,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from uae.errors import UsageError
 from uae.eval.figures import interval_text, value_text
+from uae.eval.geneval.clauses import TAGS
 from uae.eval.results.rows import ItemRow
 from uae.eval.results.scores import RowTable, Score, estimate_score
-from uae.eval.scene_prompts import TAGS
 from uae.eval.statistics import Estimate, mean_of, proportion
 
 SCORES = (
@@ -33,16 +32,6 @@ SCORES = (
     Score(name="correct images", sample="correct"),
 )
 """Accuracy of each category, and over all images."""
-
-_TYPES: dict[str, type] = {
-    "filename": str,
-    "tag": str,
-    "prompt": str,
-    "correct": bool,
-    "reason": str,
-    "metadata": str,
-    "details": str,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,38 +97,6 @@ def summarize(results: Sequence[ImageResult], failed: Sequence[FailedImage] = ()
 def write_results(path: Path, results: Sequence[ImageResult]) -> None:
     """Write rows in the official format."""
     path.write_text("".join(f"{json.dumps(asdict(result))}\n" for result in results))
-
-
-def read_results(path: Path) -> list[ImageResult]:
-    """Read rows, written here or by the official scorer.
-
-    Raises:
-        UsageError: A line is wrong; the message names line and key.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise UsageError(f"{path} does not exist: expected GenEval's results.jsonl") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: byte {error.start} is not UTF-8") from error
-    numbered = enumerate(text.split("\n"), start=1)
-    return [_to_result(line, f"{path}, line {number}") for number, line in numbered if line.strip()]
-
-
-def _to_result(line: str, where: str) -> ImageResult:
-    try:
-        values = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{where}: not JSON: expected one object a line") from error
-    if not isinstance(values, dict):
-        raise UsageError(f"{where}: expected an object with {', '.join(_TYPES)}")
-    for key, kind in _TYPES.items():
-        if not isinstance(values.get(key), kind):
-            found = repr(values[key]) if key in values else "missing"
-            raise UsageError(f"{where}: key {key!r} is {found}: expected {kind.__name__}")
-    if values["tag"] not in TAGS:
-        raise UsageError(f"{where}: key 'tag' is {values['tag']!r}: expected {', '.join(TAGS)}")
-    return ImageResult(**{key: values[key] for key in _TYPES})
 
 
 def summary_values(summary: Summary) -> dict[str, Any]:

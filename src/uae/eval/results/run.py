@@ -15,6 +15,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -75,13 +76,12 @@ class BenchRun:
             _check(folder, resume)
             folder.mkdir(parents=True, exist_ok=True)
             lock = RunLock(folder)
-            try:
+            with ExitStack() as undo:
+                undo.callback(lock.release)
                 _check(folder, resume)  # again: another run may have come since the first look
                 run = cls(folder, lock, _settle(folder, settings))
                 run._take_up(retry_failed)
-            except BaseException:
-                lock.release()
-                raise
+                undo.pop_all()
         return run
 
     def __enter__(self) -> "BenchRun":

@@ -24,7 +24,6 @@ from uae.eval.results.stamp import folder_digests
 from uae.flow.noise import stream
 from uae.models.settings import SETTINGS_FILE, resolve
 from uae.models.unified import UnifiedAutoEncoder
-from uae.train.rollout import redraw
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +135,7 @@ def draw_samples(
             [stream(seed, "geneval", place.prompt_id, place.sample_id) for place in batch]
         )
         texts = [prompts.lines[place.prompt_id].prompt for place in batch]
-        pixels = redraw(model, texts, noise, model.settings.sampling, batch_size)
+        pixels = model.draw_conditions(model.condition(texts), noise, model.settings.sampling)
         with storage_faults("cannot write the images to", root):
             for place, image in zip(batch, to_images(pixels), strict=True):
                 write_sample(root, place.prompt_id, place.sample_id, image)

@@ -2,21 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from torch import nn
-from transformers import AutoTokenizer, CLIPModel
 
-from uae.commands.loop import device_of
 from uae.data.untrusted.file import UnreadableImage
 from uae.durable import storage_faults
-from uae.errors import NonFinite, UsageError
+from uae.errors import NonFinite
+from uae.eval.geneval.clauses import TAGS
 from uae.eval.geneval.colors import ColorClassifier
 from uae.eval.geneval.decisions import DecisionConfig
-from uae.eval.geneval.detector import Detector, Variant
+from uae.eval.geneval.detector import Detector
 from uae.eval.geneval.layout import ImageFolder, Sample
 from uae.eval.geneval.prompts import PromptSet
 from uae.eval.geneval.score import GenEvalResult, score_image, write_result
@@ -26,8 +24,6 @@ from uae.eval.results.rows import ITEMS, ItemRow, read_rows
 from uae.eval.results.run import BenchRun, Resume
 from uae.eval.results.scores import Score
 from uae.eval.results.stamp import BenchSettings, ModelStamp, file_digest
-from uae.eval.scene_prompts import TAGS
-from uae.rewards.similarity import Similarity
 
 RULES = "uae-geneval-1"
 """Of decisions, detector input and output, and colours; a change of them needs another name."""
@@ -52,6 +48,7 @@ class Task:
     prompts: PromptSet
     num_samples: int
     judges: Judges
+    config: DecisionConfig = field(default_factory=DecisionConfig)
 
     @property
     def samples(self) -> list[tuple[Sample, str]]:
@@ -64,32 +61,6 @@ class Task:
         return sample.path.relative_to(self.folder.root).as_posix()
 
 
-def load_judges(detector: str, variant: Variant, clip: str, device: str) -> Judges:
-    """Load detector and colour classifier.
-
-    Raises:
-        UsageError: One is not there, or is another kind of model.
-    """
-    place = device_of(device)
-    with found("--detector", detector):
-        if variant == "geneval":
-            judge = Detector.from_mmdet(Path(detector), place)
-        else:
-            judge = Detector.from_pretrained(detector, place)
-    with found("--clip", clip):
-        similarity = Similarity.from_pretrained(clip, place)
-        model = similarity.model
-        if not isinstance(model, CLIPModel):
-            raise UsageError(f"--clip {clip} is a {type(model).__name__}: expected CLIP")
-        tokenizer = AutoTokenizer.from_pretrained(clip)
-    return Judges(
-        judge,
-        ColorClassifier(similarity, model, tokenizer),
-        names={"detector": detector, "clip": clip},
-        weights={"detector": weights_digest(judge.model), "clip": weights_digest(model)},
-    )
-
-
 def weights_digest(model: nn.Module) -> str:
     """Return the sha256 of a model's weights by name, wherever they were loaded from."""
     digest = hashlib.sha256()
@@ -97,17 +68,6 @@ def weights_digest(model: nn.Module) -> str:
         digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}\n".encode())
         digest.update(weight.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-@contextmanager
-def found(flag: str, name: str) -> Iterator[None]:
-    """Turn transformers' error for a model that is not there into one of usage."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is not None:  # the disk's or the network's own
-            raise
-        raise UsageError(f"{flag} {name} cannot be loaded: {error}") from error
 
 
 def score(
@@ -155,6 +115,7 @@ def settings_of(task: Task) -> BenchSettings:
             "prompts": task.prompts.name,
             "num_samples": task.num_samples,
             "is_complete": task.folder.gaps.is_empty,
+            "decisions": asdict(task.config),
             **task.judges.names,
         },
     )
@@ -168,7 +129,7 @@ def _row(task: Task, sample: Sample, fault: str) -> ItemRow:
             FailedImage(str(sample.path), line.tag, line.metadata, fault)
             if fault
             else score_image(
-                sample.path, line, task.judges.detector, task.judges.classifier, DecisionConfig()
+                sample.path, line, task.judges.detector, task.judges.classifier, task.config
             )
         )
     except (UnreadableImage, NonFinite) as error:
@@ -191,7 +152,7 @@ def _official(task: Task, rows: Sequence[ItemRow]) -> GenEvalResult:
         variant=task.judges.detector.variant,
         prompts=task.prompts.name,
         prompts_sha256=task.prompts.sha256,
-        config=DecisionConfig(),
+        config=task.config,
         results=tuple(results),
         failed=tuple(failed),
         gaps=task.folder.gaps,

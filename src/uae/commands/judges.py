@@ -1,0 +1,51 @@
+"""Loads the networks that judge images, with errors that name the flag they were given by."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from transformers import AutoTokenizer, CLIPModel
+
+from uae.commands.loop import device_of
+from uae.errors import UsageError
+from uae.eval.geneval.colors import ColorClassifier
+from uae.eval.geneval.detector import Detector, Variant
+from uae.eval.geneval.run import Judges, weights_digest
+from uae.rewards.similarity import Similarity
+
+
+def load_judges(detector: str, variant: Variant, clip: str, device: str) -> Judges:
+    """Load detector and colour classifier.
+
+    Raises:
+        UsageError: One is not there, or is another kind of model.
+    """
+    place = device_of(device)
+    with found("--detector", detector):
+        if variant == "geneval":
+            judge = Detector.from_mmdet(Path(detector), place)
+        else:
+            judge = Detector.from_pretrained(detector, place)
+    with found("--clip", clip):
+        similarity = Similarity.from_pretrained(clip, place)
+        model = similarity.model
+        if not isinstance(model, CLIPModel):
+            raise UsageError(f"--clip {clip} is a {type(model).__name__}: expected CLIP")
+        tokenizer = AutoTokenizer.from_pretrained(clip)
+    return Judges(
+        judge,
+        ColorClassifier(similarity, model, tokenizer),
+        names={"detector": detector, "clip": clip},
+        weights={"detector": weights_digest(judge.model), "clip": weights_digest(model)},
+    )
+
+
+@contextmanager
+def found(flag: str, name: str) -> Iterator[None]:
+    """Turn transformers' error for a model that is not there into one of usage."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:  # the disk's or the network's own
+            raise
+        raise UsageError(f"{flag} {name} cannot be loaded: {error}") from error
