@@ -14,11 +14,12 @@ from uae.commands import judges, loop
 from uae.errors import UsageError
 from uae.eval.geneval import detector as detector_module
 from uae.eval.geneval import run as scoring
-from uae.eval.geneval.layout import read_folder, write_metadata, write_sample
+from uae.eval.geneval.layout import read_folder, sample_path, write_metadata
 from uae.eval.geneval.prompts import PromptSet, official_prompts, read_prompts
 from uae.eval.geneval.summary import ImageResult, summarize
 from uae.eval.mmt_bench.encoder_answers import EncoderAnswers
 from uae.eval.results.rows import ITEMS
+from uae.eval.results.stamp import weights_digest
 
 TESTS = Path(__file__).parents[1]
 
@@ -72,7 +73,7 @@ def images(tmp_path, prompts) -> Path:
     write_metadata(folder, PromptSet(prompts.name, SIX))
     for prompt_id in range(len(SIX)):
         pixels = rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)
-        write_sample(folder, prompt_id, 0, Image.fromarray(pixels))
+        Image.fromarray(pixels).save(sample_path(folder, prompt_id, 0))
     return folder
 
 
@@ -236,9 +237,9 @@ def test_the_digest_of_weights_sees_names_and_values():
 
     first, second = nn.Linear(2, 2), nn.Linear(2, 2)
     second.load_state_dict(first.state_dict())
-    assert scoring.weights_digest(first) == scoring.weights_digest(second)
+    assert weights_digest(first) == weights_digest(second)
     second.bias.data[0] += 1
-    assert scoring.weights_digest(first) != scoring.weights_digest(second)
+    assert weights_digest(first) != weights_digest(second)
 
 
 # -- geneval-images -------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ from uae.commands.loop import device_of
 from uae.errors import UsageError
 from uae.eval.geneval.colors import ColorClassifier
 from uae.eval.geneval.detector import Detector, Variant
-from uae.eval.geneval.run import Judges, weights_digest
+from uae.eval.geneval.run import Judges
+from uae.eval.results.stamp import weights_digest
 from uae.rewards.similarity import Similarity
 
 

@@ -1,6 +1,7 @@
 """How figures are written, alike in sentences, tables and charts. Plain ASCII."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from uae.eval.statistics import Estimate
@@ -45,6 +46,16 @@ def evidence_text(change: Estimate, kind: Kind = "number") -> str:
         f"{change_text(change, kind)}, 95 % interval {change_interval_text(change, kind)}, "
         f"n = {change.n}{excluded}"
     )
+
+
+def listed(names_by_kind: Mapping[str, Sequence[str]], max_listed: int = 5) -> str:
+    """Write one line for each kind that has names: their number, and the first of them."""
+    lines = []
+    for kind, names in names_by_kind.items():
+        if names:
+            more = f", and {len(names) - max_listed} more" if len(names) > max_listed else ""
+            lines.append(f"  {len(names)} {kind}: {', '.join(names[:max_listed])}{more}")
+    return "\n".join(lines)
 
 
 def _unit(kind: Kind) -> str:

@@ -5,12 +5,13 @@ import pytest
 from PIL import Image
 
 from uae.errors import UsageError
+from uae.eval.figures import listed
 from uae.eval.geneval.layout import (
     ImageFolder,
     folder_of,
     read_folder,
+    sample_path,
     write_metadata,
-    write_sample,
 )
 from uae.eval.geneval.prompts import PromptSet, official_prompts
 
@@ -21,7 +22,7 @@ def drawn(root: Path, num_samples: int = 2) -> Path:
     write_metadata(root, PROMPTS)
     for prompt_id in range(len(PROMPTS.lines)):
         for sample_id in range(num_samples):
-            write_sample(root, prompt_id, sample_id, Image.new("RGB", (4, 3), "red"))
+            Image.new("RGB", (4, 3), "red").save(sample_path(root, prompt_id, sample_id))
     return root
 
 
@@ -80,8 +81,8 @@ def test_missing_and_extra_samples(tmp_path):
     for sample in (tmp_path / "00002" / "samples").iterdir():
         sample.unlink()
     (tmp_path / "00003" / "samples").rename(tmp_path / "00003" / "images")
-    write_sample(tmp_path, 5, 2, Image.new("RGB", (4, 3)))
-    write_sample(tmp_path, 5, 10, Image.new("RGB", (4, 3)))
+    Image.new("RGB", (4, 3)).save(sample_path(tmp_path, 5, 2))
+    Image.new("RGB", (4, 3)).save(sample_path(tmp_path, 5, 10))
     found = incomplete(tmp_path)
     assert found.gaps.by_kind() == {
         "folders with missing samples": ["00000 (1 of 2)", "00002 (0 of 2)", "00003 (0 of 2)"],
@@ -136,7 +137,7 @@ def test_nothing_to_score_is_never_allowed(tmp_path):
 def test_a_long_list_is_cut_and_counted(tmp_path):
     drawn(tmp_path, 1)
     gaps = read_folder(tmp_path, PROMPTS, 4, allow_incomplete=True).gaps
-    assert gaps.summary(2) == (
+    assert listed(gaps.by_kind(), 2) == (
         "  6 folders with missing samples: 00000 (1 of 4), 00001 (1 of 4), and 4 more"
     )
 

@@ -13,7 +13,7 @@ from uae.eval.geneval.clauses import TAGS
 from uae.eval.geneval.colors import ColorClassifier
 from uae.eval.geneval.decisions import DecisionConfig, confident_objects
 from uae.eval.geneval.detector import Detector
-from uae.eval.geneval.layout import read_folder, write_metadata, write_sample
+from uae.eval.geneval.layout import read_folder, sample_path, write_metadata
 from uae.eval.geneval.prompts import PromptSet, official_prompts
 from uae.eval.geneval.run import Judges, Task, score
 from uae.eval.geneval.summary import ImageResult
@@ -32,7 +32,7 @@ def images(tmp_path):
     for prompt_id in range(len(PROMPTS.lines)):
         for sample_id in range(2):
             pixels = rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)
-            write_sample(tmp_path, prompt_id, sample_id, Image.fromarray(pixels))
+            Image.fromarray(pixels).save(sample_path(tmp_path, prompt_id, sample_id))
     return tmp_path
 
 

@@ -14,11 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image
-
 from uae.data.opening import open_image
 from uae.data.untrusted.file import UnreadableImage
 from uae.errors import UsageError
+from uae.eval.figures import listed
 from uae.eval.geneval.prompts import PromptLine, PromptSet, parse_line
 
 SAMPLES_PER_PROMPT = 4
@@ -75,13 +74,9 @@ class Gaps:
         }
         return {kind: names for kind, names in kinds.items() if names}
 
-    def summary(self, max_listed: int = 5) -> str:
+    def summary(self) -> str:
         """Say in words what is amiss: counts, and the first names of each kind."""
-        lines = []
-        for kind, names in self.by_kind().items():
-            more = f", and {len(names) - max_listed} more" if len(names) > max_listed else ""
-            lines.append(f"  {len(names)} {kind}: {', '.join(names[:max_listed])}{more}")
-        return "\n".join(lines)
+        return listed(self.by_kind())
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +101,9 @@ def write_metadata(root: Path, prompts: PromptSet) -> None:
         (folder / METADATA_NAME).write_text(line.metadata)
 
 
-def write_sample(root: Path, prompt_id: int, sample_id: int, image: Image.Image) -> Path:
-    """Write one image of a prompt; return its path."""
-    path = folder_of(root, prompt_id) / "samples" / f"{sample_id:04d}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.convert("RGB").save(path)
-    return path
+def sample_path(root: Path, prompt_id: int, sample_id: int) -> Path:
+    """Return the file of one image of a prompt."""
+    return folder_of(root, prompt_id) / "samples" / f"{sample_id:04d}.png"
 
 
 def read_folder(

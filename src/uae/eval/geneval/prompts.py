@@ -7,7 +7,7 @@ objects (`include`), forbids some (`exclude`) and says so in words (`prompt`).
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from uae.data.scenes.graph import RELATIONS
 from uae.data.scenes.language import NUMBER_WORDS
 from uae.errors import EnvironmentFault, UsageError
 from uae.eval.geneval.clauses import TAGS, Clause
+from uae.eval.json_lines import check_keys, read_lines
 
 CLASS_NAMES = (  # COCO's 80 in COCO's order; 64 to 66 are named more clearly than there
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
@@ -168,18 +169,8 @@ def read_prompts(path: str | Path) -> PromptSet:
             key.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise UsageError(f"{path} does not exist: expected a GenEval metadata file") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: byte {error.start} is not UTF-8") from error
-    numbered = enumerate(text.split("\n"), start=1)  # splitlines would also split inside a prompt
-    lines = tuple(
-        parse_line(line, f"{path}, line {number}") for number, line in numbered if line.strip()
-    )
-    if not lines:
-        raise UsageError(f"{path} is empty: expected one prompt a line")
+    found = read_lines(path, "a GenEval metadata file")
+    lines = tuple(parse_line(text, where) for where, text in found)
     return PromptSet(OFFICIAL if lines == official_prompts().lines else path.name, lines)
 
 
@@ -197,7 +188,7 @@ def parse_line(text: str, where: str) -> PromptLine:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{where}: not JSON: expected one object with tag and prompt") from error
-    _check_keys(values, _LINE_KEYS, ("tag", "include", "prompt"), where)
+    check_keys(values, _LINE_KEYS, ("tag", "include", "prompt"), where)
     tag, prompt = values["tag"], values["prompt"]
     if tag not in TAGS:
         raise UsageError(f"{where}: key 'tag' is {tag!r}: expected one of {', '.join(TAGS)}")
@@ -210,24 +201,13 @@ def parse_line(text: str, where: str) -> PromptLine:
     return PromptLine(tag, include, exclude, prompt)
 
 
-def _check_keys(values: object, known: Iterable[str], needed: Iterable[str], where: str) -> None:
-    if not isinstance(values, dict):
-        raise UsageError(f"{where}: {values!r}: expected an object with {', '.join(needed)}")
-    for key in values:
-        if key not in known:
-            raise UsageError(f"{where}: key {key!r} is unknown: expected {', '.join(known)}")
-    for key in needed:
-        if key not in values:
-            raise UsageError(f"{where}: key {key!r} is missing")
-
-
 def _clauses(values: object, name: str, where: str) -> Iterator[Clause]:
     if not isinstance(values, list):
         raise UsageError(f"{where}: key {name!r} is {values!r}: expected a list of clauses")
     known = _CLAUSE_KEYS if name == "include" else _CLAUSE_KEYS[:2]
     for index, clause in enumerate(values):
         place = f"{where}: key '{name}[{index}]'"
-        _check_keys(clause, known, _CLAUSE_KEYS[:2], place)
+        check_keys(clause, known, _CLAUSE_KEYS[:2], place)
         yield _clause(clause, index, place)
 
 

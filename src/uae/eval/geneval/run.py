@@ -1,12 +1,8 @@
 """GenEval as a benchmark run: one row per image, taken up again after any stop."""
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-
-from torch import nn
 
 from uae.data.untrusted.file import UnreadableImage
 from uae.durable import storage_faults
@@ -23,7 +19,7 @@ from uae.eval.results.result import BenchResult
 from uae.eval.results.rows import ITEMS, ItemRow, read_rows
 from uae.eval.results.run import BenchRun, Resume
 from uae.eval.results.scores import Score
-from uae.eval.results.stamp import BenchSettings, ModelStamp, file_digest
+from uae.eval.results.stamp import BenchSettings, images_stamp
 
 RULES = "uae-geneval-1"
 """Of decisions, detector input and output, and colours; a change of them needs another name."""
@@ -61,15 +57,6 @@ class Task:
         return sample.path.relative_to(self.folder.root).as_posix()
 
 
-def weights_digest(model: nn.Module) -> str:
-    """Return the sha256 of a model's weights by name, wherever they were loaded from."""
-    digest = hashlib.sha256()
-    for name, weight in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}\n".encode())
-        digest.update(weight.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
 def score(
     task: Task, out: Path, resume: Resume, show: Callable[[int, int], None]
 ) -> tuple[BenchResult, GenEvalResult]:
@@ -102,14 +89,11 @@ def score(
 
 def settings_of(task: Task) -> BenchSettings:
     """Return what the numbers of a run depend on."""
-    digests = {task.name_of(sample): file_digest(sample.path) for sample, _ in task.samples}
-    images = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
+    paths = {task.name_of(sample): sample.path for sample, _ in task.samples}
     return BenchSettings(
         benchmark=task.judges.detector.variant,
         version=RULES,
-        model=ModelStamp(
-            name=str(task.folder.root), dtype="none", backend="images", files={"images": images}
-        ),
+        model=images_stamp(task.folder.root, paths),
         data={"prompts": task.prompts.sha256, **task.judges.weights},
         options={
             "prompts": task.prompts.name,

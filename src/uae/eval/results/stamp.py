@@ -1,12 +1,16 @@
 """What a result depends on: benchmark and rules, model files, dtype, backend, seeds, data."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from uae.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,3 +83,29 @@ def folder_digests(folder: Path) -> dict[str, str]:
     )
     shown = [name for name in names if not any(p.startswith(".") for p in name.split("/"))]
     return {name: file_digest(folder / name) for name in shown}
+
+
+def images_stamp(root: Path, paths: Mapping[str, Path]) -> ModelStamp:
+    """Return the stamp of whatever model drew the images of a folder.
+
+    Args:
+        root: The folder, which is its name.
+        paths: The images by the name that their rows have.
+
+    Raises:
+        UsageError: One cannot be read.
+    """
+    digests = {name: file_digest(path) for name, path in paths.items()}
+    images = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
+    return ModelStamp(name=str(root), dtype="none", backend="images", files={"images": images})
+
+
+def weights_digest(model: "nn.Module") -> str:
+    """Return the sha256 of a model's weights by name, wherever they were loaded from."""
+    import torch  # comparing results does without
+
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}\n".encode())
+        digest.update(weight.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,312 @@
+"""A client of any OpenAI-compatible address: chat with images, first-token logprobs, images.
+
+    endpoint = Endpoint(EndpointConfig(base_url="http://localhost:8000/v1", model="qwen"))
+    endpoint.probe()
+    reply = endpoint.chat([image, "Is the bus red?"], max_tokens=1, logprobs=True)
+
+It stands on the `openai` package (extra `endpoint`), which tries again by itself. What fails for
+one request is an `EndpointFailure`; what would fail for all of them is a `UsageError`, which stops
+a run that can be taken up again. The API key is read from the environment and stands in no message.
+"""
+
+import base64
+import binascii
+import importlib.util
+import io
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from PIL import Image
+from pydantic import PositiveFloat, PositiveInt, ValidationError
+from pydantic.dataclasses import dataclass as config_dataclass
+
+from uae.config import STRICT
+from uae.data.opening import read_image
+from uae.data.untrusted.file import UnreadableImage
+from uae.endpoint_messages import Body, Completion, Drawing, to_part
+from uae.errors import EnvironmentFault, RunFailed, UsageError
+
+B = TypeVar("B", bound=Body)
+
+EXTRA = "endpoint"
+NUM_TOP_LOGPROBS = 20
+"""As many as the protocol allows."""
+
+FailureReason = Literal[
+    "timed out",
+    "refused",
+    "rate limited",
+    "server error",
+    "connection lost",
+    "not accepted",
+    "no answer",
+]
+"""`refused` by a content filter or by the model; `not accepted` as a request; `no answer`: empty,
+or not of the protocol."""
+
+_MAX_DETAIL = 300
+_FILTERED = {"content_filter", "content_policy_violation", "moderation_blocked"}
+
+
+@config_dataclass(frozen=True, kw_only=True, config=STRICT)
+class EndpointConfig:
+    """An address, the model behind it, and how long to wait for it."""
+
+    base_url: str
+    """Up to and with the version: http://localhost:8000/v1."""
+    model: str
+    """Name of the model there."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """Environment variable that holds the API key; it need not be set where no key is asked for."""
+    timeout_s: PositiveFloat = 120.0
+    """Longest wait for a connection, and for the next bytes of an answer."""
+    max_tries: PositiveInt = 4
+    """Attempts in all at what may pass: timeouts, lost connections, rate limits, server errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopToken:
+    """One of the most probable first tokens, as text, and its log-probability."""
+
+    token: str
+    log_prob: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer.
+
+    Attributes:
+        text: As it came, blanks at both ends left out.
+        finish_reason: "stop", or "length" where it was cut at `max_tokens`.
+        model: What answered, by its own account: an alias shows its version here.
+        top_logprobs: The first token's most probable values, if asked for; empty where the address
+            does not tell them.
+    """
+
+    text: str
+    finish_reason: str
+    model: str
+    top_logprobs: tuple[TopToken, ...] = ()
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it ends at `max_tokens` rather than by itself."""
+        return self.finish_reason == "length"
+
+
+class EndpointFailure(RunFailed):
+    """One request came to nothing, after all its tries; the next one may go well."""
+
+    def __init__(self, reason: FailureReason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason: FailureReason = reason
+        self.detail = detail
+
+
+class Endpoint:
+    """A model behind an address."""
+
+    def __init__(self, config: EndpointConfig) -> None:
+        """Make the client; nothing is sent yet.
+
+        Raises:
+            UsageError: The address is no http address, or holds a user, password or query.
+            EnvironmentFault: The package `openai` is not installed.
+        """
+        _check_address(config.base_url)
+        if importlib.util.find_spec("openai") is None:
+            raise EnvironmentFault(
+                f'{config.base_url} needs the package openai: pip install "uae[{EXTRA}]"'
+            )
+        from openai import OpenAI
+
+        self.config = config
+        self._key = os.environ.get(config.api_key_env, "")
+        self._client = OpenAI(
+            base_url=config.base_url,
+            api_key=self._key or "none",
+            timeout=config.timeout_s,
+            max_retries=config.max_tries - 1,
+        )
+
+    def probe(self) -> None:
+        """Ask for the list of models, so that a wrong address or key shows at once.
+
+        Raises:
+            UsageError: Nothing answers there, or the key is refused.
+        """
+        try:
+            with self._failures():
+                self._client.with_options(max_retries=0).models.with_raw_response.list()
+        except EndpointFailure as failure:
+            if failure.reason in ("connection lost", "timed out"):  # any other is an answer
+                raise UsageError(
+                    f"{self.config.base_url} does not answer ({failure}): start the server, or "
+                    "check the address"
+                ) from None
+        except _NotFound:
+            return  # this list is no duty of a server
+
+    def chat(
+        self,
+        parts: Sequence[str | Image.Image],
+        *,
+        system: str = "",
+        max_tokens: int,
+        temperature: float = 0.0,
+        seed: int | None = None,
+        logprobs: bool = False,
+    ) -> Reply:
+        """Send one user turn and return the answer.
+
+        Args:
+            parts: Texts and images in their order; images travel as PNG, in their own size.
+            system: Text of a system turn before it, if any.
+            max_tokens: Longest answer in tokens; `Reply.is_cut` tells where it was reached.
+            temperature: 0 asks for the most probable words.
+            seed: Sent only if given.
+            logprobs: Ask for the first token's most probable values too; the text may be empty.
+
+        Raises:
+            EndpointFailure: No answer to this request.
+            UsageError: The key or the model is refused: no request would be answered.
+        """
+        turns: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
+        turns.append({"role": "user", "content": [to_part(part) for part in parts]})
+        options: dict[str, Any] = {} if seed is None else {"seed": seed}
+        if logprobs:
+            options |= {"logprobs": True, "top_logprobs": NUM_TOP_LOGPROBS}
+        body = self._send(
+            self._client.chat.completions.with_raw_response.create,
+            messages=turns,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            **options,
+        )
+        return self._reply(self._read(Completion, body), may_be_empty=logprobs)
+
+    def image(
+        self, prompt: str, *, size: tuple[int, int] | None = None, seed: int | None = None
+    ) -> Image.Image:
+        """Have an image drawn, and open it as any image from a stranger: upright RGB.
+
+        Args:
+            prompt: What to draw.
+            size: Width and height in pixels; by default the model's own.
+            seed: Sent only if given; it is no part of the protocol, but many servers know it.
+
+        Raises:
+            EndpointFailure: No image came; an address instead of one is not followed.
+            UsageError: As for `chat`.
+        """
+        options: dict[str, Any] = {}
+        if not self.config.model.startswith("gpt-image"):  # they know nothing else, and refuse it
+            options["response_format"] = "b64_json"
+        if size is not None:
+            options["size"] = f"{size[0]}x{size[1]}"
+        if seed is not None:
+            options["extra_body"] = {"seed": seed}
+        generate = self._client.images.with_raw_response.generate
+        body = self._send(generate, prompt=prompt, n=1, **options)
+        encoded = self._read(Drawing, body).data[0].b64_json
+        try:
+            data = base64.b64decode(encoded, validate=True)
+            return read_image(io.BytesIO(data), Path("the image"))
+        except (binascii.Error, UnreadableImage) as error:
+            raise EndpointFailure("no answer", str(error)) from None
+
+    def _send(self, call: Callable[..., Any], **values: Any) -> str:
+        try:
+            with self._failures():
+                return call(model=self.config.model, **values).text
+        except _NotFound as error:
+            raise UsageError(
+                f"{self.config.base_url} knows no model {self.config.model!r}, or no such route "
+                f"({error}): check both"
+            ) from None
+
+    def _read(self, kind: type[B], body: str) -> B:
+        try:
+            return kind.model_validate_json(body)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            key = ".".join(map(str, first["loc"])) or "the body"
+            raise EndpointFailure("no answer", f"{key}: {first['msg']}") from None
+
+    def _reply(self, completion: Completion, *, may_be_empty: bool) -> Reply:
+        choice = completion.choices[0]
+        text = (choice.message.content or "").strip()
+        if choice.message.refusal or choice.finish_reason == "content_filter":
+            raise EndpointFailure("refused", self._clean(choice.message.refusal or text))
+        first = choice.logprobs.content[:1] if choice.logprobs and choice.logprobs.content else []
+        top = tuple(TopToken(x.token, x.logprob) for token in first for x in token.top_logprobs)
+        if not text and not (may_be_empty and top):
+            raise EndpointFailure("no answer", f"empty, finish reason {choice.finish_reason!r}")
+        model = completion.model or self.config.model
+        return Reply(text, choice.finish_reason or "stop", model, top)
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """Turn the package's errors into ours; none is chained, as a server may echo the key."""
+        import openai
+
+        try:
+            yield
+        except openai.APITimeoutError:
+            waited = f"no answer within {self.config.timeout_s:g} s"
+            raise EndpointFailure("timed out", waited) from None
+        except openai.APIConnectionError as error:
+            cause = type(error.__cause__ or error).__name__
+            raise EndpointFailure("connection lost", cause) from None
+        except openai.APIStatusError as error:
+            raise self._status_failure(error.status_code, error.code, error.message) from None
+
+    def _status_failure(self, status: int, code: str | None, message: str) -> Exception:
+        url, detail = self.config.base_url, self._clean(message)
+        if status in (401, 403):
+            state = "is refused" if self._key else "is not set"
+            return UsageError(
+                f"{url} asks for a valid key (status {status}): the environment variable "
+                f"{self.config.api_key_env} {state}"
+            )
+        if status == 404 or code == "model_not_found":
+            return _NotFound(detail)
+        if code == "insufficient_quota":
+            return UsageError(f"{url}: the account has no quota left ({detail})")
+        if code in _FILTERED:
+            return EndpointFailure("refused", detail)
+        if status == 429:
+            return EndpointFailure("rate limited", detail)
+        return EndpointFailure("server error" if status >= 500 else "not accepted", detail)
+
+    def _clean(self, text: str) -> str:
+        """Return a server's words on one line, short, and without the key."""
+        if self._key:
+            text = text.replace(self._key, "***")
+        return " ".join(text.split())[:_MAX_DETAIL]
+
+
+class _NotFound(Exception):
+    """The server has no such route or model."""
+
+
+def _check_address(url: str) -> None:
+    if any(mark in url for mark in "@?#"):
+        raise UsageError(
+            "the address holds a user, a password or a query: it is written to files, so give the "
+            "key by the environment"
+        )
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
+        _ = parts.port  # a ValueError if it is none
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise UsageError(f"{url!r} is no address: expected one such as http://localhost:8000/v1")

@@ -1,0 +1,208 @@
+"""DPG-Bench as a benchmark run: rows for each image of an item, each question, each item.
+
+The official judge, mPLUG-large, needs modelscope, fairseq and taming-transformers; here any model
+answers by P(yes), so the benchmark has another name and its numbers are not the published ones.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from PIL import Image
+
+from uae.data.opening import open_image
+from uae.data.untrusted.file import UnreadableImage
+from uae.eval.dpg.drawing import NumImages, image_path
+from uae.eval.dpg.prompts import DpgPrompts, Item, Question
+from uae.eval.dpg.score import IMAGE, ITEM, QUESTION, dpg_scores, with_dependencies
+from uae.eval.judges.images import ImageSet, check_images
+from uae.eval.judges.judge import Judge, JudgeFailed
+from uae.eval.judges.run import (
+    Rows,
+    Work,
+    failed_row,
+    judged_settings,
+    run_works,
+    unscored,
+)
+from uae.eval.results.result import BenchResult
+from uae.eval.results.rows import ItemRow
+from uae.eval.results.run import Resume
+from uae.eval.results.stamp import BenchSettings
+
+BENCHMARK = "dpg-other-judge"
+RULES, COMPAT_RULES = "uae-dpg-1", "uae-dpg-1-compat"
+YES = ("Yes", "yes", " Yes", " yes")
+MIN_P_YES = 0.5
+"""An answer is yes above it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DpgTask:
+    """What is scored, by whom, and how.
+
+    Attributes:
+        prompts: With their questions.
+        images: One file per item.
+        judge: Answers the questions.
+        num_images: 4 in a grid of two by two, or one alone.
+        compat: Score categories with upstream's faults.
+    """
+
+    prompts: DpgPrompts
+    images: ImageSet
+    judge: Judge
+    num_images: NumImages = 4
+    compat: bool = False
+
+
+def find_images(
+    root: Path, prompts: DpgPrompts, num_images: NumImages, *, allow_incomplete: bool = False
+) -> ImageSet:
+    """Find the file of each item; see `check_images`."""
+    expected = {item.item_id: image_path(root, item.item_id) for item in prompts.items}
+    extra = [path.name for path in sorted(root.glob("*.png")) if path.stem not in expected]
+    return check_images(
+        root,
+        expected,
+        extra,
+        allow_incomplete=allow_incomplete,
+        fault_of=_no_grid if num_images == 4 else lambda _: "",
+    )
+
+
+def _no_grid(image: Image.Image) -> str:
+    width, height = image.size
+    if width % 2 or height % 2:
+        return f"{width} x {height} pixels: expected a grid of two by two images of one size"
+    return ""
+
+
+def crops(image: Image.Image, num_images: NumImages) -> list[Image.Image]:
+    """Cut a grid into its images, row by row."""
+    side = round(num_images**0.5)
+    width, height = image.width // side, image.height // side
+    return [
+        image.crop((x * width, y * height, (x + 1) * width, (y + 1) * height))
+        for y in range(side)
+        for x in range(side)
+    ]
+
+
+def settings_of(task: DpgTask) -> BenchSettings:
+    """Return what the numbers of a run depend on."""
+    return judged_settings(
+        BENCHMARK,
+        COMPAT_RULES if task.compat else RULES,
+        task.images,
+        task.judge.stamp,
+        data={"prompts": task.prompts.sha256},
+        options={
+            "num_prompts": len(task.prompts.items),
+            "num_images": task.num_images,
+            "compat": task.compat,
+        },
+    )
+
+
+def score(
+    task: DpgTask,
+    out: Path,
+    *,
+    resume: Resume = "auto",
+    retry_failed: bool = False,
+    show: Callable[[int, int], None] = lambda _done, _total: None,
+) -> BenchResult:
+    """Ask what has no row in the folder yet, and score all; raises as `run_works`."""
+    works = [work for item in task.prompts.items for work in _works(task, item)]
+    return run_works(
+        works,
+        out,
+        settings_of(task),
+        dpg_scores,
+        resume=resume,
+        retry_failed=retry_failed,
+        show=show,
+    )
+
+
+def _works(task: DpgTask, item: Item) -> list[Work]:
+    """Return the works of an item: its images, then what follows from them."""
+    if item.item_id not in task.images.paths:
+        return []
+    if item.fault:
+        return [Work(item.item_id, lambda _: _faulty_row(item), is_asked=False)]
+    return [
+        *(
+            Work(_image_name(item, i), partial(_image_row, task, item, i), is_asked=True)
+            for i in range(task.num_images)
+        ),
+        *(
+            Work(_question_name(item, q), partial(_question_row, task, item, q), is_asked=False)
+            for q in item.questions
+        ),
+        Work(item.item_id, partial(_item_row, task, item), is_asked=False),
+    ]
+
+
+def _image_name(item: Item, image_id: int) -> str:
+    return f"{item.item_id}/image {image_id}"
+
+
+def _question_name(item: Item, question: Question) -> str:
+    return f"{item.item_id}/question {question.question_id}"
+
+
+def _faulty_row(item: Item) -> ItemRow:
+    return ItemRow(
+        item=item.item_id,
+        labels={"of": ITEM},
+        cluster=item.item_id,
+        excluded="faulty questions",
+        excluded_detail=item.fault,
+    )
+
+
+def _image_row(task: DpgTask, item: Item, image_id: int, _: Rows) -> ItemRow:
+    """Ask all questions of one image."""
+    row = ItemRow(item=_image_name(item, image_id), labels={"of": IMAGE}, cluster=item.item_id)
+    try:
+        image = crops(open_image(task.images.paths[item.item_id]), task.num_images)[image_id]
+        p_yes = {
+            str(q.question_id): task.judge.p_of(image, f"{q.text} Answer yes or no.", YES)
+            for q in item.questions
+        }
+    except (UnreadableImage, JudgeFailed) as error:
+        return failed_row(row, error)
+    answers = {key: float(p > MIN_P_YES) for key, p in p_yes.items()}
+    scores = with_dependencies(item.questions, {int(key): x for key, x in answers.items()})
+    return replace(
+        row,
+        samples={"image": sum(scores.values()) / len(scores)},
+        details={
+            "p_yes": p_yes,
+            "answers": answers,
+            "scores": {str(key): x for key, x in scores.items()},
+        },
+    )
+
+
+def _question_row(task: DpgTask, item: Item, question: Question, rows: Rows) -> ItemRow:
+    images = [rows[_image_name(item, i)] for i in range(task.num_images)]
+    labels = {"of": QUESTION, "L1": question.broad_category, "L2": question.category}
+    row = ItemRow(item=_question_name(item, question), labels=labels, cluster=item.item_id)
+    if any(image.excluded for image in images):
+        return unscored(row, images)
+    chosen, part = (images[-1:], "answers") if task.compat else (images, "scores")
+    values = [image.details[part][str(question.question_id)] for image in chosen]
+    return replace(row, samples={"category": sum(values) / len(values)})
+
+
+def _item_row(task: DpgTask, item: Item, rows: Rows) -> ItemRow:
+    images = [rows[_image_name(item, i)] for i in range(task.num_images)]
+    row = ItemRow(item=item.item_id, labels={"of": ITEM}, cluster=item.item_id)
+    if any(image.excluded for image in images):
+        return unscored(row, images)
+    mean = sum(image.samples["image"] for image in images) / len(images)
+    return replace(row, samples={"dpg": mean})

@@ -1,0 +1,119 @@
+"""GenEval++ as a benchmark run: one row per image, judged right or wrong as a whole.
+
+- of a tag: share of its images that are right; overall: the unweighted mean over tags
+
+The official judge is gpt-4.1; with any other the benchmark has another name. A reply that holds no
+verdict is excluded and counted, which upstream counts as wrong.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from uae.data.opening import open_image
+from uae.data.untrusted.file import UnreadableImage
+from uae.eval.drawing import Picture
+from uae.eval.geneval_pp.judging import MAX_TOKENS, SYSTEM, question_of, read_verdict
+from uae.eval.geneval_pp.prompts import Prompt, PromptSet, image_path
+from uae.eval.judges.images import ImageSet
+from uae.eval.judges.judge import Judge, JudgeFailed, JudgeStamp
+from uae.eval.judges.run import Rows, Work, failed_row, judged_settings, run_works
+from uae.eval.results.result import BenchResult
+from uae.eval.results.rows import ItemRow
+from uae.eval.results.run import Resume
+from uae.eval.results.scores import Score
+from uae.eval.results.stamp import BenchSettings
+
+OFFICIAL, OTHER = "geneval-pp", "geneval-pp-other-judge"
+OFFICIAL_JUDGE = "gpt-4.1"
+RULES = "uae-geneval-pp-1"
+"""Of the judge's prompt and how replies are read; a change of them needs another name."""
+OVERALL = Score(name="overall", sample="correct", mean_over="tag")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is scored, and by whom."""
+
+    prompts: PromptSet
+    images: ImageSet
+    judge: Judge
+
+
+def benchmark_of(judge: JudgeStamp) -> str:
+    """Name the benchmark by its judge: numbers of two judges are never compared."""
+    # a dated version is the same model: gpt-4.1-2025-04-14, unlike gpt-4.1-mini
+    is_official = judge.name == OFFICIAL_JUDGE or judge.name.startswith(f"{OFFICIAL_JUDGE}-20")
+    return OFFICIAL if judge.kind == "endpoint" and is_official else OTHER
+
+
+def pictures_of(root: Path, prompts: PromptSet) -> list[Picture]:
+    """List the files that the prompts are drawn to."""
+    return [
+        Picture(image_path(root, name), prompt.text, (("geneval-pp", name),))
+        for name, prompt in prompts.by_name.items()
+    ]
+
+
+def settings_of(task: Task) -> BenchSettings:
+    """Return what the numbers of a run depend on."""
+    stamp = task.judge.stamp
+    return judged_settings(
+        benchmark_of(stamp),
+        RULES,
+        task.images,
+        stamp,
+        data={"prompts": task.prompts.sha256},
+        options={"num_prompts": len(task.prompts.prompts), "max_tokens": MAX_TOKENS},
+    )
+
+
+def score(
+    task: Task,
+    out: Path,
+    *,
+    resume: Resume = "auto",
+    retry_failed: bool = False,
+    show: Callable[[int, int], None] = lambda _done, _total: None,
+) -> BenchResult:
+    """Ask what has no row in the folder yet, and score all; raises as `run_works`."""
+    works = [
+        Work(name, partial(_row, task, name, prompt), is_asked=True)
+        for name, prompt in task.prompts.by_name.items()
+        if name in task.images.paths
+    ]
+    return run_works(
+        works,
+        out,
+        settings_of(task),
+        tag_scores,
+        resume=resume,
+        retry_failed=retry_failed,
+        show=show,
+    )
+
+
+def tag_scores(rows: Sequence[ItemRow]) -> list[Score]:
+    """Return the mean over tags, and the accuracy of each."""
+    tags = sorted({row.labels["tag"] for row in rows})
+    return [OVERALL, *(Score(name=tag, sample="correct", where={"tag": tag}) for tag in tags)]
+
+
+def _row(task: Task, name: str, prompt: Prompt, _: Rows) -> ItemRow:
+    row = ItemRow(item=name, labels={"tag": prompt.tag}, details={"prompt": prompt.text})
+    try:
+        image = open_image(task.images.paths[name])
+        reply = task.judge.reply(image, SYSTEM, question_of(prompt), MAX_TOKENS)
+    except (UnreadableImage, JudgeFailed) as error:
+        return failed_row(row, error)
+    row = replace(row, details={**row.details, "reply": reply})
+    verdict = read_verdict(reply)
+    if verdict is None:
+        no_verdict = JudgeFailed("judge: no verdict", "no JSON object with correct 0 or 1")
+        return failed_row(row, no_verdict)
+    return replace(
+        row,
+        samples={"correct": float(verdict.is_correct)},
+        details={**row.details, "reason": verdict.reason},
+    )

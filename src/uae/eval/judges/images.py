@@ -1,0 +1,88 @@
+"""Images by name, one file each: checked for completeness and opened once before a judge is."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from uae.data.opening import open_image
+from uae.data.untrusted.file import UnreadableImage
+from uae.errors import UsageError
+from uae.eval.figures import listed
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSet:
+    """The images of a benchmark's items.
+
+    Attributes:
+        root: Where they lie.
+        paths: Those that are there, by the item's name, readable or not.
+        missing: Names of items without one.
+        extra: Files that no item has.
+        faults: Why an image cannot be judged, by the item's name.
+    """
+
+    root: Path
+    paths: Mapping[str, Path]
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+    faults: Mapping[str, str]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether each item has an image that opens; files too many change nothing."""
+        return not self.missing and not self.faults
+
+    def summary(self) -> str:
+        """Say in words what is amiss."""
+        faults = [f"{name}: {fault}" for name, fault in self.faults.items()]
+        kinds = {"missing images": self.missing, "unreadable images": faults}
+        return listed(kinds | {"files of no item": self.extra})
+
+
+def check_images(
+    root: Path,
+    expected: Mapping[str, Path | None],
+    extra: Sequence[str] = (),
+    *,
+    allow_incomplete: bool = False,
+    fault_of: Callable[[Image.Image], str] = lambda _: "",
+) -> ImageSet:
+    """Look for each item's image and open it, so that faults show at the start.
+
+    Args:
+        root: Where they lie.
+        expected: The file of each item, by the item's name; None if no file is named.
+        extra: Files beside them that no item has.
+        allow_incomplete: Accept what is there; the caller marks the result.
+        fault_of: Says what is wrong with an image that opens, its size say; "" if nothing.
+
+    Raises:
+        UsageError: The set is incomplete and need not be, or there is nothing to judge.
+    """
+    paths = {name: path for name, path in expected.items() if path and path.is_file()}
+    faults = {name: _fault(path, fault_of) for name, path in paths.items()}
+    found = ImageSet(
+        root=root,
+        paths=paths,
+        missing=tuple(name for name in expected if name not in paths),
+        extra=tuple(extra),
+        faults={name: fault for name, fault in faults.items() if fault},
+    )
+    if len(found.faults) == len(paths):
+        raise UsageError(f"{root} holds no image to judge:\n{found.summary()}")
+    if not found.is_complete and not allow_incomplete:
+        raise UsageError(
+            f"{root} is no complete set of {len(expected)} images:\n{found.summary()}\nAdd or "
+            "repair them; or allow an incomplete set, and the result will be marked so"
+        )
+    return found
+
+
+def _fault(path: Path, fault_of: Callable[[Image.Image], str]) -> str:
+    try:
+        return fault_of(open_image(path))
+    except UnreadableImage as error:
+        return f"{error.reason}: {error.detail}"

@@ -1,0 +1,180 @@
+# transformers' auto classes are untyped
+# pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportArgumentType=false
+"""A judge on this machine: any image-text-to-text model of transformers, or our own encoder.
+
+Of the Qwen VL family the inputs are built from image processor, tokenizer and chat template, as in
+`models/encoder.py`: its processor class wants torchvision for videos.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    AutoTokenizer,
+    GenerationConfig,
+)
+
+from uae.eval.judges.judge import JudgeFailed, JudgeStamp
+from uae.eval.results.stamp import weights_digest
+from uae.models.finetune import merge_adapter
+from uae.models.settings import SETTINGS_FILE, resolve
+
+_QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+
+
+class LocalJudge:
+    """A `Judge` that answers with the most probable words, one question at a time."""
+
+    def __init__(self, model: Any, processor: "ChatProcessor", name: str) -> None:
+        """Hold the parts; `LocalJudge.from_pretrained` loads them."""
+        self.model = model.eval()
+        self.processor = processor
+        own = model.generation_config
+        # the folder's penalties and temperatures would change what is most probable
+        model.generation_config = GenerationConfig(
+            do_sample=False, eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id
+        )
+        self._stamp = JudgeStamp(
+            kind="local",
+            name=name,
+            dtype=str(model.dtype).removeprefix("torch."),
+            weights=weights_digest(model),
+            options={"processor": processor.name, "device": model.device.type},
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str, device: str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> "LocalJudge":
+        """Load a folder or hub id; of a model folder of this package the encoder is taken.
+
+        Raises:
+            OSError: There is no such model.
+            ValueError: It is no image-text-to-text model.
+        """
+        source: Path | str = resolve(name)
+        root = Path(source)
+        is_ours = (root / SETTINGS_FILE).is_file()
+        if is_ours:
+            source = root / "encoder"
+        model = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype)
+        if is_ours and (root / "encoder_lora").exists():
+            merge_adapter(model, root / "encoder_lora")
+        return cls(model.to(device), ChatProcessor.from_pretrained(source, model.config), name)
+
+    @property
+    def stamp(self) -> JudgeStamp:
+        """Say what the answers depend on."""
+        return self._stamp
+
+    @torch.no_grad()
+    def reply(
+        self,
+        image: Image.Image,
+        system: str,
+        text: str,
+        max_tokens: int,
+        *,
+        temperature: float = 0.0,
+    ) -> str:
+        """Return the reply; see `Judge.reply`.
+
+        Above 0 the temperature samples from torch's own generator, without top-p or top-k.
+        """
+        inputs = self._inputs(image, system, text)
+        sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+        output = self.model.generate(
+            **inputs, max_new_tokens=max_tokens, **(sampling if temperature else {})
+        )
+        new_ids = output[0, inputs["input_ids"].shape[1] :]
+        return self.processor.tokenizer.decode(new_ids, skip_special_tokens=True).strip()
+
+    @torch.no_grad()
+    def p_of(self, image: Image.Image, question: str, forms: Sequence[str]) -> float:
+        """Return the mass of the forms' first tokens, softmax in float32; see `Judge.p_of`."""
+        logits = self.model(**self._inputs(image, "", question)).logits[0, -1]
+        first_ids = {self._first_id(form) for form in forms}
+        p = float(logits.float().softmax(-1)[sorted(first_ids)].sum())
+        if not math.isfinite(p):
+            raise JudgeFailed("judge: not finite", f"probability {p}", can_retry=False)
+        return min(p, 1.0)
+
+    def _first_id(self, form: str) -> int:
+        return self.processor.tokenizer(form, add_special_tokens=False)["input_ids"][0]
+
+    def _inputs(self, image: Image.Image, system: str, text: str) -> dict[str, torch.Tensor]:
+        inputs = self.processor(image.convert("RGB"), system, text)
+        for key, value in inputs.items():
+            dtype = self.model.dtype if value.is_floating_point() else None
+            inputs[key] = value.to(self.model.device, dtype)
+        return inputs
+
+
+class ChatProcessor:
+    """Turns an image and a question into a model's inputs, by its chat template."""
+
+    def __init__(self, processor: Any, tokenizer: Any, image_token: str, merge_area: int) -> None:
+        """Hold the parts.
+
+        Args:
+            processor: The model's processor, or for the Qwen VL family its image processor.
+            tokenizer: Holds the chat template of the Qwen VL family.
+            image_token: That of the Qwen VL family; empty for others.
+            merge_area: Patches that make one of its tokens.
+        """
+        self.processor = processor
+        self.tokenizer = tokenizer
+        self.image_token = image_token
+        self.merge_area = merge_area
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, config: Any) -> "ChatProcessor":
+        """Load what belongs to a model of this config."""
+        if not config.model_type.startswith(_QWEN):
+            processor = AutoProcessor.from_pretrained(source)
+            return cls(processor, processor.tokenizer, "", 1)
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        image_token = tokenizer.convert_ids_to_tokens(config.image_token_id)
+        merge_area = config.vision_config.spatial_merge_size**2
+        return cls(AutoImageProcessor.from_pretrained(source), tokenizer, image_token, merge_area)
+
+    @property
+    def name(self) -> str:
+        """Its class, which can decide how an image is resized."""
+        return type(self.processor).__name__
+
+    def __call__(self, image: Image.Image, system: str, text: str) -> dict[str, torch.Tensor]:
+        """Return the inputs of one turn: the image, then the text."""
+        user = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}
+        turns: list[dict[str, Any]] = [user]
+        if system:
+            turns.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
+        format_chat = self.tokenizer if self.image_token else self.processor
+        chat = format_chat.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        if not self.image_token:
+            # the template has written the special tokens, those at the beginning too
+            given = {"add_special_tokens": False, "return_tensors": "pt"}
+            return dict(self.processor(images=[image], text=[chat], **given))
+        return self._qwen_inputs(image, chat)
+
+    def _qwen_inputs(self, image: Image.Image, chat: str) -> dict[str, torch.Tensor]:
+        seen = self.processor(images=[image], return_tensors="pt")
+        num_tokens = int(seen["image_grid_thw"].prod()) // self.merge_area
+        chat = chat.replace(self.image_token, self.image_token * num_tokens, 1)
+        encoded = self.tokenizer(chat, return_tensors="pt", add_special_tokens=False)
+        image_id = self.tokenizer.convert_tokens_to_ids(self.image_token)
+        is_image = (encoded["input_ids"] == image_id).int()
+        return {
+            "input_ids": encoded["input_ids"],
+            "attention_mask": encoded["attention_mask"],
+            "mm_token_type_ids": is_image,
+            "pixel_values": seen["pixel_values"],
+            "image_grid_thw": seen["image_grid_thw"],
+        }

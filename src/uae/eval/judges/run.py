@@ -1,0 +1,132 @@
+"""A judged benchmark as a run: rows that a judge is asked for, and rows that follow from them.
+
+A judge's answer costs time or money, so it has a row of its own at once; what is computed from
+several answers, an image's mean say, has another row, so that runs are compared by it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from uae.data.untrusted.file import UnreadableImage
+from uae.errors import RunFailed
+from uae.eval.judges.images import ImageSet
+from uae.eval.judges.judge import JudgeFailed, JudgeStamp
+from uae.eval.results.result import BenchResult
+from uae.eval.results.rows import ITEMS, ItemRow, read_rows
+from uae.eval.results.run import BenchRun, Resume
+from uae.eval.results.scores import Score
+from uae.eval.results.stamp import BenchSettings, images_stamp
+
+MAX_FAILURES_RUNNING = 5
+"""Outages in a row after which a run ends: the judge is down, and would lose every item."""
+
+_OUTAGES = {
+    f"judge: {reason}"
+    for reason in ("timed out", "rate limited", "server error", "connection lost", "not accepted")
+}
+
+Rows = Mapping[str, ItemRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A row to be made.
+
+    Attributes:
+        item: Its name.
+        make: Makes it from the rows that are there, those of earlier works at least.
+        is_asked: Whether it asks the judge.
+    """
+
+    item: str
+    make: Callable[[Rows], ItemRow]
+    is_asked: bool
+
+
+def judged_settings(
+    benchmark: str,
+    version: str,
+    images: ImageSet,
+    judge: JudgeStamp,
+    data: Mapping[str, str],
+    options: Mapping[str, Any],
+) -> BenchSettings:
+    """Return what the numbers of a judged run depend on; another judge is other data."""
+    return BenchSettings(
+        benchmark=benchmark,
+        version=version,
+        model=images_stamp(images.root, images.paths),
+        data={**data, "judge": judge.identity},
+        options={"judge": judge.values(), "is_complete": images.is_complete, **options},
+    )
+
+
+def run_works(
+    works: Sequence[Work],
+    folder: Path,
+    settings: BenchSettings,
+    scores: Callable[[Sequence[ItemRow]], Sequence[Score]],
+    *,
+    resume: Resume = "auto",
+    retry_failed: bool = False,
+    show: Callable[[int, int], None] = lambda _done, _total: None,
+) -> BenchResult:
+    """Make each row that the folder does not hold yet, and score all.
+
+    Args:
+        works: In an order in which each finds the rows it needs.
+        folder: Run folder, see `eval.results.run`.
+        settings: What the numbers depend on.
+        scores: Tells from the rows what is computed.
+        resume: `must` refuses a folder without a run, `never` one with a run.
+        retry_failed: Ask again where the judge gave no answer.
+        show: Told (questions done, questions in all), before the first and after each.
+
+    Raises:
+        UsageError: The folder is of another run, or the judge is refused.
+        RunFailed: The judge failed several times running; what is done stays done.
+        EnvironmentFault: The folder cannot be written.
+    """
+    asked = {work.item for work in works if work.is_asked}
+    with BenchRun.open(folder, settings, resume=resume, retry_failed=retry_failed) as run:
+        rows = {row.item: row for row in read_rows(folder / ITEMS)[0]}
+        num_done, num_running = len(asked & rows.keys()), 0
+        show(num_done, len(asked))
+        for work in run.todo(works, lambda work: work.item):
+            row = work.make(rows)
+            run.add(row)
+            rows[work.item] = row
+            if work.is_asked:
+                num_done += 1
+                num_running = num_running + 1 if row.excluded in _OUTAGES else 0
+                _check_running(num_running, row, folder)
+                show(num_done, len(asked))
+        return run.finish(scores)
+
+
+def _check_running(num_running: int, row: ItemRow, folder: Path) -> None:
+    if num_running >= MAX_FAILURES_RUNNING:
+        raise RunFailed(
+            f"{num_running} items running failed, {row.item} last ({row.excluded}: "
+            f"{row.excluded_detail}); {folder} keeps all that is done: mend the judge, then repeat "
+            "the command with --retry-failed"
+        )
+
+
+def failed_row(row: ItemRow, error: JudgeFailed | UnreadableImage) -> ItemRow:
+    """Exclude an item that could not be judged."""
+    if isinstance(error, JudgeFailed):
+        return replace(
+            row,
+            excluded=error.reason,
+            excluded_detail=error.detail,
+            can_retry=error.can_retry,
+        )
+    return replace(row, excluded=f"image: {error.reason}", excluded_detail=error.detail)
+
+
+def unscored(row: ItemRow, asked: Sequence[ItemRow]) -> ItemRow:
+    """Leave a row without a sample for want of answers: their own rows say why, and are counted."""
+    return replace(row, can_retry=any(other.can_retry for other in asked))

@@ -1,0 +1,189 @@
+"""GenEval 2: its files, the accepted forms, Soft-TIFA in closed form."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from scripted_judge import ScriptedJudge
+
+from uae.errors import UsageError
+from uae.eval.geneval2.prompts import Atom, find_images, read_prompts
+from uae.eval.geneval2.run import (
+    OFFICIAL_JUDGE,
+    Task,
+    benchmark_of,
+    geometric_mean,
+    score,
+)
+from uae.eval.judges.judge import JudgeFailed
+
+LINES = [
+    {
+        "prompt": "two red kites above a bench",
+        "atom_count": 5,
+        "vqa_list": [["How many kites are in the image?", "two"], ["Are they red?", "Yes"]],
+        "skills": ["count", "attribute"],
+    },
+    {
+        "prompt": "a cat",
+        "atom_count": 3,
+        "vqa_list": [["Is there a cat?", "Yes"]],
+        "skills": ["object"],
+    },
+]
+
+
+def write(path: Path, lines: list[dict]) -> Path:
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    return path
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    return write(tmp_path / "g2.jsonl", LINES)
+
+
+@pytest.fixture
+def table(tmp_path) -> Path:
+    Image.new("RGB", (4, 4), "red").save(tmp_path / "kites.png")
+    Image.new("RGB", (4, 4), "blue").save(tmp_path / "cat.jpg")
+    path = tmp_path / "paths.json"
+    named = {LINES[0]["prompt"]: "kites.png", LINES[1]["prompt"]: str(tmp_path / "cat.jpg")}
+    path.write_text(json.dumps(named))
+    return path
+
+
+def p_of(_color, text: str) -> float:
+    return {"How": 0.9, "Are": 0.4, "Is ": 0.5}[text[:3]]
+
+
+def scored(file: Path, table: Path, out: Path, judge: ScriptedJudge, **options):
+    prompts = read_prompts(file)
+    return score(Task(prompts, find_images(table, prompts), judge), out, **options)
+
+
+# -- soft-tifa ------------------------------------------------------------------------------------
+
+
+def test_am_gm_skills_and_atom_counts(file, table, tmp_path):
+    judge = ScriptedJudge(p_of)
+    result = scored(file, table, tmp_path / "run", judge)
+    gm = math.sqrt(0.9 * 0.4)
+    assert result.by_name("AM").value == pytest.approx((0.65 + 0.5) / 2)
+    assert result.by_name("GM").value == pytest.approx((gm + 0.5) / 2)
+    assert result.by_name("AM/skill/count").value == 0.9
+    assert result.by_name("AM/skill/attribute").value == 0.4
+    assert result.by_name("GM/atoms/5").value == pytest.approx(gm)
+    assert result.by_name("GM/atoms/3").value == pytest.approx(0.5)
+    assert judge.asked[0] == "How many kites are in the image? Answer in one word."
+    assert judge.forms == [
+        ("two", "Two", " two", "2", " 2"),
+        ("Yes", "yes", " Yes", " yes"),
+        ("Yes", "yes", " Yes", " yes"),
+    ]
+    assert scored(file, table, tmp_path / "run", judge) == result
+    assert len(judge.asked) == 3
+
+
+def test_one_zero_makes_the_geometric_mean_zero():
+    assert geometric_mean([0.0, 1.0, 1.0]) == 0
+    assert geometric_mean([1.0, 1.0]) == 1
+    assert geometric_mean([0.25, 1.0]) == pytest.approx(0.5)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=11))
+def test_the_geometric_mean_is_never_above_the_arithmetic(values):
+    assert geometric_mean(values) <= sum(values) / len(values) + 1e-9
+    assert geometric_mean(values) >= min(values) - 1e-9
+
+
+def test_an_image_with_a_failed_question_is_left_out(file, table, tmp_path):
+    def failing(color, text):
+        if text.startswith("Are"):
+            raise JudgeFailed("judge: refused", "no")
+        return p_of(color, text)
+
+    result = scored(file, table, tmp_path / "run", ScriptedJudge(failing))
+    assert (result.by_name("AM").value, result.by_name("AM").n) == (0.5, 1)
+    assert result.by_name("AM").num_excluded == 1
+    assert [dict(x.items) for x in result.excluded] == [{"0000/1": "no"}]
+    judge = ScriptedJudge(p_of)
+    again = scored(file, table, tmp_path / "run", judge, retry_failed=True)
+    assert len(judge.asked) == 1
+    assert again == scored(file, table, tmp_path / "fresh", ScriptedJudge(p_of))
+
+
+def test_only_the_official_judge_gives_the_official_name():
+    local = ScriptedJudge(name=OFFICIAL_JUDGE)
+    assert benchmark_of(local.stamp) == "geneval2"
+    assert benchmark_of(ScriptedJudge(name="mine").stamp) == "geneval2-other-judge"
+    # behind an address weights and logits are the server's word
+    remote = ScriptedJudge(name=OFFICIAL_JUDGE, kind="endpoint")
+    assert benchmark_of(remote.stamp) == "geneval2-other-judge"
+
+
+def test_runs_of_two_judges_are_told_apart(file, table, tmp_path):
+    first = scored(file, table, tmp_path / "a", ScriptedJudge(p_of, name="a"))
+    second = scored(file, table, tmp_path / "b", ScriptedJudge(p_of, name="b"))
+    assert first.settings["data"]["judge"] != second.settings["data"]["judge"]
+    assert first.settings["options"]["judge"]["dtype"] == "float32"
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"skills": ["count"]}, "key 'skills' is ['count']: expected one for each of 2"),
+        ({"skills": ["count", "smell"]}, "skill 'smell': expected one of object, attribute"),
+        ({"skills": ["object", "attribute"]}, "'two']: expected [question, answer], of skill obj"),
+        ({"vqa_list": [["How many?", "eight"], ["Red?", "Yes"]]}, "answer out of one, two"),
+        ({"vqa_list": [["How many?"], ["Red?", "Yes"]]}, "expected [question, answer]"),
+        ({"vqa_list": []}, "key 'vqa_list' is []"),
+        ({"atom_count": "3"}, "key 'atom_count' is '3'"),
+        ({"prompt": " "}, "key 'prompt' is ' '"),
+        ({"prompt": "a cat"}, "line 2: the prompt 'a cat' comes twice"),
+    ],
+)
+def test_a_wrong_line_is_named(tmp_path, change, said):
+    with pytest.raises(UsageError) as caught:
+        read_prompts(write(tmp_path / "g2.jsonl", [LINES[0] | change, LINES[1]]))
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"prompt": "x"}'])
+def test_what_is_no_prompt_file_is_refused(tmp_path, text):
+    (tmp_path / "g2.jsonl").write_text(text)
+    with pytest.raises(UsageError, match=r"g2\.jsonl"):
+        read_prompts(tmp_path / "g2.jsonl")
+    with pytest.raises(UsageError, match="does not exist"):
+        read_prompts(tmp_path / "none.jsonl")
+
+
+def test_a_prompt_without_an_image_is_missing(file, table, tmp_path):
+    prompts = read_prompts(file)
+    table.write_text(json.dumps({"a cat": "cat.jpg", "a dog": "dog.jpg"}))
+    with pytest.raises(UsageError, match=r"1 missing images: 0000\n.*1 files of no item: dog.jpg"):
+        find_images(table, prompts)
+    found = find_images(table, prompts, allow_incomplete=True)
+    assert list(found.paths) == ["0001"]
+    result = score(Task(prompts, found, ScriptedJudge(p_of)), tmp_path / "run")
+    assert result.by_name("AM").n == 1
+    assert result.settings["options"]["is_complete"] is False
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"a": 1}'])
+def test_a_table_that_is_none_is_refused(file, tmp_path, text):
+    path = tmp_path / "paths.json"
+    path.write_text(text)
+    with pytest.raises(UsageError, match="one object, prompt to path"):
+        find_images(path, read_prompts(file))
+
+
+def test_a_count_is_a_word_or_a_digit():
+    assert Atom("?", "seven", "count").forms == ("seven", "Seven", " seven", "7", " 7")

@@ -1,0 +1,179 @@
+"""GenEval++: its file, what the judge is asked, how a verdict is read, and the scores."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from scripted_judge import ScriptedJudge
+
+from uae.errors import UsageError
+from uae.eval.geneval_pp.judging import Verdict, question_of, read_verdict
+from uae.eval.geneval_pp.prompts import find_images, read_prompts
+from uae.eval.geneval_pp.run import Task, benchmark_of, score
+
+LINES = [
+    {
+        "tag": "color_spatial_attr",
+        "include": [{"class": "fork", "count": 2, "color": "red", "region": "left"}],
+        "prompt": "two red forks on the left",
+    },
+    {
+        "tag": "counting",
+        "include": [{"class": "cat", "count": 3}],
+        "exclude": [{"class": "cat", "count": 4}],
+        "prompt": "three cats",
+    },
+    {
+        "tag": "counting",
+        "include": [{"class": "dog", "count": 1, "size": "larger"}],
+        "prompt": "a large dog",
+    },
+]
+COLORS = ("red", "blue", "white")
+
+
+def write(path: Path, lines: list[dict]) -> Path:
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    return path
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    return write(tmp_path / "pp.jsonl", LINES)
+
+
+@pytest.fixture
+def images(tmp_path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i, color in enumerate(COLORS, start=1):
+        Image.new("RGB", (8, 8), color).save(folder / f"{i}.jpg")
+    return folder
+
+
+def scored(file: Path, images: Path, out: Path, judge: ScriptedJudge):
+    prompts = read_prompts(file)
+    return score(Task(prompts, find_images(images, prompts), judge), out)
+
+
+def words(_color, text: str) -> str:
+    if "dog" in text:
+        return '{"correct": 0, "reason": "small"}'
+    return 'Sure: {"correct": 1, "reason": "all there"}'
+
+
+# -- scores ---------------------------------------------------------------------------------------
+
+
+def test_overall_is_the_mean_over_tags(file, images, tmp_path):
+    judge = ScriptedJudge(words=words)
+    result = scored(file, images, tmp_path / "run", judge)
+    assert result.by_name("color_spatial_attr").value == 1
+    assert result.by_name("counting").value == 0.5
+    assert result.by_name("overall").value == 0.75
+    rows = [json.loads(x) for x in (tmp_path / "run/items.jsonl").read_text().splitlines()]
+    assert rows[2]["details"]["reply"] == '{"correct": 0, "reason": "small"}'
+    assert rows[2]["details"]["reason"] == "small"
+    assert scored(file, images, tmp_path / "run", judge) == result
+    assert len(judge.asked) == 3
+
+
+def test_a_reply_without_a_verdict_is_left_out_and_never_wrong(file, images, tmp_path):
+    judge = ScriptedJudge(words=lambda c, t: "I cannot say." if "cats" in t else words(c, t))
+    result = scored(file, images, tmp_path / "run", judge)
+    assert [(x.reason, list(x.items)) for x in result.excluded] == [("judge: no verdict", ["2"])]
+    assert (result.by_name("counting").value, result.by_name("counting").n) == (0, 1)
+
+
+def test_a_judge_that_never_gives_a_verdict_ends_no_run(images, tmp_path):
+    for i in range(4, 9):
+        Image.new("RGB", (8, 8)).save(images / f"{i}.jpg")
+    file = write(tmp_path / "pp.jsonl", [LINES[0]] * 8)
+    result = scored(file, images, tmp_path / "run", ScriptedJudge(words=lambda *_: "?"))
+    assert result.num_excluded == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "benchmark"),
+    [
+        ("gpt-4.1", "endpoint", "geneval-pp"),
+        ("gpt-4.1-2025-04-14", "endpoint", "geneval-pp"),
+        ("gpt-4.1-mini", "endpoint", "geneval-pp-other-judge"),
+        ("gpt-4.1", "local", "geneval-pp-other-judge"),
+        ("qwen", "endpoint", "geneval-pp-other-judge"),
+    ],
+)
+def test_only_the_official_judge_gives_the_official_name(name, kind, benchmark):
+    assert benchmark_of(ScriptedJudge(name=name, kind=kind).stamp) == benchmark
+
+
+# -- the judge's question and verdict -------------------------------------------------------------
+
+
+def test_the_question_lists_every_clause(file):
+    first, second, third = read_prompts(file).prompts
+    assert question_of(first) == (
+        "Order: two red forks on the left\nThe picture is correct if it\n"
+        "1. shows exactly 2 red fork, on the left"
+    )
+    assert "1. shows exactly 3 cat\n2. does not show 4 cat or more" in question_of(second)
+    assert question_of(third).endswith("1. shows exactly 1 dog, larger than the other objects")
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict"),
+    [
+        ('{"correct": 1, "reason": "yes"}', Verdict(True, "yes")),
+        ('```json\n{"correct": 0, "reason": "a {brace}"}\n```', Verdict(False, "a {brace}")),
+        ('{"note": 1} {"correct": true}', Verdict(True, "")),
+        ('{x} {"correct": 0} {"correct": 1}', Verdict(False, "")),
+        ('{"correct": "1"}', None),
+        ('{"correct": 2}', None),
+        ('{"correct": 1, "reason": "cut', None),
+        ("Correct.", None),
+        ("", None),
+    ],
+)
+def test_a_verdict_is_the_first_object_that_is_one(reply, verdict):
+    assert read_verdict(reply) == verdict
+
+
+@given(st.text(alphabet='{}[]":correct 01,', max_size=40))
+def test_no_reply_breaks_the_reading(reply):
+    assert read_verdict(reply) is None or '"correct"' in reply
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"tag": ""}, "key 'tag' is ''"),
+        ({"include": []}, "key 'include' is empty"),
+        ({"include": {}}, "key 'include' is {}: expected a list"),
+        ({"include": [{"class": "cat"}]}, "key 'include[0]': key 'count' is missing"),
+        ({"include": [{"class": "cat", "count": 0}]}, "count 0: expected a whole number"),
+        ({"include": [{"class": "cat", "count": True}]}, "count True"),
+        ({"include": [{"class": "cat", "count": 1, "region": "top"}]}, "region 'top': expected"),
+        ({"include": [{"class": "cat", "count": 1, "size": "big"}]}, "size 'big': expected"),
+        ({"include": [{"class": "cat", "count": 1, "hue": 1}]}, "key 'hue' is unknown"),
+        ({"more": 1}, "key 'more' is unknown"),
+    ],
+)
+def test_a_wrong_line_is_named(tmp_path, change, said):
+    with pytest.raises(UsageError) as caught:
+        read_prompts(write(tmp_path / "pp.jsonl", [LINES[1], LINES[0] | change]))
+    assert "pp.jsonl, line 2: " in str(caught.value)
+    assert said in str(caught.value)
+
+
+def test_images_are_numbered_from_one(file, images):
+    prompts = read_prompts(file)
+    assert list(find_images(images, prompts).paths) == ["1", "2", "3"]
+    (images / "3.jpg").rename(images / "0.jpg")
+    with pytest.raises(UsageError, match=r"1 missing images: 3\n.*1 files of no item: 0.jpg"):
+        find_images(images, prompts)

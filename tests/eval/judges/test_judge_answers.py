@@ -1,0 +1,157 @@
+"""The two judges: what they are asked, what they answer, and what they say of themselves."""
+
+import math
+
+import pytest
+import torch
+from PIL import Image
+from stub_endpoint import HANG, fault, said, stub
+from transformers import GenerationConfig
+
+from uae.data.scenes.graph import scene_at
+from uae.data.scenes.render import render_image
+from uae.endpoint import Endpoint, EndpointConfig
+from uae.errors import UsageError
+from uae.eval.judges.endpoint_judge import EndpointJudge
+from uae.eval.judges.judge import Judge, JudgeFailed
+from uae.eval.judges.local_judge import LocalJudge
+from uae.models.unified import UnifiedAutoEncoder
+
+IMAGE = render_image(scene_at(0, "test"), 96)
+
+
+def judge_at(url: str, **values) -> EndpointJudge:
+    config = EndpointConfig(base_url=url, model="m", **{"max_tries": 1, **values})
+    return EndpointJudge(Endpoint(config))
+
+
+@pytest.fixture(scope="module")
+def local(random_model_folder) -> LocalJudge:
+    return LocalJudge.from_pretrained(str(random_model_folder))
+
+
+@pytest.fixture(scope="module")
+def encoder(random_model_folder):
+    return UnifiedAutoEncoder.from_pretrained(random_model_folder).encoder
+
+
+# -- behind an address ----------------------------------------------------------------------------
+
+
+def test_an_address_is_asked_for_words(caplog):
+    caplog.set_level("INFO")
+    with stub(lambda *_: said('{"correct": 1}')) as server:
+        judge = judge_at(server.url)
+        assert judge.reply(IMAGE, "Be strict.", "Red?", 9) == '{"correct": 1}'
+        assert judge.reply(IMAGE, "", "Red?", 9) == '{"correct": 1}'
+    assert isinstance(judge, Judge)
+    assert [m["role"] for m in server.asked[0]["messages"]] == ["system", "user"]
+    assert [m["role"] for m in server.asked[1]["messages"]] == ["user"]
+    assert server.asked[0]["temperature"] == 0
+    assert caplog.text.count("the judge m calls itself judge-2026") == 1
+    stamp = judge.stamp
+    assert (stamp.kind, stamp.name, stamp.dtype) == ("endpoint", "m", "unknown")
+    assert stamp.options == {"base_url": server.url}
+
+
+def test_a_probability_is_the_mass_of_the_forms_that_are_told():
+    top = {"Yes": math.log(0.5), " yes": math.log(0.125), "Yesterday": math.log(0.25)}
+    with stub(lambda *_: said("Yes", top=top)) as server:
+        p = judge_at(server.url).p_of(IMAGE, "Red?", ("Yes", "yes", " Yes", " yes"))
+    assert p == pytest.approx(0.625)
+    assert server.asked[0]["max_tokens"] == 1
+
+
+def test_an_address_without_log_probabilities_is_a_fault_of_usage():
+    with (
+        stub(lambda *_: said("Yes")) as server,
+        pytest.raises(UsageError, match="tells no log-probabilities"),
+    ):
+        judge_at(server.url).p_of(IMAGE, "Red?", ("Yes",))
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (HANG, "judge: timed out"),
+        (fault(429), "judge: rate limited"),
+        (said(None, message={"content": None, "refusal": "No."}), "judge: refused"),
+    ],
+)
+def test_an_address_that_fails_is_a_judge_that_failed(answer, reason):
+    with stub(lambda *_: answer) as server, pytest.raises(JudgeFailed) as caught:
+        judge_at(server.url, timeout_s=0.2).reply(IMAGE, "", "Red?", 9)
+    assert (caught.value.reason, caught.value.can_retry) == (reason, True)
+
+
+# -- on this machine ------------------------------------------------------------------------------
+
+
+def test_our_own_encoder_judges_as_it_answers_elsewhere(local, encoder):
+    prompts = encoder.prompts([IMAGE], ["Is it red?"])
+    log_p = encoder.next_log_probs(prompts)[0]
+    ids = sorted({encoder.tokenizer(form)["input_ids"][0] for form in ("red", "blue")})
+    p = local.p_of(IMAGE, "Is it red?", ("red", "blue", "red"))
+    # the encoder leaves out tokens that it never says, whose mass is small
+    assert p == pytest.approx(float(log_p[ids].exp().sum()), rel=1e-2)
+    reply = encoder.sample(prompts, None, max_new_tokens=8).texts[0]
+    assert local.reply(IMAGE, "", "Is it red?", 8) == reply
+
+
+def test_a_form_counts_by_its_first_token_and_once(local):
+    first, second = local.p_of(IMAGE, "?", ("red",)), local.p_of(IMAGE, "?", ("blue",))
+    assert local.p_of(IMAGE, "?", ("red", "blue")) == pytest.approx(first + second)
+    assert local.p_of(IMAGE, "?", ("red", "red")) == first
+    assert local.p_of(IMAGE, "?", ("red blue",)) == first
+    assert 0 < first < 1
+
+
+def test_a_system_turn_is_read(local):
+    with_system = local.processor(IMAGE, "Be strict.", "Red?")["input_ids"]
+    without = local.processor(IMAGE, "", "Red?")["input_ids"]
+    text = local.processor.tokenizer.decode(with_system[0])
+    assert text.index("strict") < text.index("Red")
+    assert "strict" not in local.processor.tokenizer.decode(without[0])
+
+
+def test_the_folders_own_penalties_change_nothing(random_model_folder, local):
+    other = LocalJudge.from_pretrained(str(random_model_folder))
+    before = local.reply(IMAGE, "", "Describe the image.", 8)
+    model = other.model
+    model.generation_config = GenerationConfig(
+        repetition_penalty=50.0,
+        eos_token_id=model.generation_config.eos_token_id,
+        pad_token_id=model.generation_config.pad_token_id,
+    )
+    again = LocalJudge(model, other.processor, "x")
+    assert again.reply(IMAGE, "", "Describe the image.", 8) == before
+
+
+def test_a_local_judge_is_told_by_its_weights(random_model_folder, local):
+    stamp = local.stamp
+    assert (stamp.kind, stamp.dtype, len(stamp.weights)) == ("local", "float32", 64)
+    assert stamp.identity == stamp.weights
+    half = LocalJudge.from_pretrained(str(random_model_folder), dtype=torch.bfloat16)
+    assert half.stamp.dtype == "bfloat16"
+    assert half.stamp.identity != stamp.identity
+    p = half.p_of(IMAGE, "Is it red?", ("red", "blue"))
+    assert p == pytest.approx(local.p_of(IMAGE, "Is it red?", ("red", "blue")), rel=0.2)
+
+
+def test_what_is_not_finite_is_no_probability(random_model_folder):
+    judge = LocalJudge.from_pretrained(str(random_model_folder))
+    with torch.no_grad():
+        judge.model.lm_head.weight.fill_(float("nan"))
+    with pytest.raises(JudgeFailed, match="not finite") as caught:
+        judge.p_of(IMAGE, "Red?", ("red",))
+    assert not caught.value.can_retry
+
+
+def test_another_family_goes_through_its_own_processor(llava_folder):
+    judge = LocalJudge.from_pretrained(str(llava_folder))
+    assert judge.stamp.options["processor"] == "LlavaProcessor"
+    image = Image.new("RGB", (16, 16), "red")
+    assert 0 < judge.p_of(image, "is it red ?", ("yes",)) < 1
+    assert isinstance(judge.reply(image, "be strict", "is it red ?", 3), str)
+    other = Image.new("RGB", (16, 16), "blue")
+    assert judge.p_of(other, "is it red ?", ("yes",)) != judge.p_of(image, "is it red ?", ("yes",))

@@ -1,0 +1,86 @@
+"""An OpenAI-compatible address in this process, which answers as it is told."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+DIE = "die"
+"""An answer that ends in its middle, with the connection."""
+HANG = "hang"
+"""An answer that does not come until the server is closed."""
+
+Answer = Any
+"""A JSON value (status 200), a pair of status and JSON value, raw bytes, `DIE` or `HANG`."""
+
+
+def said(text: str | None, *, top: dict[str, float] | None = None, **choice: Any) -> dict[str, Any]:
+    """A completion; `top` holds the first token's log-probabilities."""
+    values = {"message": {"content": text}, "finish_reason": "stop", **choice}
+    if top is not None:
+        tokens = [{"token": token, "logprob": x} for token, x in top.items()]
+        values["logprobs"] = {"content": [{"token": "", "logprob": 0, "top_logprobs": tokens}]}
+    return {"model": "judge-2026", "choices": [values]}
+
+
+def fault(status: int, message: str = "no", code: str | None = None) -> tuple[int, dict[str, Any]]:
+    """An error as the protocol has it."""
+    return status, {"error": {"message": message, "code": code, "type": "t", "param": None}}
+
+
+@dataclass
+class Stub:
+    """What is asked and answered: `answer` makes an answer from path and body of a request."""
+
+    answer: Callable[[str, dict[str, Any]], Answer]
+    url: str = ""
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    closing: threading.Event = field(default_factory=threading.Event)
+
+
+@contextmanager
+def stub(answer: Callable[[str, dict[str, Any]], Answer]) -> Iterator[Stub]:
+    """Serve until the context ends."""
+    served = Stub(answer)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._send(served.answer(self.path, {}))
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            served.asked.append(body)
+            served.keys.append(self.headers["Authorization"])
+            self._send(served.answer(self.path, body))
+
+        def _send(self, answer: Answer) -> None:
+            if answer == HANG:
+                served.closing.wait()
+                return
+            status, values = answer if isinstance(answer, tuple) else (200, answer)
+            data = values if isinstance(values, bytes) else json.dumps(values).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("retry-after-ms", "1")
+            self.send_header("Content-Length", str(1000 if answer == DIE else len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: Any) -> None:
+            """Keep quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    served.url = f"http://127.0.0.1:{server.server_port}/v1"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield served
+    finally:
+        served.closing.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()

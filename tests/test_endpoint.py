@@ -1,0 +1,219 @@
+"""A client of OpenAI-compatible addresses: what is sent, what is read, and every way to fail."""
+
+import base64
+import importlib.util
+import io
+import math
+import traceback
+
+import pytest
+from PIL import Image
+from pydantic import ValidationError
+from stub_endpoint import DIE, HANG, fault, said, stub
+
+from uae.endpoint import Endpoint, EndpointConfig, EndpointFailure, TopToken
+from uae.errors import EnvironmentFault, UsageError
+
+pytest.importorskip("openai")
+
+RED = Image.new("RGB", (5, 3), (200, 10, 10))
+KEY = "sk-secret-1234567890"
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+
+def endpoint_at(url: str, **values) -> Endpoint:
+    return Endpoint(EndpointConfig(base_url=url, model="m", **{"max_tries": 1, **values}))
+
+
+def png(image: Image.Image) -> str:
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+def failure_of(answer, **values) -> EndpointFailure:
+    with stub(lambda *_: answer) as server, pytest.raises(EndpointFailure) as caught:
+        endpoint_at(server.url, **values).chat(["Hi"], max_tokens=5)
+    return caught.value
+
+
+# -- what is sent and read ------------------------------------------------------------------------
+
+
+def test_a_chat_sends_texts_and_images_in_order_and_returns_the_reply():
+    with stub(lambda *_: said(" Yes. ", finish_reason="length")) as server:
+        reply = endpoint_at(server.url).chat([RED, "Red?"], system="Be short.", max_tokens=7)
+    assert (reply.text, reply.model, reply.is_cut) == ("Yes.", "judge-2026", True)
+    (body,) = server.asked
+    assert body.keys() == {"model", "messages", "max_tokens", "temperature"}
+    assert (body["model"], body["max_tokens"], body["temperature"]) == ("m", 7, 0)
+    system, user = body["messages"]
+    assert system == {"role": "system", "content": "Be short."}
+    picture, text = user["content"]
+    assert text == {"type": "text", "text": "Red?"}
+    head, _, data = picture["image_url"]["url"].partition(",")
+    assert head == "data:image/png;base64"
+    sent = Image.open(io.BytesIO(base64.b64decode(data)))
+    assert (sent.size, sent.getpixel((0, 0))) == ((5, 3), (200, 10, 10))
+    assert server.keys == [f"Bearer {KEY}"]
+
+
+def test_logprobs_are_those_of_the_first_token():
+    answer = said("", top={"Yes": math.log(0.7), "No": math.log(0.2)})
+    with stub(lambda *_: answer) as server:
+        reply = endpoint_at(server.url).chat(["Hi"], max_tokens=1, seed=3, logprobs=True)
+    assert reply.top_logprobs == (TopToken("Yes", math.log(0.7)), TopToken("No", math.log(0.2)))
+    (body,) = server.asked
+    assert (body["logprobs"], body["top_logprobs"], body["seed"]) == (True, 20, 3)
+
+
+def test_an_image_is_opened_as_one_from_a_stranger():
+    with stub(lambda *_: {"data": [{"b64_json": png(RED)}]}) as server:
+        image = endpoint_at(server.url).image("a red bar", size=(64, 32), seed=5)
+    assert (image.size, image.mode, image.getpixel((0, 0))) == ((5, 3), "RGB", (200, 10, 10))
+    (body,) = server.asked
+    assert (body["size"], body["seed"], body["response_format"]) == ("64x32", 5, "b64_json")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"data": [{"b64_json": base64.b64encode(b"GIF89a").decode()}]},
+        {"data": [{"b64_json": png(RED)[:40]}]},
+        {"data": [{"b64_json": "%%%"}]},
+        {"data": [{"url": "http://127.0.0.1/image.png"}]},
+        {"data": []},
+    ],
+)
+def test_no_image_is_no_answer(answer):
+    with stub(lambda *_: answer) as server, pytest.raises(EndpointFailure) as caught:
+        endpoint_at(server.url).image("a red bar")
+    assert caught.value.reason == "no answer"
+
+
+# -- failures of one request ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (DIE, "connection lost"),
+        (fault(429, "slow down"), "rate limited"),
+        (fault(500), "server error"),
+        (fault(503), "server error"),
+        (fault(400, "too long"), "not accepted"),
+        (fault(422, "no logprobs"), "not accepted"),
+        (fault(400, code="content_filter"), "refused"),
+        (fault(400, code="content_policy_violation"), "refused"),
+        (said("x", finish_reason="content_filter"), "refused"),
+        (said(None, message={"content": None, "refusal": "I will not."}), "refused"),
+        (said(""), "no answer"),
+        (said(None, finish_reason="length"), "no answer"),
+        ({"choices": []}, "no answer"),
+        ({"message": "hello"}, "no answer"),
+        ([1, 2], "no answer"),
+        (b"<html>Welcome</html>", "no answer"),
+        (b"", "no answer"),
+    ],
+)
+def test_a_failed_request_has_a_reason(answer, reason):
+    assert failure_of(answer).reason == reason
+
+
+def test_an_answer_that_does_not_come_is_waited_for_no_longer_than_asked():
+    failure = failure_of(HANG, timeout_s=0.2)
+    assert str(failure) == "timed out: no answer within 0.2 s"
+
+
+def test_what_may_pass_is_tried_again():
+    answers = iter([fault(429), fault(500), said("At last.")])
+    with stub(lambda *_: next(answers)) as server:
+        assert endpoint_at(server.url, max_tries=3).chat(["Hi"], max_tokens=5).text == "At last."
+    assert len(server.asked) == 3
+    with stub(lambda *_: fault(429)) as server, pytest.raises(EndpointFailure):
+        endpoint_at(server.url, max_tries=2).chat(["Hi"], max_tokens=5)
+    assert len(server.asked) == 2
+
+
+# -- what fails for all requests ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "said_of_it"),
+    [
+        (fault(401, f"Incorrect API key: {KEY}"), "OPENAI_API_KEY is refused"),
+        (fault(403), "OPENAI_API_KEY is refused"),
+        (fault(404, "no model m"), "knows no model 'm', or no such route"),
+        (fault(400, code="model_not_found"), "knows no model 'm'"),
+        (fault(429, code="insufficient_quota"), "no quota left"),
+    ],
+)
+def test_a_refused_key_or_model_is_a_fault_of_usage(answer, said_of_it):
+    with stub(lambda *_: answer) as server, pytest.raises(UsageError, match=said_of_it):
+        endpoint_at(server.url).chat(["Hi"], max_tokens=5)
+
+
+def test_a_key_that_is_not_set_is_named(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with stub(lambda *_: fault(401)) as server, pytest.raises(UsageError, match="JUDGE is not set"):
+        endpoint_at(server.url, api_key_env="JUDGE").chat(["Hi"], max_tokens=5)
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 429, 500])
+def test_the_key_is_in_no_message(status):
+    answer = fault(status, f"key {KEY} is not\nwelcome {'x' * 1000}")
+    with (
+        stub(lambda *_: answer) as server,
+        pytest.raises((EndpointFailure, UsageError)) as caught,
+    ):
+        endpoint_at(server.url).chat(["Hi"], max_tokens=5)
+    assert KEY not in "".join(traceback.format_exception(caught.value))
+    assert len(str(caught.value)) < 500
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:8000", "ftp://x/v1", "http://", "http://x:port/v1", "", "file:///etc"]
+)
+def test_an_address_is_http(url):
+    with pytest.raises(UsageError, match="is no address: expected one such as http"):
+        endpoint_at(url)
+
+
+@pytest.mark.parametrize("url", ["http://me:pw@x/v1", "https://x/v1?api_key=pw", "https://x/v1#pw"])
+def test_an_address_holds_no_secret(url):
+    with pytest.raises(UsageError, match="by the environment") as caught:
+        endpoint_at(url)
+    assert "pw" not in str(caught.value)
+
+
+@pytest.mark.parametrize("values", [{"max_tries": 0}, {"timeout_s": 0}, {"key": "x"}])
+def test_a_config_is_checked(values):
+    with pytest.raises(ValidationError):
+        EndpointConfig(base_url="http://x/v1", model="m", **values)
+
+
+def test_without_the_package_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(EnvironmentFault, match=r'pip install "uae\[endpoint\]"'):
+        endpoint_at("http://x/v1")
+
+
+# -- the probe ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("answer", [{"data": []}, fault(404), fault(500), b"no JSON"])
+def test_any_answer_passes_the_probe(answer):
+    with stub(lambda *_: answer) as server:
+        endpoint_at(server.url).probe()
+
+
+def test_the_probe_finds_what_cannot_work():
+    with stub(lambda *_: fault(401)) as server, pytest.raises(UsageError, match="is refused"):
+        endpoint_at(server.url).probe()
+    with pytest.raises(UsageError, match="does not answer"):
+        endpoint_at(server.url).probe()
