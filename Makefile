@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUN ?= runs/demo
 EXTRAS ?= dev
 
-.PHONY: setup demo test lint types unit slow faults bench bases clean
+.PHONY: setup demo test lint types unit slow faults integration bench bases clean
 
 setup: $(VENV)/.ready
 
@@ -34,6 +34,11 @@ slow: setup
 
 faults: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m faults
+
+# The real clients of other projects; LMMS_PYTHON is that of an environment with lmms-eval and uae.
+integration: setup
+	$(BIN)/python tests/integration/openai_client.py
+	[ -z "$(LMMS_PYTHON)" ] || $(LMMS_PYTHON) tests/integration/lmms_eval_run.py
 
 bench: setup
 	$(BIN)/python bench/stages.py

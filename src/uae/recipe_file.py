@@ -18,6 +18,8 @@ from uae.recipe_keys import RecipeKey
 
 RECIPES = Path(__file__).parent / "recipes"
 ENVIRONMENT_PREFIX = "UAE_"
+OTHER_VARIABLES = {"UAE_API_KEY"}
+"""Of `uae serve`."""
 
 _EXPECTED = {  # pydantic's error types, without the suffix
     "int": "a whole number",
@@ -143,7 +145,7 @@ def read_environment(environment: Mapping[str, str], keys: Keys) -> list[Setting
     variables = {_variable(key.name): key for key in keys.values() if key.kind}
     settings = []
     for variable in sorted(environment):
-        if not variable.startswith(ENVIRONMENT_PREFIX):
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in OTHER_VARIABLES:
             continue
         value = environment[variable]
         table = next(

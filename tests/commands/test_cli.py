@@ -17,9 +17,11 @@ from uae.errors import EnvironmentFault, NonFinite, RunFailed, Stopped, UsageErr
 from uae.recipe_keys import recipe_keys
 
 VERBS = [
-    *(["train"], ["caption"], ["draw"], ["reconstruct"], ["report"], ["doctor"]),
+    *(["train"], ["caption"], ["draw"], ["reconstruct"], ["report"], ["doctor"], ["serve"]),
     *(["eval", "scenes"], ["bases", "build"], ["bases", "untrained"]),
     *(["eval", "mmt-bench"], ["eval", "geneval"], ["eval", "geneval-images"], ["compare"]),
+    *(["eval", "dpg"], ["eval", "geneval2"], ["eval", "geneval-pp"]),
+    *(["eval", "dpg-images"], ["eval", "geneval2-images"], ["eval", "geneval-pp-images"]),
 ]
 
 
@@ -35,7 +37,7 @@ def test_help_of_every_verb_loads_no_torch():
         "import sys; from uae.cli import run\n"
         f"for verb in {VERBS}: assert not run([*verb, '--help'])\n"
         "assert not run(['--help'])\n"
-        "heavy = {'torch', 'transformers', 'diffusers', 'peft', 'scipy', 'matplotlib'}\n"
+        "heavy = {'torch', 'transformers', 'diffusers', 'peft', 'scipy', 'matplotlib', 'fastapi'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

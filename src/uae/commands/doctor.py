@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 MIN_MEMORY_GIB, MIN_DISK_GIB = 4.0, 2.0
-EXTRAS = {"track": "trackio"}
+EXTRAS = {"endpoint": "openai", "serve": "fastapi", "track": "trackio"}
 
 
 @dataclass(frozen=True, slots=True)

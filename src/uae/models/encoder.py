@@ -8,9 +8,10 @@ the larger part of the cost at small caption lengths). The condition is read fro
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from einops import rearrange, repeat
@@ -49,8 +50,21 @@ class Captions:
 
 
 @dataclass(frozen=True, slots=True)
+class SampledTokens:
+    """One more token of each of n completions, as they are sampled.
+
+    `mask` is False where the completion has ended before, `running` where it has ended now.
+    """
+
+    token_ids: Int[Tensor, " n"]
+    mask: Bool[Tensor, " n"]
+    log_probs: Float[Tensor, " n"]
+    running: Bool[Tensor, " n"]
+
+
+@dataclass(frozen=True, slots=True)
 class Prompts:
-    """Tokenised chat prompts, left padded, with the patches of their images."""
+    """Tokenised chat prompts, left padded, with the patches of their images, if there are any."""
 
     token_ids: Int[Tensor, "p s"]
     mask: Bool[Tensor, "p s"]
@@ -133,20 +147,32 @@ class Encoder:
         an entry with several images all stand in its turn, in their order.
         """
         turns = [[x] if isinstance(x, Image.Image) else list(x) for x in images]
-        processed = self.image_processor(images=list(itertools.chain(*turns)), return_tensors="pt")
-        grid_thw = processed["image_grid_thw"]
-        num_visual = iter((grid_thw.prod(1) // self._merge_area).tolist())
-        texts = []
+        chats = []
         for i, turn in enumerate(turns):
             pictures = [{"type": "image"}] * len(turn)
             if questions is None:
                 parts = [{"type": "text", "text": self.caption_prompt}, *pictures]
             else:
                 parts = [*pictures, {"type": "text", "text": questions[i]}]
-            chat = self.tokenizer.apply_chat_template(
-                [{"role": "user", "content": parts}], tokenize=False, add_generation_prompt=True
-            )
-            pieces = chat.split(self._image_token)
+            chats.append([{"role": "user", "content": parts}])
+        return self.chat_prompts(chats, list(itertools.chain(*turns)))
+
+    def chat_prompts(
+        self, chats: Sequence[Sequence[Mapping[str, Any]]], images: Sequence[Image.Image]
+    ) -> Prompts:
+        """Build prompts that ask for the next reply of chats.
+
+        Args:
+            chats: Messages as the chat template takes them, of roles and parts.
+            images: One for each image part of all chats, in their order.
+        """
+        patches, grid_thw = self._patches(images)
+        num_visual = iter((grid_thw.prod(1) // self._merge_area).tolist())
+        texts = []
+        for chat in chats:
+            pieces = self.tokenizer.apply_chat_template(
+                list(chat), tokenize=False, add_generation_prompt=True
+            ).split(self._image_token)
             tokens = [self._image_token * next(num_visual) for _ in pieces[1:]]
             texts.append("".join(itertools.chain(*zip(pieces, [*tokens, ""], strict=True))))
         encoded = self.tokenizer(
@@ -155,26 +181,35 @@ class Encoder:
         return Prompts(
             token_ids=encoded["input_ids"],
             mask=encoded["attention_mask"].bool(),
-            pixel_values=processed["pixel_values"].to(self.device, self.model.dtype),
+            pixel_values=patches.to(self.device, self.model.dtype),
             grid_thw=grid_thw.to(self.device),
         )
+
+    def _patches(self, images: Sequence[Image.Image]) -> tuple[Tensor, Tensor]:
+        """Cut images into patches: values (patches, d) and grids (images, 3)."""
+        if not images:
+            return torch.zeros(0, 0), torch.zeros(0, 3, dtype=torch.long)
+        processed = self.image_processor(images=list(images), return_tensors="pt")
+        return processed["pixel_values"], processed["image_grid_thw"]
 
     def _prefill(self, prompts: Prompts) -> tuple[DynamicCache, Tensor, Tensor]:
         """Run the prompts once: their cache, last hidden state (p, d), next position (p,)."""
         backbone = self.model.model
         is_image = prompts.token_ids == self.model.config.image_token_id
+        has_images = len(prompts.grid_thw) > 0
+        grid_thw = prompts.grid_thw if has_images else None
         position_ids, _ = backbone.get_rope_index(
             prompts.token_ids,
             mm_token_type_ids=is_image.int(),
-            image_grid_thw=prompts.grid_thw,
+            image_grid_thw=grid_thw,
             attention_mask=prompts.mask,
         )
         output = backbone(
             input_ids=prompts.token_ids,
             attention_mask=None if prompts.mask.all() else prompts.mask,
             position_ids=position_ids,
-            pixel_values=prompts.pixel_values,
-            image_grid_thw=prompts.grid_thw,
+            pixel_values=prompts.pixel_values if has_images else None,
+            image_grid_thw=grid_thw,
             past_key_values=DynamicCache(config=self.model.config.text_config),
             use_cache=True,
         )
@@ -236,12 +271,42 @@ class Encoder:
             max_new_tokens: Limit, the end token included.
             policy_version: Recorded with the captions.
         """
+        sampled = list(
+            self.sample_tokens(
+                prompts,
+                uniforms,
+                num_captions=num_captions,
+                temperature=temperature,
+                max_new_tokens=max_new_tokens,
+            )
+        )
+        token_ids = torch.stack([tokens.token_ids for tokens in sampled], 1)
+        return Captions(
+            texts=self.decode(token_ids),
+            token_ids=token_ids,
+            mask=torch.stack([tokens.mask for tokens in sampled], 1),
+            log_probs=torch.stack([tokens.log_probs for tokens in sampled], 1),
+            truncated=sampled[-1].running,
+            group_id=torch.arange(len(prompts.token_ids)).repeat_interleave(num_captions),
+            policy_version=policy_version,
+        )
+
+    @torch.no_grad()
+    def sample_tokens(
+        self,
+        prompts: Prompts,
+        uniforms: Float[Tensor, "n t"] | None,
+        *,
+        num_captions: int = 1,
+        temperature: float = 1.0,
+        max_new_tokens: int = 512,
+    ) -> Iterator[SampledTokens]:
+        """Do as `sample`, yielding the tokens as they come, until all completions have ended."""
         cache, hidden, position = self._prefill(prompts)
         cache.batch_repeat_interleave(num_captions)
         hidden, position, prompt_mask = (
             x.repeat_interleave(num_captions, 0) for x in (hidden, position, prompts.mask)
         )
-        tokens, log_probs, alive = [], [], []
         running = torch.ones(len(hidden), dtype=torch.bool, device=self.device)
         for t in range(max_new_tokens):
             log_p = self._log_softmax(hidden, temperature)
@@ -250,24 +315,12 @@ class Encoder:
             else:
                 token = _invert(log_p, uniforms[:, t].to(self.device))
             token = torch.where(running, token, self.tokenizer.pad_token_id)
-            tokens.append(token)
-            alive.append(running)
             chosen = log_p.gather(1, token[:, None]).squeeze(1)
-            log_probs.append(torch.where(running, chosen, 0.0))
-            running = running & (token != self.end_id)
+            mask, running = running, running & (token != self.end_id)
+            yield SampledTokens(token, mask, torch.where(mask, chosen, 0.0), running)
             if not running.any() or t + 1 == max_new_tokens:
-                break
+                return
             hidden = self._continue(token[:, None], position + t, cache, prompt_mask)[:, -1]
-        token_ids = torch.stack(tokens, 1)
-        return Captions(
-            texts=self.decode(token_ids),
-            token_ids=token_ids,
-            mask=torch.stack(alive, 1),
-            log_probs=torch.stack(log_probs, 1),
-            truncated=running,
-            group_id=torch.arange(len(prompts.token_ids)).repeat_interleave(num_captions),
-            policy_version=policy_version,
-        )
 
     def decode(self, token_ids: Int[Tensor, "n t"]) -> list[str]:
         """Turn completions into text; special tokens leave no trace."""

@@ -1,0 +1,167 @@
+# transformers types sub-configs as unions
+# pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+"""Chats with the encoder: turns of texts and images, and replies that can be read as they grow.
+
+Special tokens in a text would read as the chat format itself: they are refused.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from PIL import Image
+
+from uae.errors import UsageError
+from uae.flow.noise import stream
+from uae.models.encoder import Encoder, Prompts, uniforms
+
+Role = Literal["system", "user", "assistant"]
+FinishReason = Literal["stop", "length"]
+
+_HALF_A_CHARACTER = "\ufffd"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn: texts and images in their order."""
+
+    role: Role
+    parts: tuple[str | Image.Image, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyConfig:
+    """How replies are chosen.
+
+    Attributes:
+        max_new_tokens: Longest reply, the end token included.
+        temperature: 0 takes the most probable words.
+        stop: Texts before which a reply ends.
+        seed: Seed of the choice of words.
+        num_replies: Replies to one chat, each with draws of its own.
+    """
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+    num_replies: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply so far; what is said stays said.
+
+    Attributes:
+        text: Without special tokens and space around it.
+        num_tokens: Tokens sampled, the end token included.
+        finish_reason: `stop` at the end token or a stop text, `length` at the limit, None before.
+    """
+
+    text: str = ""
+    num_tokens: int = 0
+    finish_reason: FinishReason | None = None
+
+
+def check_plain(encoder: Encoder, text: str) -> None:
+    """Refuse text that the tokenizer would not read as text.
+
+    Raises:
+        UsageError: It holds a special token.
+    """
+    for token in encoder.tokenizer.all_special_tokens:
+        if token in text:
+            raise UsageError(
+                f"the text holds {token!r}, a special token of the model: leave it out"
+            )
+
+
+def chat_prompts(encoder: Encoder, messages: Sequence[Message]) -> Prompts:
+    """Tokenise a chat up to the reply that is asked for.
+
+    Raises:
+        UsageError: A text holds a special token.
+    """
+    for message in messages:
+        for part in message.parts:
+            if isinstance(part, str):
+                check_plain(encoder, part)
+    chat = [
+        {
+            "role": message.role,
+            "content": [
+                {"type": "text", "text": part} if isinstance(part, str) else {"type": "image"}
+                for part in message.parts
+            ],
+        }
+        for message in messages
+    ]
+    images = [part for m in messages for part in m.parts if isinstance(part, Image.Image)]
+    return encoder.chat_prompts([chat], images)
+
+
+def context_length(encoder: Encoder) -> int:
+    """Return how many tokens the encoder reads and writes in all."""
+    return encoder.model.config.text_config.max_position_embeddings
+
+
+def grow_replies(
+    encoder: Encoder, prompts: Prompts, config: ReplyConfig
+) -> Iterator[tuple[Reply, ...]]:
+    """Reply to one chat, yielding all replies after each token; the last have finish reasons.
+
+    A reply depends on the chat and on (seed, its number) alone.
+    """
+    draws = None
+    if config.temperature > 0:
+        streams = [stream(config.seed, "reply", i) for i in range(config.num_replies)]
+        draws = uniforms(streams, config.max_new_tokens)
+    growing = [_Growing(config.stop) for _ in range(config.num_replies)]
+    sampled = encoder.sample_tokens(
+        prompts,
+        draws,
+        num_captions=config.num_replies,
+        temperature=config.temperature or 1.0,
+        max_new_tokens=config.max_new_tokens,
+    )
+    for number, tokens in enumerate(sampled, start=1):
+        is_last = number == config.max_new_tokens
+        columns = zip(growing, tokens.token_ids.tolist(), tokens.running.tolist(), strict=True)
+        for one, token_id, is_running in columns:
+            if one.reply.finish_reason is None:
+                one.add(encoder, token_id, has_ended=not is_running, is_last=is_last)
+        yield tuple(one.reply for one in growing)
+        if all(one.reply.finish_reason for one in growing):
+            return
+
+
+@dataclass(slots=True)
+class _Growing:
+    stop: tuple[str, ...]
+    token_ids: list[int] = field(default_factory=list)
+    reply: Reply = Reply()
+
+    def add(self, encoder: Encoder, token_id: int, *, has_ended: bool, is_last: bool) -> None:
+        self.token_ids.append(token_id)
+        [text] = encoder.decode(torch.tensor([self.token_ids]))
+        said, is_stopped = settled(text, self.stop, is_whole=has_ended or is_last)
+        reason: FinishReason | None = "length" if is_last else None
+        if has_ended or is_stopped:
+            reason = "stop"
+        self.reply = Reply(said, len(self.token_ids), reason)
+
+
+def settled(text: str, stop: Sequence[str], *, is_whole: bool) -> tuple[str, bool]:
+    """Return what of a text stays whatever follows, and whether a stop text stands in it.
+
+    Half a character, and an end that may begin a stop text, are held back until more is known.
+    """
+    found = [text.index(s) for s in stop if s in text]
+    if found:
+        return text[: min(found)], True
+    if is_whole:
+        return text, False
+    text = text.rstrip(_HALF_A_CHARACTER)
+    begun = [k for s in stop for k in range(1, len(s)) if text.endswith(s[:k])]
+    return text[: len(text) - max(begun, default=0)], False

@@ -1,0 +1,132 @@
+"""Chat completions: the encoder's own answers, in OpenAI's shape."""
+
+import json
+
+from uae.eval.mmt_bench.encoder_answers import EncoderAnswers
+from uae.models.chat import Message, chat_prompts
+
+CHAT = "/v1/chat/completions"
+
+
+def said(response) -> str:
+    assert response.status_code == 200, response.text
+    return response.json()["choices"][0]["message"]["content"]
+
+
+def events(response) -> list[dict]:
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"].startswith("text/event-stream")
+    lines = response.text.split("\n\n")
+    assert lines[-2:] == ["data: [DONE]", ""]
+    return [json.loads(line.removeprefix("data: ")) for line in lines[:-2]]
+
+
+def test_an_image_is_answered_as_in_the_benchmark(client, model, image, question):
+    response = client.post(CHAT, json=question)
+    assert said(response) == EncoderAnswers(model.encoder, 6).answer([image], "Which?")
+    body = response.json()
+    assert body["object"] == "chat.completion"
+    assert body["model"] == "tiny"
+    prompts = chat_prompts(model.encoder, [Message("user", (image, "Which?"))])
+    sampled = model.encoder.sample(prompts, None, max_new_tokens=6)
+    num_prompt, num_reply = int(prompts.mask.sum()), int(sampled.num_tokens[0])
+    assert body["usage"] == {
+        "prompt_tokens": num_prompt,
+        "completion_tokens": num_reply,
+        "total_tokens": num_prompt + num_reply,
+    }
+    reason = "length" if sampled.truncated[0] else "stop"
+    assert body["choices"][0]["finish_reason"] == reason
+
+
+def test_turns_and_their_parts_keep_their_order(client, model, image, data_url):
+    picture = {"type": "image_url", "image_url": {"url": data_url, "detail": "high"}}
+    messages = [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "Look:"}, picture, picture]},
+        {"role": "assistant", "content": "A red circle.", "refusal": None},
+        {"role": "user", "content": "Where?", "name": None},
+    ]
+    request = {"model": "tiny", "messages": messages, "temperature": 0, "max_completion_tokens": 8}
+    turns = [
+        Message("system", ("Be brief.",)),
+        Message("user", ("Look:", image, image)),
+        Message("assistant", ("A red circle.",)),
+        Message("user", ("Where?",)),
+    ]
+    prompts = chat_prompts(model.encoder, turns)
+    expected = model.encoder.sample(prompts, None, max_new_tokens=8).texts[0]
+    response = client.post(CHAT, json=request)
+    assert said(response) == expected
+    assert response.json()["usage"]["prompt_tokens"] == prompts.mask.sum()
+
+
+def test_text_alone_is_answered(client, model):
+    messages = [{"role": "user", "content": "Hello."}]
+    response = client.post(CHAT, json={"model": "tiny", "messages": messages, "temperature": 0})
+    prompts = chat_prompts(model.encoder, [Message("user", ("Hello.",))])
+    limit = model.settings.max_new_tokens
+    assert said(response) == model.encoder.sample(prompts, None, max_new_tokens=limit).texts[0]
+
+
+def test_a_seed_repeats_and_choices_differ_in_draws(client, question):
+    request = question | {"temperature": 1.5, "n": 4, "max_tokens": 12, "seed": 3}
+    first, again = (client.post(CHAT, json=request).json()["choices"] for _ in range(2))
+    assert first == again
+    assert [choice["index"] for choice in first] == [0, 1, 2, 3]
+    assert len({choice["message"]["content"] for choice in first}) > 1
+    other = client.post(CHAT, json=request | {"seed": 4}).json()["choices"]
+    unseeded = [
+        client.post(CHAT, json=request | {"seed": None}).json()["choices"] for _ in range(2)
+    ]
+    assert first != other
+    assert unseeded[0] != unseeded[1]
+
+
+def test_a_stop_text_ends_the_reply(client, question):
+    whole = said(client.post(CHAT, json=question | {"max_tokens": 12}))
+    stop = whole[2:4]
+    response = client.post(CHAT, json=question | {"max_tokens": 12, "stop": stop})
+    assert said(response) == whole[: whole.index(stop)]
+    assert response.json()["choices"][0]["finish_reason"] == "stop"
+
+
+def test_a_stream_adds_up_to_the_whole(client, question):
+    request = question | {"temperature": 1.0, "seed": 1, "n": 2, "max_tokens": 12}
+    whole = client.post(CHAT, json=request).json()
+    chunks = events(client.post(CHAT, json=request | {"stream": True}))
+    assert not any("usage" in chunk for chunk in chunks)
+    assert len({chunk["id"] for chunk in chunks}) == 1
+    assert all(chunk["object"] == "chat.completion.chunk" for chunk in chunks)
+    for choice in whole["choices"]:
+        news = [c for chunk in chunks for c in chunk["choices"] if c["index"] == choice["index"]]
+        assert news[0]["delta"] == {"role": "assistant", "content": ""}
+        text = "".join(c["delta"].get("content", "") for c in news)
+        assert text == choice["message"]["content"]
+        reasons = [c["finish_reason"] for c in news]
+        assert reasons == [None] * (len(news) - 1) + [choice["finish_reason"]]
+
+
+def test_a_stream_ends_with_its_usage_if_asked(client, question):
+    request = question | {"stream": True, "stream_options": {"include_usage": True}}
+    *chunks, last = events(client.post(CHAT, json=request))
+    assert [chunk["usage"] for chunk in chunks] == [None] * len(chunks)
+    assert last["choices"] == []
+    assert last["usage"] == client.post(CHAT, json=question).json()["usage"]
+
+
+def test_what_changes_nothing_is_accepted(client, question):
+    plain = said(client.post(CHAT, json=question))
+    harmless = {
+        "user": "me",
+        "metadata": {"a": "b"},
+        "frequency_penalty": 0,
+        "presence_penalty": 0.0,
+        "top_p": 1.0,
+        "response_format": {"type": "text"},
+        "logprobs": False,
+        "tools": None,
+        "tool_choice": "none",
+        "store": False,
+    }
+    assert said(client.post(CHAT, json=question | harmless)) == plain
