@@ -1,11 +1,24 @@
 """Image similarity against transformers' own preprocessing and embeddings."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import nn
-from transformers import AutoImageProcessor, CLIPModel, Dinov2Model, ViTConfig
+from transformers import (
+    AutoImageProcessor,
+    CLIPModel,
+    Dinov2Model,
+    DINOv3ViTConfig,
+    DINOv3ViTModel,
+    SiglipConfig,
+    SiglipImageProcessorPil,
+    SiglipModel,
+    ViTConfig,
+)
 
 from uae.data.scenes.graph import scene_at
 from uae.data.scenes.render import render_image
@@ -133,5 +146,85 @@ def test_dinov2_features_are_the_class_token(random_model_folder):
 def test_another_kind_of_model_is_refused(folder, tmp_path):
     ViTConfig().save_pretrained(tmp_path)
     AutoImageProcessor.from_pretrained(folder).save_pretrained(tmp_path)
-    with pytest.raises(UsageError, match=r"is a 'vit' model: expected clip or dinov2"):
+    with pytest.raises(
+        UsageError, match=r"is a 'vit' model: expected clip, siglip, dinov2 or dinov3_vit"
+    ):
         Similarity.from_pretrained(tmp_path)
+
+
+@pytest.fixture
+def dinov3_folder(tmp_path):
+    """Random weights in the layout of the published ones; DINOv3 has no processor without
+    torchvision, only its file."""
+    torch.manual_seed(0)
+    config = DINOv3ViTConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=48,
+        patch_size=8,
+        num_register_tokens=4,
+    )
+    DINOv3ViTModel(config).save_pretrained(tmp_path)
+    preparation = {
+        "image_processor_type": "DINOv3ViTImageProcessorFast",
+        "do_resize": True,
+        "size": {"height": 48, "width": 48},
+        "do_center_crop": None,
+        "crop_size": None,
+        "resample": 2,
+        "image_mean": [0.485, 0.456, 0.406],
+        "image_std": [0.229, 0.224, 0.225],
+    }
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(preparation))
+    return tmp_path
+
+
+@pytest.fixture
+def siglip_folder(tmp_path):
+    torch.manual_seed(0)
+    tower = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    config = SiglipConfig(
+        text_config={**tower, "vocab_size": 64, "projection_size": 32},
+        vision_config={**tower, "image_size": 48, "patch_size": 8},
+    )
+    SiglipModel(config).save_pretrained(tmp_path)
+    processor = SiglipImageProcessorPil(size={"height": 48, "width": 48}, resample=2)
+    processor.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_dinov3_sees_the_whole_image_squashed_and_its_class_token_is_the_feature(dinov3_folder):
+    image = muted_image(40, 64)
+    pixels = F.interpolate(
+        to_pixels([image]), (48, 48), mode="bilinear", antialias=True, align_corners=False
+    )
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    normalised = (pixels - mean[:, None, None]) / std[:, None, None]
+    model = DINOv3ViTModel.from_pretrained(dinov3_folder).eval()
+    with torch.no_grad():
+        hidden = model(pixel_values=normalised).last_hidden_state[:, 0]
+    features = Similarity.from_pretrained(dinov3_folder).features(to_pixels([image]))
+    torch.testing.assert_close(features, hidden / hidden.norm(), atol=1e-5, rtol=0)
+
+
+def test_siglip_features_are_transformers_image_embeddings(siglip_folder):
+    image = muted_image(40, 64)
+    model = SiglipModel.from_pretrained(siglip_folder).eval()
+    processor = AutoImageProcessor.from_pretrained(siglip_folder, backend="pil")
+    with torch.no_grad():
+        seen = processor(images=image, return_tensors="pt")["pixel_values"]
+        pooled = model.vision_model(pixel_values=seen).pooler_output
+    similarity = Similarity.from_pretrained(siglip_folder)
+    # Pillow rounds to 8 bits after each of its two passes
+    torch.testing.assert_close(
+        seen_by_backbone(similarity, image), seen, atol=1.5 / 255 / 0.5, rtol=0
+    )
+    features = similarity.features(to_pixels([image]))
+    torch.testing.assert_close(features, pooled / pooled.norm(), atol=0.01, rtol=0)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from uae.commands.talk import PLAINLY, SWITCH, Talk, json_line, write
+from uae.durable import storage_faults
 from uae.errors import EXIT_DONE
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ def compare(
     /,
     *,
     allow_different_items: Annotated[bool, SWITCH] = False,
+    page: Path | None = None,
     talk: Talk = PLAINLY,
 ) -> int:
     """Compare two runs of one benchmark: paired differences with 95 % intervals, and what moved.
@@ -25,12 +27,14 @@ def compare(
     Try:
         uae compare runs/mmt-before runs/mmt-after
         uae compare runs/mmt-before runs/mmt-after --json
+        uae compare runs/unified-before runs/unified-after --page moved.html
 
     Args:
         before: Folder that an `uae eval` benchmark wrote.
         after: Folder of the same benchmark and version; differences are this one minus the other.
         allow_different_items: Compare the items that both have, though one has others too, or
             though their data differ.
+        page: HTML file to write, with the items that moved most in pictures.
         talk: Format and verbosity.
     """
     talk.begin()
@@ -38,6 +42,11 @@ def compare(
     from uae.eval.results.compare import comparison_text, comparison_values
 
     found = compare_runs(before, after, allow_different_items=allow_different_items)
+    if page:
+        from uae.eval.results.page import write_comparison
+
+        with storage_faults("cannot write", page):
+            write_comparison(page, before, after, found)
     if talk.for_reader == "json":
         write(json_line(comparison_values(found)))
     elif talk.for_reader == "quiet":

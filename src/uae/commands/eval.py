@@ -12,9 +12,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeInt, PositiveInt
 
-from uae.commands.benchmarks import NEXT, geneval, geneval_images, mmt_bench
+from uae.commands import benchmarks, judged, prompt_images
+from uae.commands import unified_bench as unified
+from uae.commands.benchmarks import geneval, mmt_bench
+from uae.commands.judged import dpg, geneval2, geneval_pp
+from uae.commands.prompt_images import (
+    dpg_images,
+    geneval2_images,
+    geneval_images,
+    geneval_pp_images,
+)
 from uae.commands.startup import quick_start
 from uae.commands.talk import PLAINLY, Talk, json_line, write
+from uae.commands.unified_bench import caption_duel, unified_bench
 from uae.errors import EXIT_DONE, UsageError
 from uae.eval.config import EvaluationConfig
 
@@ -25,11 +35,21 @@ if TYPE_CHECKING:
 DEFAULTS = EvaluationConfig()
 SETTINGS, SCORES = "settings.json", "scores.json"
 
+NEXT = benchmarks.NEXT | judged.NEXT | prompt_images.NEXT | unified.NEXT
+
 evaluation = App(name="eval", help="What a model scores.", help_format="plaintext")
 for verb, name in (
     (mmt_bench, "mmt-bench"),
     (geneval, "geneval"),
+    (geneval2, "geneval2"),
+    (geneval_pp, "geneval-pp"),
+    (dpg, "dpg"),
     (geneval_images, "geneval-images"),
+    (geneval2_images, "geneval2-images"),
+    (geneval_pp_images, "geneval-pp-images"),
+    (dpg_images, "dpg-images"),
+    (unified_bench, "unified-bench"),
+    (caption_duel, "caption-duel"),
 ):
     evaluation.command(verb, name=name, help_epilogue=f"Next: {NEXT[name]}")
 

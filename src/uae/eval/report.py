@@ -88,7 +88,7 @@ def write_report(path: Path, data: ReportData) -> None:
     Raises:
         UsageError: The page is too large even with the smallest pictures.
     """
-    template = _environment().get_template("report.html.j2")
+    template = page_environment().get_template("report.html.j2")
     charts = [(stage, drawn) for stage in data.curves if (drawn := panels(stage))]
     for budget in BUDGETS:
         page = template.render(
@@ -190,7 +190,8 @@ def _sample_range(row: Row) -> str:
     return " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
 
 
-def _environment() -> jinja2.Environment:
+def page_environment() -> jinja2.Environment:
+    """Return what renders the pages of this package."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("uae.eval"),
         autoescape=True,

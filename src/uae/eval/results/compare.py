@@ -1,6 +1,6 @@
 """Two runs of one benchmark, item by item: paired differences with intervals, and what moved."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from uae.eval.results.rows import ITEMS, ItemRow, read_rows
 from uae.eval.results.scores import RowTable, Score, ScoreChange, score_change
 
 _NUM_NAMED = 5
+_FILES = "model.files."
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ def compare(
         num_items=len(common),
         only_before=tuple(only_before),
         only_after=tuple(only_after),
-        settings=tuple(config_differences(dict(first.settings), dict(second.settings))),
+        settings=tuple(_setting_lines(first.settings, second.settings)),
     )
 
 
@@ -130,6 +131,18 @@ def _check_data(before: Path, first: BenchResult, after: Path, second: BenchResu
             f"{before} and {after} ran on different data: {'; '.join(differences)}; allow "
             "different items to compare all the same"
         )
+
+
+def _setting_lines(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how settings differ; of a model's files only how many."""
+    num_files = 0
+    for line in config_differences(dict(first), dict(second)):
+        if line.startswith(_FILES):
+            num_files += 1
+        else:
+            yield line
+    if num_files:
+        yield f"{num_files} of the model's files"
 
 
 def _named(items: Sequence[str]) -> str:

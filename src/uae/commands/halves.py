@@ -1,0 +1,302 @@
+"""What describes and what draws, as a command line names them: `KIND:NAME`.
+
+Each half says what its results depend on before it is loaded, so that a folder of another run is
+refused within a second.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import AutoPipelineForText2Image
+
+from uae.commands.judges import found
+from uae.commands.loop import device_of, load
+from uae.endpoint import Endpoint, EndpointConfig
+from uae.errors import UsageError
+from uae.eval.judges.local_judge import LocalJudge
+from uae.eval.results.stamp import ModelStamp, folder_digests, images_stamp, weights_digest
+from uae.eval.unified_bench.budgets import Tokens
+from uae.eval.unified_bench.captioners import (
+    Captioner,
+    CaptionsFile,
+    EncoderCaptioner,
+    EndpointCaptioner,
+    VlmCaptioner,
+    captions_stamp,
+)
+from uae.eval.unified_bench.generators import (
+    DecoderGenerator,
+    EndpointGenerator,
+    Generator,
+    HiddenStates,
+    ImageFolder,
+    PipelineGenerator,
+)
+from uae.models.settings import PRESETS, SETTINGS_FILE, resolve
+from uae.rewards.similarity import Similarity
+
+CAPTIONER, GENERATOR = "--captioner", "--generator"
+ENCODER_PARTS = ("encoder", "encoder_lora", SETTINGS_FILE)
+DECODER_PARTS = ("projector", "decoder", "decoder_lora")
+CAPTIONERS = ("uae", "vlm", "endpoint", "file")
+GENERATORS = ("uae", "diffusers", "endpoint", "folder")
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A half as the user named it."""
+
+    flag: str
+    kind: str
+    name: str
+
+    @classmethod
+    def read(cls, flag: str, text: str, kinds: tuple[str, ...]) -> "Spec":
+        """Read KIND:NAME.
+
+        Raises:
+            UsageError: It is of no known kind, or names nothing.
+        """
+        kind, _, name = text.partition(":")
+        if kind not in kinds or not name:
+            expected = ", ".join(f"{kind}:..." for kind in kinds)
+            raise UsageError(f"{flag} {text}: expected one of {expected}")
+        return cls(flag, kind, name)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is a model of this package."""
+        return self.kind == "uae"
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of weights that it names; None for a hub id or an address."""
+        place = Path(resolve(self.name))
+        if self.is_ours and not (place / SETTINGS_FILE).is_file():
+            raise UsageError(
+                f"{self.flag} uae:{self.name} is no model folder (it has no {SETTINGS_FILE}): "
+                f"expected one written by `uae train`, or one of {', '.join(PRESETS)}"
+            )
+        return place if place.is_dir() else None
+
+    def endpoint(self) -> Endpoint:
+        """Return the model behind MODEL@URL.
+
+        Raises:
+            UsageError: It is not of that form, or nothing answers there.
+        """
+        model, _, url = self.name.rpartition("@")
+        if not model:
+            raise UsageError(
+                f"{self.flag} endpoint:{self.name}: expected endpoint:MODEL@URL, such as "
+                "endpoint:qwen@http://localhost:8000/v1"
+            )
+        endpoint = Endpoint(EndpointConfig(base_url=url, model=model))
+        endpoint.probe()
+        return endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What both halves are loaded with."""
+
+    prompt: str
+    seed: int
+    device: str
+    dtype: torch.dtype
+
+
+def captioner_of(spec: Spec, given: Given) -> Callable[[], Captioner]:
+    """Return what loads a captioner; a file and an address are checked at once.
+
+    Raises:
+        UsageError: There is no such file or address, or, when loaded, no such model.
+    """
+    if spec.kind == "file":
+        if not Path(spec.name).is_file():
+            raise UsageError(f"{spec.flag} file:{spec.name} does not exist")
+        captions = CaptionsFile(Path(spec.name))
+        return lambda: captions
+    if spec.kind == "endpoint":
+        described = EndpointCaptioner(spec.endpoint(), given.prompt, given.seed)
+        return lambda: described
+    if spec.kind == "uae":
+        _ = spec.folder
+        return lambda: EncoderCaptioner(load(spec.name, given.device), given.seed)
+
+    def load_vlm() -> Captioner:
+        with found(spec.flag, spec.name):
+            vlm = LocalJudge.from_pretrained(spec.name, device_of(given.device), given.dtype)
+        return VlmCaptioner(vlm, given.prompt, given.seed)
+
+    return load_vlm
+
+
+def generator_of(spec: Spec, given: Given) -> Callable[[], Generator]:
+    """Return what loads a generator; a folder and an address are checked at once.
+
+    Raises:
+        UsageError: There is no such folder or address, or, when loaded, no such model.
+    """
+    if spec.kind == "folder":
+        images = ImageFolder(Path(spec.name))
+        return lambda: images
+    if spec.kind == "endpoint":
+        drawn = EndpointGenerator(spec.endpoint(), given.seed)
+        return lambda: drawn
+    if spec.kind == "uae":
+        _ = spec.folder
+        return lambda: DecoderGenerator(load(spec.name, given.device), given.seed)
+
+    def load_pipeline() -> Generator:
+        with found(spec.flag, spec.name):
+            pipeline = AutoPipelineForText2Image.from_pretrained(spec.name, torch_dtype=given.dtype)
+        pipeline.set_progress_bar_config(disable=True)
+        return PipelineGenerator(pipeline.to(device_of(given.device)), given.seed)
+
+    return load_pipeline
+
+
+def stamp_of(spec: Spec, given: Given) -> ModelStamp:
+    """Say what a half's results depend on, without loading it.
+
+    Raises:
+        UsageError: It is not there.
+    """
+    if spec.kind == "file":
+        return captions_stamp(Path(spec.name))
+    if spec.kind == "folder":
+        root = Path(spec.name)
+        paths = sorted(path for path in root.rglob("*") if path.is_file())
+        return images_stamp(root, {path.relative_to(root).as_posix(): path for path in paths})
+    if spec.kind == "endpoint":
+        return ModelStamp(name=spec.name, dtype="unknown", backend="endpoint")
+    return ModelStamp(
+        name=spec.name,
+        dtype="float32" if spec.is_ours else str(given.dtype).removeprefix("torch."),
+        backend=f"{spec.kind}, {device_of(given.device)}",
+        files={"weights": digest} if (digest := _digest(spec)) else {},
+    )
+
+
+def _digest(spec: Spec) -> str:
+    """Return one sha256 of all files that a half is made of; empty for a hub id."""
+    folder = spec.folder
+    if folder is None:
+        return ""
+    parts = ENCODER_PARTS if spec.flag == CAPTIONER else ENCODER_PARTS + DECODER_PARTS
+    kept = {
+        path: digest
+        for path, digest in folder_digests(folder).items()
+        if not spec.is_ours or path.split("/")[0] in parts
+    }
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Both halves. With `sees_image` the decoder gets more than the words."""
+
+    writes: Spec
+    draws: Spec
+    given: Given
+    sees_image: bool
+
+    @classmethod
+    def read(
+        cls,
+        model: str,
+        captioner: str | None,
+        generator: str | None,
+        given: Given,
+        *,
+        sees_image: bool,
+    ) -> "Pair":
+        """Read both; `model` stands for a half that is not given.
+
+        Raises:
+            UsageError: One is of no known kind, or hidden states are asked of two models.
+        """
+        writes = Spec.read(CAPTIONER, captioner or f"uae:{model}", CAPTIONERS)
+        draws = Spec.read(GENERATOR, generator or f"uae:{model}", GENERATORS)
+        if sees_image and (
+            (writes.kind, writes.name) != (draws.kind, draws.name) or not writes.is_ours
+        ):
+            raise UsageError(
+                f"--hidden-states with {writes.kind}:{writes.name} and {draws.kind}:{draws.name}: "
+                "expected one uae model for both"
+            )
+        return cls(writes, draws, given, sees_image)
+
+    def captioner(self) -> Callable[[], Captioner]:
+        """Return what loads the captioner."""
+        return captioner_of(self.writes, self.given)
+
+    def generator(self, images: Mapping[str, Path]) -> Callable[[], Generator]:
+        """Return what loads the generator; `images` are for one that sees them."""
+        given = self.given
+        if self.sees_image:
+            return lambda: HiddenStates(load(self.draws.name, given.device), images, given.seed)
+        return generator_of(self.draws, given)
+
+    def stamp(self) -> ModelStamp:
+        """Say what the results of both depend on."""
+        stamps = {
+            "captioner": stamp_of(self.writes, self.given),
+            "generator": stamp_of(self.draws, self.given),
+        }
+        return ModelStamp(
+            name=" x ".join(f"{spec.kind}:{spec.name}" for spec in (self.writes, self.draws)),
+            dtype=" x ".join(stamp.dtype for stamp in stamps.values()),
+            backend=" x ".join(stamp.backend for stamp in stamps.values()),
+            seeds={"all": self.given.seed},
+            files={
+                f"{half}/{k}": v for half, stamp in stamps.items() for k, v in stamp.files.items()
+            },
+            options={"prompt": self.given.prompt},
+        )
+
+
+def tokens_of(pair: Pair, name: str | None, *, is_needed: bool) -> Tokens | None:
+    """Load what counts a caption's tokens: the one named, or that of the pair's uae model.
+
+    Raises:
+        UsageError: A curve needs one, and there is none; or there is no such tokenizer.
+    """
+    ours = [spec for spec in (pair.writes, pair.draws) if spec.is_ours]
+    if name is None and not ours:
+        if is_needed:
+            raise UsageError(
+                "--curve counts tokens, and neither half is a uae model: give --tokenizer, a "
+                "folder or hub id"
+            )
+        return None
+    place = name or str(Path(resolve(ours[0].name)) / "encoder")
+    with found("--tokenizer", place):
+        return Tokens.from_pretrained(str(resolve(place)))
+
+
+def load_backbones(chosen: Mapping[str, str], device: str) -> dict[str, Similarity]:
+    """Load similarity backbones by name.
+
+    Raises:
+        UsageError: One is not there, or of another kind.
+    """
+    return {name: _load_backbone(name, place, device) for name, place in chosen.items()}
+
+
+def digests(chosen: Mapping[str, str], device: str) -> dict[str, str]:
+    """Return the sha256 of each backbone's weights; one is in memory at a time."""
+    return {
+        name: weights_digest(_load_backbone(name, place, device).model)
+        for name, place in chosen.items()
+    }
+
+
+def _load_backbone(name: str, place: str, device: str) -> Similarity:
+    with found("--backbone", f"{name}={place}"):
+        return Similarity.from_pretrained(resolve(place), device_of(device))

@@ -1,0 +1,210 @@
+"""What writes the captions: our encoder, a model behind an address, or a file of captions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import torch
+
+from uae.data.captions_file import read_rows
+from uae.data.images import NamedImage, fit_square
+from uae.endpoint import Endpoint, EndpointFailure
+from uae.errors import UsageError
+from uae.eval.judges.local_judge import LocalJudge
+from uae.eval.results.stamp import ModelStamp, file_digest
+from uae.flow.noise import stream
+from uae.models.encoder import uniforms
+from uae.models.unified import UnifiedAutoEncoder
+
+MAX_NEW_TOKENS = 1024
+"""Longest caption of a model that is not ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an image has no caption or no redraw: a reason that many share, and this one's own."""
+
+    reason: str
+    detail: str = ""
+    can_retry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A caption. It is truncated when it reached the captioner's limit without an end."""
+
+    text: str
+    is_truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is asked of a captioner.
+
+    Attributes:
+        instruction: Added to the prompt, "" for the plain one.
+        temperature: 0 takes the most probable words.
+        draw: Which of several captions of an image; each has words of its own.
+    """
+
+    instruction: str = ""
+    temperature: float = 0.0
+    draw: int = 0
+
+
+@runtime_checkable
+class Captioner(Protocol):
+    """Describes images."""
+
+    in_batches: bool
+    """Whether images are described together, so that a caption's last digits, and now and then a
+    word, depend on which."""
+
+    def write(self, items: Sequence[NamedImage], request: Request) -> Sequence[Written | Failure]:
+        """Return a caption of each image, or why there is none."""
+        ...
+
+
+class EncoderCaptioner:
+    """Our encoder. A caption depends on the image and its name, not on its batch."""
+
+    in_batches = True
+
+    def __init__(self, model: UnifiedAutoEncoder, seed: int) -> None:
+        """Hold the model; images are cropped to its square, as in training."""
+        self._encoder = model.encoder
+        self._size_px = model.decoder.size_px
+        self._max_new_tokens = model.settings.max_new_tokens
+        self._seed = seed
+
+    @torch.no_grad()
+    def write(self, items: Sequence[NamedImage], request: Request) -> list[Written | Failure]:
+        """Return captions; a caption without words is a failure."""
+        prompt = f"{self._encoder.caption_prompt} {request.instruction}"
+        questions = [prompt] * len(items) if request.instruction else None
+        draws = [stream(self._seed, "caption", item.name, request.draw) for item in items]
+        captions = self._encoder.sample(
+            self._encoder.prompts(
+                [fit_square(item.image, self._size_px) for item in items], questions
+            ),
+            uniforms(draws, self._max_new_tokens) if request.temperature else None,
+            temperature=request.temperature or 1.0,
+            max_new_tokens=self._max_new_tokens,
+        )
+        cut = captions.truncated.tolist()
+        return [written(*caption) for caption in zip(captions.texts, cut, strict=True)]
+
+
+class EndpointCaptioner:
+    """A model behind an OpenAI-compatible address."""
+
+    in_batches = False
+
+    def __init__(self, endpoint: Endpoint, prompt: str, seed: int) -> None:
+        self._endpoint = endpoint
+        self._prompt = prompt
+        self._seed = seed
+
+    def write(self, items: Sequence[NamedImage], request: Request) -> list[Written | Failure]:
+        """Return captions, one request each; a cut one is kept as it is."""
+        return [self._write(item, request) for item in items]
+
+    def _write(self, item: NamedImage, request: Request) -> Written | Failure:
+        prompt = f"{self._prompt} {request.instruction}".strip()
+        try:
+            reply = self._endpoint.chat(
+                [prompt, item.image],
+                max_tokens=MAX_NEW_TOKENS,
+                temperature=request.temperature,
+                seed=self._seed + request.draw if request.temperature else None,
+            )
+            return written(reply.text, reply.is_cut)
+        except EndpointFailure as failure:
+            return Failure(f"captioner: {failure.reason}", failure.detail, can_retry=True)
+
+
+class VlmCaptioner:
+    """A vision-language model of transformers."""
+
+    in_batches = False
+
+    def __init__(self, vlm: LocalJudge, prompt: str, seed: int) -> None:
+        self._vlm = vlm
+        self._prompt = prompt
+        self._seed = seed
+
+    def write(self, items: Sequence[NamedImage], request: Request) -> list[Written | Failure]:
+        """Return captions, one image at a time; the prompt stands after the image."""
+        return [written(self._write(item, request), False) for item in items]
+
+    def _write(self, item: NamedImage, request: Request) -> str:
+        prompt = f"{self._prompt} {request.instruction}".strip()
+        seed = stream(self._seed, "caption", item.name, request.draw).initial_seed()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return self._vlm.reply(
+                item.image, "", prompt, MAX_NEW_TOKENS, temperature=request.temperature
+            )
+
+
+class CaptionsFile:
+    """Captions that are there already, by image name or by its stem."""
+
+    in_batches = False
+
+    def __init__(self, path: Path) -> None:
+        """Read a file as `uae caption` writes it.
+
+        Raises:
+            UsageError: A line is wrong, or two captions are for one image.
+        """
+        self.path = path
+        self._captions: dict[str, str] = {}
+        for row in read_rows(path):
+            if row.image in self._captions:
+                raise UsageError(f"{path} has two captions for {row.image!r}: expected one")
+            self._captions[row.image] = row.caption.strip()
+        self._by_stem = _by_stem(self._captions)
+
+    def write(self, items: Sequence[NamedImage], request: Request) -> list[Written | Failure]:
+        """Return the captions.
+
+        Raises:
+            UsageError: Something else than the one caption of each image is asked.
+        """
+        if request.instruction or request.draw:
+            raise UsageError(
+                f"{self.path} holds one caption an image: a budget can only cut it, not ask for "
+                "another"
+            )
+        found = self.of([item.name for item in items])
+        missing = Failure("the captions file has no caption for it")
+        return [Written(found[item.name]) if item.name in found else missing for item in items]
+
+    def of(self, names: Sequence[str]) -> dict[str, str]:
+        """Return the captions of images, where there are any."""
+        texts = {name: self._captions.get(name) or self._by_stem.get(_stem(name)) for name in names}
+        return {name: text for name, text in texts.items() if text}
+
+
+def written(text: str, is_truncated: bool) -> Written | Failure:
+    """Return a caption; one without words is a failure."""
+    return Written(text, is_truncated) if text else Failure("the caption is empty")
+
+
+def _by_stem(captions: Mapping[str, str]) -> dict[str, str]:
+    stems = {_stem(name): text for name, text in captions.items()}
+    # two images of one stem: neither is meant by it
+    return stems if len(stems) == len(captions) else {}
+
+
+def _stem(name: str) -> str:
+    return Path(name).with_suffix("").as_posix()
+
+
+def captions_stamp(path: Path) -> ModelStamp:
+    """Say what captions from a file depend on."""
+    return ModelStamp(
+        name=str(path), dtype="none", backend="captions", files={"captions": file_digest(path)}
+    )

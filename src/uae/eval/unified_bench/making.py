@@ -1,0 +1,165 @@
+"""Captions and redraws of a run: each is kept as it is done, and only what is missing is made."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from PIL import Image
+
+from uae.data.captions_file import CaptionRow, CaptionsWriter
+from uae.data.images import NamedImage
+from uae.eval.unified_bench.budgets import PLAIN, Method, write_within
+from uae.eval.unified_bench.captioners import Captioner, Failure, Written
+from uae.eval.unified_bench.generators import Caption
+from uae.eval.unified_bench.task import Task, is_there, opened, read_captions
+
+T = TypeVar("T")
+Show = Callable[[str, int, int], None]
+"""Told (what, done, in all)."""
+
+
+def batches(
+    names: Sequence[str], missing: Sequence[str], size: int, *, whole: bool
+) -> list[list[str]]:
+    """Split the names that are missing into batches.
+
+    Args:
+        names: All of them.
+        missing: What is to be made.
+        size: Names in a batch.
+        whole: Keep the batches of all names, and leave out those with nothing missing: the result
+            of a batch may depend in its last digits on all that is in it, and a run that was
+            stopped is to end as if it had not been.
+    """
+    chosen = names if whole else missing
+    wanted = set(missing)
+    parts = [list(chosen[i : i + size]) for i in range(0, len(chosen), size)]
+    return [part for part in parts if wanted.intersection(part)]
+
+
+class Once(Generic[T]):
+    """Loads a thing at the first call, and returns it at every later one."""
+
+    def __init__(self, load: Callable[[], T]) -> None:
+        self._load = load
+        self._loaded: T | None = None
+
+    def __call__(self) -> T:
+        if self._loaded is None:
+            self._loaded = self._load()
+        return self._loaded
+
+
+# -- captions ---------------------------------------------------------------------------------
+
+
+def write_captions(task: Task, todo: Sequence[str], show: Show) -> dict[str, Failure]:
+    """Write the captions that are missing; return the images whose plain one failed.
+
+    A caption within a budget that fails leaves its point of the curve empty for that image.
+    """
+    captioner = Once(task.captioner)
+    failures = _write_plain(task, captioner, todo, show)
+    good = [name for name in todo if name not in failures]
+    for method in task.curve.methods:
+        _write_curve(task, captioner, method, good, show)
+    return failures
+
+
+def _write_plain(
+    task: Task, captioner: "Once[Captioner]", todo: Sequence[str], show: Show
+) -> dict[str, Failure]:
+    failures: dict[str, Failure] = {}
+    with CaptionsWriter(task.captions_path(PLAIN)) as writer:
+        missing = writer.missing(todo)
+        whole = bool(missing) and captioner().in_batches
+        for batch in batches(todo, missing, task.batch_size, whole=whole):
+            items, unreadable = opened(task, batch)
+            failures |= unreadable
+            captions = captioner().write(items, task.plain) if items else []
+            failures |= _append(task, writer, items, captions)
+            show("captions", _place(todo, batch), len(todo))
+    return failures
+
+
+def _write_curve(
+    task: Task, captioner: "Once[Captioner]", method: Method, names: Sequence[str], show: Show
+) -> None:
+    assert task.tokens is not None, "a curve needs a tokenizer"
+    curve, plain = task.curve, read_captions(task, PLAIN)
+    with ExitStack() as stack:
+        writers = {
+            size: stack.enter_context(CaptionsWriter(task.captions_path(f"{method}-{size}")))
+            for size in curve.sizes
+        }
+        missing = [x for x in names if any(w.missing([x]) for w in writers.values())]
+        whole = bool(missing) and captioner().in_batches
+        for batch in batches(names, missing, task.batch_size, whole=whole):
+            items, _ = opened(task, batch)
+            rows = [plain[item.name] for item in items]
+            texts = [Written(row.caption, row.is_truncated) for row in rows]
+            found = write_within(
+                captioner(), items, texts, method, curve.sizes, task.tokens, curve.num_samples
+            )
+            for budget, captions in found.items():
+                _append(task, writers[budget.num_tokens], items, captions)
+            show(f"captions, {method}", _place(names, batch), len(names))
+
+
+def _place(names: Sequence[str], batch: Sequence[str]) -> int:
+    """Return how many names stand up to the end of a batch."""
+    return names.index(batch[-1]) + 1
+
+
+def _append(
+    task: Task,
+    writer: CaptionsWriter,
+    items: Sequence[NamedImage],
+    captions: Sequence[Written | Failure],
+) -> dict[str, Failure]:
+    """Write the captions that the file does not have, and return the failures."""
+    failures = {}
+    for item, caption in zip(items, captions, strict=True):
+        if isinstance(caption, Failure):
+            failures[item.name] = caption
+        elif writer.missing([item.name]):
+            writer.append(
+                CaptionRow(
+                    image=item.name,
+                    caption=caption.text,
+                    num_tokens=task.tokens.count(caption.text) if task.tokens else None,
+                    is_truncated=caption.is_truncated,
+                )
+            )
+    return failures
+
+
+# -- redraws ----------------------------------------------------------------------------------
+
+
+def draw_redraws(task: Task, todo: Sequence[str], show: Show) -> dict[str, Failure]:
+    """Draw what is missing; return the images whose plain caption was not drawn."""
+    generator = Once(task.generator)
+    failures: dict[str, Failure] = {}
+    for variant in task.variants:
+        captions = read_captions(task, variant)
+        wanted = [name for name in todo if name in captions]
+        missing = [name for name in wanted if not is_there(task.redraw_path(variant, name))]
+        whole = bool(missing) and generator().in_batches
+        for batch in batches(wanted, missing, task.batch_size, whole=whole):
+            rows = [Caption(name, captions[name].caption) for name in batch]
+            for name, drawn in zip(batch, generator().draw(rows), strict=True):
+                if isinstance(drawn, Failure):
+                    if variant == PLAIN:
+                        failures[name] = drawn
+                elif name in missing:
+                    save(drawn, task.redraw_path(variant, name))
+            show(f"redraws, {variant}", _place(wanted, batch), len(wanted))
+    return failures
+
+
+def save(image: Image.Image, path: Path) -> None:
+    """Write an image as PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.convert("RGB").save(path)

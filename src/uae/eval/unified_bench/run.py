@@ -1,0 +1,188 @@
+"""Unified-Bench as a benchmark run: image -> caption -> redraw -> similarity, one row per image.
+
+Captions, redraws and similarities are made one after the other, and only one of the models is
+in memory at a time. Each is kept as it is done, so a run that was stopped anywhere goes on there.
+
+Source: arXiv 2509.09666, protocol 1. The score of a pair is the cosine of global features, that of
+a backbone its mean over images, the overall one the unweighted mean over backbones.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+
+import torch
+from PIL import Image
+
+from uae.data.captions_file import CaptionRow
+from uae.data.opening import open_image
+from uae.data.sources import to_pixels
+from uae.durable import storage_faults
+from uae.eval.results.result import BenchResult
+from uae.eval.results.rows import ItemRow
+from uae.eval.results.run import BenchRun, Resume
+from uae.eval.results.scores import Score
+from uae.eval.results.stamp import BenchSettings, ModelStamp, images_stamp
+from uae.eval.unified_bench.budgets import PLAIN, area
+from uae.eval.unified_bench.captioners import Failure
+from uae.eval.unified_bench.making import Show, draw_redraws, write_captions
+from uae.eval.unified_bench.task import Curve, Task, check_stems, is_there, read_captions
+from uae.rewards.similarity import Similarity, cosine
+
+RULES = "uae-unified-bench-1"
+"""Of prompts, preprocessing and scores; a change of them needs another name."""
+OVERALL = "overall"
+NUM_TOKENS = "tokens"
+
+
+def settings_of(
+    task: Task, stamp: ModelStamp, backbones: Mapping[str, str], *, sees_image: bool
+) -> BenchSettings:
+    """Return what the numbers of a run depend on.
+
+    Args:
+        task: What is measured.
+        stamp: Of captioner and generator.
+        backbones: sha256 of the weights, by name.
+        sees_image: The decoder gets states that saw the image: no text bottleneck, and so another
+            benchmark.
+
+    Raises:
+        UsageError: An image cannot be read.
+    """
+    images = images_stamp(task.out, task.images).files
+    return BenchSettings(
+        benchmark="unified-bench-hidden-states" if sees_image else "unified-bench",
+        version=RULES,
+        model=stamp,
+        data={**images, **{f"backbone {name}": sha for name, sha in backbones.items()}},
+        options={
+            "temperature": task.plain.temperature,
+            "tokenizer": task.tokens.name if task.tokens else None,
+            "curve": asdict(task.curve),
+        },
+    )
+
+
+def evaluate(
+    task: Task,
+    settings: BenchSettings,
+    backbone_names: Sequence[str],
+    *,
+    resume: Resume,
+    retry_failed: bool,
+    show: Show,
+) -> BenchResult:
+    """Make captions, redraws and similarities that are missing, and the scores.
+
+    Args:
+        task: What is measured.
+        settings: What the numbers depend on.
+        backbone_names: In the order of the scores.
+        resume: `must` refuses a folder without a run, `never` one with a run.
+        retry_failed: Try again where an address gave no answer.
+        show: Told (what, done, in all).
+
+    Raises:
+        UsageError: The folder is of another run, or two images have the same stem.
+        EnvironmentFault: The folder cannot be written.
+    """
+    check_stems(task.images)
+    with BenchRun.open(task.out, settings, resume=resume, retry_failed=retry_failed) as run:
+        todo = list(run.todo(task.images, str))
+        with storage_faults("cannot write", task.out):
+            failures = write_captions(task, todo, show)
+            failures |= draw_redraws(task, [x for x in todo if x not in failures], show)
+        for row in compared(task, todo, failures, show):
+            run.add(row)
+        return run.finish(scores_of(task.curve, backbone_names))
+
+
+# -- similarities -----------------------------------------------------------------------------
+
+
+def compared(
+    task: Task, todo: Sequence[str], failures: Mapping[str, Failure], show: Show
+) -> Iterator[ItemRow]:
+    """Yield a row of each image: similarities by variant and backbone, or why there are none."""
+    captions = {variant: read_captions(task, variant) for variant in task.variants}
+    backbones = task.backbones() if len(failures) < len(todo) else {}
+    for done, name in enumerate(todo, start=1):
+        failure = failures.get(name)
+        yield _excluded(name, failure) if failure else _row(task, name, captions, backbones)
+        show("similarities", done, len(todo))
+
+
+def _excluded(name: str, failure: Failure) -> ItemRow:
+    return ItemRow(
+        item=name,
+        excluded=failure.reason,
+        excluded_detail=failure.detail,
+        can_retry=failure.can_retry,
+    )
+
+
+def _row(
+    task: Task,
+    name: str,
+    captions: Mapping[str, Mapping[str, CaptionRow]],
+    backbones: Mapping[str, Similarity],
+) -> ItemRow:
+    """Compare an image, opened again, with all of its redraws."""
+    original = features(open_image(task.images[name]), backbones)
+    samples: dict[str, float] = {}
+    for variant in task.variants:
+        path = task.redraw_path(variant, name)
+        if name not in captions[variant] or not is_there(path):
+            continue
+        redrawn = features(open_image(path), backbones)
+        each = {k: cosine(original[k], redrawn[k]).item() for k in backbones}
+        each[OVERALL] = sum(each.values()) / len(each)
+        num_tokens = captions[variant][name].num_tokens
+        if num_tokens is not None:
+            each[NUM_TOKENS] = num_tokens
+        samples |= {sample_name(variant, key): value for key, value in each.items()}
+    samples |= _areas(task.curve, samples)
+    pictures = {
+        "image": str(task.images[name].resolve()),
+        "redraw": task.redraw_path(PLAIN, name).relative_to(task.out).as_posix(),
+    }
+    details = {"caption": captions[PLAIN][name].caption, "pictures": pictures}
+    return ItemRow(item=name, samples=samples, details=details)
+
+
+@torch.no_grad()
+def features(image: Image.Image, backbones: Mapping[str, Similarity]) -> dict[str, torch.Tensor]:
+    """Return an image's embeddings by backbone: one image at a time, so of any size."""
+    pixels = to_pixels([image])
+    return {name: backbone.features(pixels).cpu() for name, backbone in backbones.items()}
+
+
+def _areas(curve: Curve, samples: Mapping[str, float]) -> dict[str, float]:
+    """Return the area of each curve of which every point is there."""
+    areas = {}
+    for method in curve.methods:
+        names = {size: sample_name(f"{method}-{size}", OVERALL) for size in curve.sizes}
+        if all(name in samples for name in names.values()):
+            areas[f"{method} area"] = area({size: samples[name] for size, name in names.items()})
+    return areas
+
+
+# -- scores -----------------------------------------------------------------------------------
+
+
+def sample_name(variant: str, key: str) -> str:
+    """Name a sample; those of plain captions bear the backbone's name alone."""
+    return key if variant == PLAIN else f"{variant} {key}"
+
+
+def scores_of(curve: Curve, backbone_names: Sequence[str]) -> list[Score]:
+    """Return the scores: by backbone, overall, and where there are budgets their curves."""
+    names = [*backbone_names, OVERALL, NUM_TOKENS]
+    for method in curve.methods:
+        names += [
+            sample_name(f"{method}-{size}", key)
+            for size in curve.sizes
+            for key in (OVERALL, NUM_TOKENS)
+        ]
+        names.append(f"{method} area")
+    return [Score(name=name, sample=name) for name in names]

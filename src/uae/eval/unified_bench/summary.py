@@ -1,0 +1,28 @@
+"""A result of Unified-Bench or of a duel in lines."""
+
+from uae.eval.figures import interval_text, value_text
+from uae.eval.results.result import BenchResult
+from uae.eval.statistics import Estimate
+from uae.eval.unified_bench.run import NUM_TOKENS
+
+
+def summary_text(result: BenchResult) -> str:
+    """Write a result as a table, with n and 95 % intervals."""
+    settings = result.settings
+    lines = [
+        f"{settings['benchmark']}: {settings['model']['name']}",
+        f"{result.num_items} images, {result.num_excluded} left out; 95 % intervals",
+    ]
+    lines += [f"  {x.reason}: {len(x.items)}" for x in result.excluded]
+    width = max(len(x.score.name) for x in result.scores)
+    for x in result.scores:
+        if x.estimate.n:
+            lines.append(f"  {x.score.name:{width}}  {_figure(x.estimate, x.score.name)}")
+    return "\n".join(lines)
+
+
+def _figure(figure: Estimate, name: str) -> str:
+    kind = "count" if name.endswith(NUM_TOKENS) else "number"
+    left_out = f", {figure.num_excluded} left out" if figure.num_excluded else ""
+    interval = interval_text(figure, kind)
+    return f"{value_text(figure.value, kind):>7}  {interval:16}  n = {figure.n}{left_out}"

@@ -1,0 +1,89 @@
+"""Pages of benchmark runs: they hold pictures and fetch nothing."""
+
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from uae.errors import UsageError
+from uae.eval.results.compare import compare, comparison_values
+from uae.eval.results.page import settings_lines, write_comparison, write_page
+from uae.eval.results.rows import ItemRow
+from uae.eval.results.run import BenchRun
+from uae.eval.results.scores import Score
+from uae.eval.results.stamp import BenchSettings, ModelStamp
+
+ITEMS = tuple(f"item-{i:02d}" for i in range(60))
+
+
+def written_run(folder: Path, *, shift: float = 0.0, files: dict[str, str] | None = None) -> Path:
+    """A run whose items score 0/60, 1/60 ...; each has a picture and a caption."""
+    stamp = ModelStamp(name="<model>", dtype="none", backend="test", files=files or {})
+    settings = BenchSettings(benchmark="sixty", version="1", model=stamp)
+    with BenchRun.open(folder, settings) as run:
+        for i, item in enumerate(run.todo(ITEMS, str)):
+            path = folder / f"{item}.png"
+            Image.new("RGB", (8, 8), (4 * i, 0, 0)).save(path)
+            run.add(
+                ItemRow(item=item, excluded="too <large>")
+                if i == 59
+                else ItemRow(
+                    item=item,
+                    samples={"score": i / 60 + (shift if i % 7 == 0 else 0)},
+                    details={"caption": f"caption & {i}", "pictures": {"image": path.name}},
+                )
+            )
+        run.finish([Score(name="mean", sample="score")])
+    return folder
+
+
+def test_a_page_shows_scores_what_was_left_out_and_the_ends_of_the_list(tmp_path):
+    text = write_page(written_run(tmp_path / "run")).read_text()
+    assert "&lt;model&gt;" in text
+    assert "too &lt;large&gt;: 1 (item-59)" in text
+    assert "0.483" in text  # the mean of 0/60 ... 58/60
+    shown = re.findall(r"<span>(item-\d+)</span>", text)
+    assert shown == [*ITEMS[:24], *reversed(ITEMS[35:59])]
+    assert text.count("data:image/webp;base64,") == 48
+    assert "caption &amp; 0" in text
+
+
+def test_a_page_fetches_nothing(tmp_path):
+    text = write_page(written_run(tmp_path / "run")).read_text()
+    assert "default-src 'none'" in text
+    assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!data:|#)""", text)
+
+
+def test_pictures_that_are_gone_leave_their_items_words(tmp_path):
+    run = written_run(tmp_path / "run")
+    (run / "item-00.png").unlink()
+    text = write_page(run).read_text()
+    assert text.count("data:image/webp;base64,") == 47
+    assert "caption &amp; 0" in text
+
+
+def test_an_unfinished_run_has_no_page(tmp_path):
+    run = written_run(tmp_path / "run")
+    (run / "result.json").unlink()
+    with pytest.raises(UsageError, match=r"holds no result\.json"):
+        write_page(run)
+
+
+def test_a_comparison_shows_what_moved_on_both_sides(tmp_path):
+    before = written_run(tmp_path / "before", files={"a": "1", "b": "1"})
+    after = written_run(tmp_path / "after", shift=0.5, files={"a": "2", "b": "2"})
+    found = compare(before, after)
+    path = tmp_path / "moved.html"
+    write_comparison(path, before, after, found)
+    text = path.read_text()
+    shown = re.findall(r"<span>(item-\d+)</span>", text)
+    assert sorted(shown) == [ITEMS[i] for i in range(0, 59, 7)]
+    assert text.count("image, before") == 2 * 9  # caption and alternative text
+    assert "before: caption &amp; 7" in text
+    assert comparison_values(found)["settings"] == ["2 of the model's files"]
+
+
+def test_settings_are_told_flat_and_without_files():
+    nested = {"model": {"name": "m", "files": {"a": "1"}}, "version": 2}
+    assert settings_lines(nested) == [("model.name", "m"), ("version", "2")]
