@@ -37,6 +37,13 @@ SHOWN = (
     "color precision",
     "size precision",
     "cell precision",
+    "shape right where told",
+    "color right where told",
+    "size right where told",
+    "cell right where told",
+    "small objects told without an error",
+    "medium objects told without an error",
+    "large objects told without an error",
     "length in tokens",
 )
 

@@ -66,6 +66,33 @@ def test_a_true_full_caption_scores_all():
         assert s.num_relations == s.num_relations_right
 
 
+def test_what_is_newly_told_does_not_count_in_the_change_of_accuracy():
+    """The second caption tells one more object, wrongly: precision falls, accuracy does not."""
+    before, after = (
+        caption_samples([score(text)])
+        for text in (
+            "A red circle in the top left.",
+            "A red circle in the top left and a large bar in the bottom left.",
+        )
+    )
+    assert before.accuracy["cell"][0] == after.accuracy["cell"][0] == 1
+    told = np.isfinite(before.accuracy["cell"] + after.accuracy["cell"])
+    assert told.sum() == 1
+    assert np.nanmean(after.accuracy["cell"]) == 0.5
+    assert after.precision["cell"] == 0.5
+    assert list(after.scene_index) == [0] * len(SCENE.objects)
+
+
+def test_accuracy_has_a_row_for_each_object_and_no_value_where_nothing_is_told():
+    samples = caption_samples([score("A blue circle in the top left."), score("")])
+    num = len(SCENE.objects)
+    assert len(samples.accuracy["color"]) == len(samples.scene_index) == 2 * num
+    assert np.isnan(samples.accuracy["color"][num:]).all()
+    by_size = [np.nansum(x) for x in samples.faithful_by_size.values()]
+    assert sum(by_size) == 0  # its one mention is wrong in colour
+    assert sum(np.isfinite(x).sum() for x in samples.faithful_by_size.values()) == 1
+
+
 def test_a_true_short_caption_is_precise():
     rng = np.random.default_rng(0)
     scenes = [scene_at(i, "train") for i in range(200)]

@@ -130,12 +130,14 @@ def _captions(samples: CaptionSamples) -> Iterator[SceneMetric]:
         values: Float[np.ndarray, " n"],
         note: str = "",
         better: Better = "up",
+        cluster_id: Int[np.ndarray, " n"] | None = None,
     ) -> SceneMetric:
         return SceneMetric(
             key=f"caption/{key}",
             group="Understanding: captions",
             name=name,
             samples=values,
+            cluster_id=cluster_id,
             note=note,
             better=better,
             is_headline=key in ("coverage_small", "claim_precision"),
@@ -148,6 +150,23 @@ def _captions(samples: CaptionSamples) -> Iterator[SceneMetric]:
         yield metric(f"recall_{attribute}", f"{attribute} recall", values, "of true objects")
     for attribute, values in samples.precision.items():
         yield metric(f"precision_{attribute}", f"{attribute} precision", values, "of stated ones")
+    same = "the change is over objects told at both points"
+    for attribute, values in samples.accuracy.items():
+        yield metric(
+            f"accuracy_{attribute}",
+            f"{attribute} right where told",
+            values,
+            same,
+            cluster_id=samples.scene_index,
+        )
+    for size, values in samples.faithful_by_size.items():
+        yield metric(
+            f"faithful_{size}",
+            f"{size} objects told without an error",
+            values,
+            same,
+            cluster_id=samples.scene_index,
+        )
     yield metric("whole_recall", "objects told in full", samples.whole_recall)
     yield metric("whole_precision", "mentions without an error", samples.whole_precision)
     yield metric("hallucinated", "mentions of nothing", samples.hallucinated, better="down")

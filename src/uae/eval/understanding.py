@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from uae.data.scenes.graph import SIZES, Scene, relation
 from uae.data.scenes.questions import CATEGORIES, Question, allows, questions_for
@@ -39,6 +39,11 @@ class CaptionScore:
     """Matched mentions that state all four attributes and are right in all."""
     num_faithful: int
     """Matched mentions with nothing stated wrong; the rest may be left open."""
+    right: tuple[Mapping[str, bool], ...]
+    """Per true object: whether each attribute that its mention states is right; empty where no
+    mention is matched to it."""
+    object_sizes: tuple[str, ...]
+    """Size class of each true object."""
     background_stated: bool
     background_right: bool
     count_stated: bool
@@ -69,7 +74,8 @@ class CaptionScore:
 def score_caption(scene: Scene, claims: Claims) -> CaptionScore:
     """Compare what a caption says with its scene."""
     pairs = matched_pairs(scene.objects, claims.objects)
-    agreements = [agreement(claims.objects[k], scene.objects[i]) for i, k in pairs]
+    agreed = {i: agreement(claims.objects[k], scene.objects[i]) for i, k in pairs}
+    agreements = list(agreed.values())
     covered = [scene.objects[i].size for i, _ in pairs]
     sizes = [o.size for o in scene.objects]
     return CaptionScore(
@@ -82,6 +88,8 @@ def score_caption(scene: Scene, claims: Claims) -> CaptionScore:
         size_covered={size: covered.count(size) for size in SIZES},
         num_whole=sum(all(agrees.get(a, False) for a in ATTRIBUTES) for agrees in agreements),
         num_faithful=sum(all(agrees.values()) for agrees in agreements),
+        right=tuple(agreed.get(i, {}) for i in range(len(scene.objects))),
+        object_sizes=tuple(sizes),
         background_stated=claims.background is not None,
         background_right=claims.background == scene.background,
         count_stated=claims.count is not None,
@@ -102,7 +110,12 @@ def _is_true(scene: Scene, claim: RelationClaim) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class CaptionSamples:
-    """Shares per caption, row i for scene i; NaN where a caption or scene has nothing to share."""
+    """Shares per caption, row i for scene i; NaN where a caption or scene has nothing to share.
+
+    `accuracy` and `faithful_by_size` have a row for each true object instead. Between two captions
+    of a scene they compare what both tell of the same objects, while a share of all that is stated
+    falls already when harder objects are told beside the others.
+    """
 
     coverage: Float[np.ndarray, " n"]
     """Share of the true objects that are mentioned (matched)."""
@@ -122,6 +135,12 @@ class CaptionSamples:
     """Share of all claims that are true: attributes, background, number of objects, relations."""
     background: Float[np.ndarray, " n"]
     """1 where the background is named rightly, 0 where wrongly or not at all."""
+    accuracy: Mapping[str, Float[np.ndarray, " m"]]
+    """Per attribute: 1 where an object's mention states it rightly, 0 wrongly; NaN not at all."""
+    faithful_by_size: Mapping[str, Float[np.ndarray, " m"]]
+    """1 where the mention of an object of this size states nothing wrong; NaN for no mention."""
+    scene_index: Int[np.ndarray, " m"]
+    """The scene of each object."""
 
 
 def caption_samples(scores: Sequence[CaptionScore]) -> CaptionSamples:
@@ -148,6 +167,21 @@ def caption_samples(scores: Sequence[CaptionScore]) -> CaptionSamples:
             [s.num_claims_right for s in scores], [s.num_claims for s in scores]
         ),
         background=np.array([float(s.background_right) for s in scores]),
+        accuracy={
+            a: np.array([float(r.get(a, np.nan)) for s in scores for r in s.right])
+            for a in ATTRIBUTES
+        },
+        faithful_by_size={
+            size: np.array(
+                [
+                    float(all(right.values())) if right and of == size else np.nan
+                    for s in scores
+                    for right, of in zip(s.right, s.object_sizes, strict=True)
+                ]
+            )
+            for size in SIZES
+        },
+        scene_index=np.repeat(np.arange(len(scores)), objects),
     )
 
 
