@@ -112,3 +112,24 @@ def test_a_judge_without_verdicts_is_counted_and_gives_no_score(
     assert "left out 3 of 3" in err
     assert "judge: not the form asked for" in err
     assert json.loads(out)["scores"][0]["n"] == 0
+
+
+@pytest.fixture
+def auditing(photos, random_model_folder, backbones):
+    models = ("--model", random_model_folder, "--before", random_model_folder)
+    return ("eval", "audit", photos, *models, *backbones)
+
+
+def test_a_model_audited_against_itself_gives_no_alarm(run, auditing):
+    code, out, _ = run(*auditing, "--out", "run", "--json")
+    assert code == 0
+    values = {x["name"]: x["value"] for x in json.loads(out)["scores"]}
+    cells = {x for name, x in values.items() if name.endswith("decoder: clip")}
+    assert len(cells) == 1
+    assert json.loads(out)["settings"]["options"]["reward"] == ["clip"]
+
+
+def test_a_reward_that_is_no_backbone_is_refused(run, auditing):
+    code, _, err = run(*auditing, "--reward", "dino", "--out", "run")
+    assert code == 2
+    assert "--reward dino: expected one of clip, dinov2" in err

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeInt, PositiveInt
 
+from uae.commands import audit as audits
 from uae.commands import benchmarks, judged, prompt_images
 from uae.commands import unified_bench as unified
+from uae.commands.audit import audit
 from uae.commands.benchmarks import geneval, mmt_bench
 from uae.commands.judged import dpg, geneval2, geneval_pp
 from uae.commands.prompt_images import (
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 DEFAULTS = EvaluationConfig()
 SETTINGS, SCORES = "settings.json", "scores.json"
 
-NEXT = benchmarks.NEXT | judged.NEXT | prompt_images.NEXT | unified.NEXT
+NEXT = benchmarks.NEXT | judged.NEXT | prompt_images.NEXT | unified.NEXT | audits.NEXT
 
 evaluation = App(name="eval", help="What a model scores.", help_format="plaintext")
 for verb, name in (
@@ -50,6 +52,7 @@ for verb, name in (
     (dpg_images, "dpg-images"),
     (unified_bench, "unified-bench"),
     (caption_duel, "caption-duel"),
+    (audit, "audit"),
 ):
     evaluation.command(verb, name=name, help_epilogue=f"Next: {NEXT[name]}")
 

@@ -76,12 +76,19 @@ class Spec:
     def folder(self) -> Path | None:
         """The folder of weights that it names; None for a hub id or an address."""
         place = Path(resolve(self.name))
-        if self.is_ours and not (place / SETTINGS_FILE).is_file():
+        return place if place.is_dir() else None
+
+    def check(self) -> None:
+        """Refuse a folder that holds no model of this package.
+
+        Raises:
+            UsageError: Names the flag.
+        """
+        if self.folder is None or not (self.folder / SETTINGS_FILE).is_file():
             raise UsageError(
                 f"{self.flag} uae:{self.name} is no model folder (it has no {SETTINGS_FILE}): "
                 f"expected one written by `uae train`, or one of {', '.join(PRESETS)}"
             )
-        return place if place.is_dir() else None
 
     def endpoint(self) -> Endpoint:
         """Return the model behind MODEL@URL.
@@ -125,12 +132,17 @@ def captioner_of(spec: Spec, given: Given) -> Callable[[], Captioner]:
         described = EndpointCaptioner(spec.endpoint(), given.prompt, given.seed)
         return lambda: described
     if spec.kind == "uae":
-        _ = spec.folder
+        spec.check()
         return lambda: EncoderCaptioner(load(spec.name, given.device), given.seed)
 
     def load_vlm() -> Captioner:
-        with found(spec.flag, spec.name):
-            vlm = LocalJudge.from_pretrained(spec.name, device_of(given.device), given.dtype)
+        try:
+            with found(spec.flag, spec.name):
+                vlm = LocalJudge.from_pretrained(spec.name, device_of(given.device), given.dtype)
+        except ValueError as error:  # transformers' word for another kind of model
+            raise UsageError(
+                f"{spec.flag} vlm:{spec.name} is no vision-language model: {error}"
+            ) from error
         return VlmCaptioner(vlm, given.prompt, given.seed)
 
     return load_vlm
@@ -149,7 +161,7 @@ def generator_of(spec: Spec, given: Given) -> Callable[[], Generator]:
         drawn = EndpointGenerator(spec.endpoint(), given.seed)
         return lambda: drawn
     if spec.kind == "uae":
-        _ = spec.folder
+        spec.check()
         return lambda: DecoderGenerator(load(spec.name, given.device), given.seed)
 
     def load_pipeline() -> Generator:

@@ -11,7 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
 import torch
+from jaxtyping import Float
 from PIL import Image
+from torch import Tensor
 
 from uae.data.captions_file import CaptionRow
 from uae.data.opening import open_image
@@ -134,8 +136,7 @@ def _row(
         path = task.redraw_path(variant, name)
         if name not in captions[variant] or not is_there(path):
             continue
-        redrawn = features(open_image(path), backbones)
-        each = {k: cosine(original[k], redrawn[k]).item() for k in backbones}
+        each = compared_with(original, open_image(path), backbones)
         each[OVERALL] = sum(each.values()) / len(each)
         num_tokens = captions[variant][name].num_tokens
         if num_tokens is not None:
@@ -151,10 +152,22 @@ def _row(
 
 
 @torch.no_grad()
-def features(image: Image.Image, backbones: Mapping[str, Similarity]) -> dict[str, torch.Tensor]:
-    """Return an image's embeddings by backbone: one image at a time, so of any size."""
+def features(
+    image: Image.Image, backbones: Mapping[str, Similarity]
+) -> dict[str, Float[Tensor, "1 d"]]:
+    """Return an image's embedding by each backbone: one image at a time, so of any size."""
     pixels = to_pixels([image])
-    return {name: backbone.features(pixels).cpu() for name, backbone in backbones.items()}
+    return {name: backbone.features(pixels) for name, backbone in backbones.items()}
+
+
+def compared_with(
+    original: Mapping[str, Float[Tensor, "1 d"]],
+    redraw: Image.Image,
+    backbones: Mapping[str, Similarity],
+) -> dict[str, float]:
+    """Return the similarity of an original and a redraw by each backbone, in [-1, 1]."""
+    redrawn = features(redraw, backbones)
+    return {name: cosine(original[name], redrawn[name]).item() for name in backbones}
 
 
 def _areas(curve: Curve, samples: Mapping[str, float]) -> dict[str, float]:

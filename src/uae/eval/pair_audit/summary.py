@@ -1,0 +1,63 @@
+"""What a pair audit's numbers depend on, and its result in lines."""
+
+from collections.abc import Mapping, Sequence
+
+from uae.eval.audit import Audit, summary
+from uae.eval.figures import value_text
+from uae.eval.pair_audit.run import SIDES, AuditTask, matrix_name
+from uae.eval.results.result import BenchResult
+from uae.eval.results.stamp import BenchSettings, ModelStamp, images_stamp
+
+
+def settings_of(
+    task: AuditTask,
+    stamps: Mapping[str, ModelStamp],
+    backbones: Mapping[str, str],
+    version: str,
+) -> BenchSettings:
+    """Return what the numbers of a run depend on; what is measured is the trained model.
+
+    Args:
+        task: What is audited.
+        stamps: Of both sides.
+        backbones: sha256 of their weights, by name.
+        version: Of the rules.
+
+    Raises:
+        UsageError: An image cannot be read.
+    """
+    before = stamps["before"]
+    return BenchSettings(
+        benchmark="pair-audit",
+        version=version,
+        model=stamps["after"],
+        data={
+            **images_stamp(task.out, task.images).files,
+            **{f"backbone {name}": digest for name, digest in backbones.items()},
+            **{f"before {name}": digest for name, digest in before.files.items()},
+        },
+        options={"before": before.name, "reward": list(task.reward)},
+    )
+
+
+def summary_text(result: BenchResult, audits: Sequence[Audit]) -> str:
+    """Write the swap matrix of each backbone, then the audits, the gravest first."""
+    lines = [
+        f"{result.settings['model']['name']}, before: {result.settings['options']['before']}",
+        f"{result.num_items} images, {result.num_excluded} left out",
+    ]
+    keys = [x.score.name for x in result.scores]
+    first = matrix_name("before", "before", "")
+    for name in (key.removeprefix(first) for key in keys if key.startswith(first)):
+        lines += ["", f"{name:24}" + "".join(f"{side + ' decoder':>16}" for side in SIDES)]
+        for writes in SIDES:
+            values = [result.by_name(matrix_name(writes, draws, name)) for draws in SIDES]
+            cells = "".join(f"{value_text(x.value):>16}" for x in values)
+            lines.append(f"  {writes + ' captions':22}{cells}")
+    order = ("alarm", "warn", "ok", "not measured")
+    lines += ["", summary(audits)]
+    lines += [
+        f"  {audit.status:12}  {audit.sentence}"
+        for audit in sorted(audits, key=lambda audit: order.index(audit.status))
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,184 @@
+"""A trained pair against the one it began as: the swap matrix, its audits, and kills."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from uae.data.scenes.graph import scene_at
+from uae.data.scenes.render import render_image
+from uae.eval.pair_audit.findings import PIXELS, TEXT, audits_of
+from uae.eval.pair_audit.run import AuditTask, audit_pair, matrix_name
+from uae.eval.pair_audit.summary import settings_of, summary_text
+from uae.eval.results.rows import ItemRow
+from uae.eval.results.stamp import ModelStamp
+from uae.eval.unified_bench import making
+from uae.eval.unified_bench.budgets import Tokens
+from uae.eval.unified_bench.captioners import Written
+from uae.eval.unified_bench.generators import DecoderGenerator
+from uae.eval.unified_bench.task import Task
+from uae.models.unified import UnifiedAutoEncoder
+from uae.rewards.similarity import Similarity
+
+NAMES = ("a.png", "b.png", "c.png")
+BACKBONES = ("clip", "dinov2")
+
+
+class Says:
+    """A captioner that says one thing of every image."""
+
+    in_batches = False
+
+    def __init__(self, text: str, is_truncated: bool = False) -> None:
+        self.caption = Written(text, is_truncated)
+
+    def write(self, items, request):
+        return [self.caption for _ in items]
+
+
+@pytest.fixture(scope="module")
+def model(random_model_folder):
+    return UnifiedAutoEncoder.from_pretrained(random_model_folder)
+
+
+@pytest.fixture(scope="module")
+def backbones(random_model_folder):
+    folders = {name: random_model_folder.with_name(name) for name in BACKBONES}
+    return {name: Similarity.from_pretrained(folder) for name, folder in folders.items()}
+
+
+@pytest.fixture
+def task(tmp_path, model, backbones) -> AuditTask:
+    images = {name: tmp_path / name for name in NAMES}
+    for i, path in enumerate(images.values()):
+        render_image(scene_at(i, "test"), 64).save(path)
+    tokens = Tokens(model.encoder.tokenizer, "own")
+    own = {
+        side: Task(
+            images=images,
+            out=tmp_path / "run",
+            captioner=lambda caption=caption: caption,
+            generator=lambda seed=seed: DecoderGenerator(model, seed),
+            backbones=lambda: backbones,
+            tokens=tokens,
+        )
+        for side, seed, caption in (
+            ("before", 0, Says("A red circle.")),
+            ("after", 1, Says("A red zzz zzz zzz zzz zzz.", is_truncated=True)),
+        )
+    }
+    return AuditTask(
+        own=own,
+        max_caption_tokens={"before": 128, "after": 2},
+        reward=("clip",),
+        out=tmp_path / "run",
+    )
+
+
+def audited(task: AuditTask, understanding=None):
+    stamp = ModelStamp(name="tiny", dtype="float32", backend="test", files={"weights": "1"})
+    settings = settings_of(task, dict.fromkeys(("before", "after"), stamp), {"clip": "1"}, "1")
+    return audit_pair(
+        task,
+        settings,
+        BACKBONES,
+        resume="auto",
+        understanding=understanding,
+        show=lambda *_: None,
+    )
+
+
+def test_the_matrix_holds_each_sides_captions_by_each_sides_decoder(task, tmp_path):
+    result, audits = audited(task)
+    pairs = {path.name for path in (tmp_path / "run" / "pairs").iterdir()}
+    assert pairs == {"before-before", "before-after", "after-before", "after-after"}
+    captions = [
+        (tmp_path / "run/pairs" / pair / "captions/plain.jsonl").read_text()
+        for pair in ("after-after", "after-before", "before-before")
+    ]
+    assert '"A red zzz' in captions[0]
+    texts = [[json.loads(line)["caption"] for line in x.splitlines()] for x in captions]
+    assert texts[0] == texts[1] != texts[2]
+    values = [result.by_name(matrix_name(w, d, "clip")).value for w, d in _pairs()]
+    assert len(set(values)) == 4
+    by_name = {audit.name: audit for audit in audits}
+    assert by_name["Truncation"].status == "alarm"
+    assert by_name["Unknown words"].status == "alarm"
+    assert by_name["Understanding"].status == "not measured"
+    text = summary_text(result, audits)
+    assert "after captions" in text
+    assert text.index("alarm  ") < text.index("ok  ")
+    saved = json.loads((tmp_path / "run" / "audits.json").read_text())
+    assert [audit["status"] for audit in saved] == [audit.status for audit in audits]
+
+
+def test_questions_are_compared_one_by_one(task):
+    right = np.array([1.0, 1.0, 1.0, 0.0] * 25)
+    _, audits = audited(task, (right, np.zeros(100)))
+    assert next(a for a in audits if a.name == "Understanding").status == "alarm"
+
+
+def test_a_run_that_is_killed_while_drawing_ends_alike(task, tmp_path, monkeypatch):
+    audited(task)
+    killed = replace(task, out=tmp_path / "killed")
+    save, num_saved = making.save, 0
+
+    class Kill(BaseException):
+        pass
+
+    def counted(*arguments):
+        nonlocal num_saved
+        num_saved += 1
+        if num_saved in (2, 7):
+            raise Kill
+        save(*arguments)
+
+    monkeypatch.setattr(making, "save", counted)
+    for _ in range(2):
+        with pytest.raises(Kill):
+            audited(killed)
+    audited(killed)
+    first, second = ((out / "result.json").read_bytes() for out in (task.out, killed.out))
+    assert first == second
+
+
+def _pairs():
+    return [(w, d) for w in ("before", "after") for d in ("before", "after")]
+
+
+def rows(changes: dict[str, float], num: int = 40) -> list[ItemRow]:
+    """Rows alike before and after but for what `changes` adds to the side after."""
+    rng = np.random.default_rng(0)
+    found = []
+    for i in range(num):
+        noise = rng.normal(0, 0.01)
+        samples = {matrix_name(w, d, k): 0.5 + noise for w, d in _pairs() for k in BACKBONES}
+        samples |= {f"{side} {m}": 0.0 for side in ("before", "after") for m in TEXT}
+        samples |= {f"{of} {m}": 0.3 for of in ("original", "before", "after") for m in PIXELS}
+        for name, change in changes.items():
+            samples[name] += change + rng.normal(0, 0.005)
+        found.append(ItemRow(item=f"{i:02d}", samples=samples))
+    return found
+
+
+def statuses(changes: dict[str, float]) -> dict[str, str]:
+    return {a.name: a.status for a in audits_of(rows(changes), ("clip",), BACKBONES, None)}
+
+
+def test_a_reward_that_rises_while_a_stranger_sees_less_is_a_private_code():
+    own, swapped = matrix_name("after", "after", "clip"), matrix_name("after", "before", "dinov2")
+    found = statuses({own: 0.1, swapped: -0.1})
+    assert found["Private code"] == found["Swap test"] == "alarm"
+    assert statuses({own: 0.1})["Private code"] == "ok"
+
+
+def test_without_a_held_out_backbone_nothing_is_said_of_it():
+    audits = audits_of(rows({}), BACKBONES, BACKBONES, None)
+    assert next(a for a in audits if a.name == "Held-out similarity").status == "not measured"
+
+
+def test_drift_of_pictures_is_measured_against_their_originals():
+    found = statuses({"after brightness": 0.1})
+    assert found["Brightness"] == "alarm"
+    assert found["High frequencies"] == "ok"
