@@ -50,10 +50,20 @@ def test_captions_of_somebody_else_are_redrawn_and_cut(run, bench, photos, tmp_p
     assert scores["cut-2 tokens"]["value"] == 2
 
 
+def test_without_backbones_the_models_own_are_taken(run, photos, random_model_folder):
+    model = ("--model", random_model_folder)
+    code, out, _ = run("eval", "unified-bench", photos, *model, "--out", "run", "--json")
+    assert code == 0
+    result = json.loads(out)
+    assert [score["name"] for score in result["scores"]][:2] == ["clip", "dinov2"]
+    assert result["settings"]["benchmark"] == "unified-bench-other-backbones"
+
+
 def test_hidden_states_are_another_benchmark(run, bench):
     code, out, _ = run(*bench, "--hidden-states", "--out", "run", "--json")
     assert code == 0
-    assert json.loads(out)["settings"]["benchmark"] == "unified-bench-hidden-states"
+    name = "unified-bench-hidden-states-other-backbones"
+    assert json.loads(out)["settings"]["benchmark"] == name
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from uae.errors import UsageError
 
 if TYPE_CHECKING:
     from uae.commands.halves import Pair
-    from uae.models.settings import ModelSettings
 
 NEXT = {"audit": "uae eval unified-bench IMAGES --model MODEL --out RUN"}
 """What the help names as the next command."""
@@ -75,8 +74,8 @@ def audit(
             side: halves.Pair.read(name, None, None, given, sees_image=False)
             for side, name in (("before", before), ("after", model))
         }
-        own = {side: _settings(pair) for side, pair in pairs.items()}
-        chosen = backbones_of(backbone) if backbone else dict(own["after"].similarity)
+        own = {side: pair.writes.settings() for side, pair in pairs.items()}
+        chosen = backbones_of(backbone or halves.own_backbones(pairs["after"]))
         _check_reward(reward, chosen)
         task = run.AuditTask(
             own={
@@ -109,15 +108,6 @@ def audit(
     )
     progress.close()
     return ended(result, out, summary_text(result, audits), talk)
-
-
-def _settings(pair: "Pair") -> "ModelSettings":
-    from uae.models.settings import read_settings
-
-    pair.writes.check()
-    folder = pair.writes.folder
-    assert folder is not None, "check() has found it"
-    return read_settings(folder)
 
 
 def _check_reward(reward: tuple[str, ...], chosen: dict[str, str]) -> None:

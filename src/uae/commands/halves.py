@@ -36,7 +36,7 @@ from uae.eval.unified_bench.generators import (
     ImageFolder,
     PipelineGenerator,
 )
-from uae.models.settings import PRESETS, SETTINGS_FILE, resolve
+from uae.models.settings import PRESETS, SETTINGS_FILE, ModelSettings, read_settings, resolve
 from uae.rewards.similarity import Similarity
 
 CAPTIONER, GENERATOR = "--captioner", "--generator"
@@ -89,6 +89,15 @@ class Spec:
                 f"{self.flag} uae:{self.name} is no model folder (it has no {SETTINGS_FILE}): "
                 f"expected one written by `uae train`, or one of {', '.join(PRESETS)}"
             )
+
+    def settings(self) -> ModelSettings:
+        """Read the settings of a model of this package.
+
+        Raises:
+            UsageError: The folder holds none.
+        """
+        self.check()
+        return read_settings(Path(resolve(self.name)))
 
     def endpoint(self) -> Endpoint:
         """Return the model behind MODEL@URL.
@@ -290,6 +299,14 @@ def tokens_of(pair: Pair, name: str | None, *, is_needed: bool) -> Tokens | None
     place = name or str(Path(resolve(ours[0].name)) / "encoder")
     with found("--tokenizer", place):
         return Tokens.from_pretrained(str(resolve(place)))
+
+
+def own_backbones(pair: Pair) -> list[str]:
+    """Return the backbones that a pair's uae model names, as NAME=PLACE; the generator's first."""
+    for spec in (pair.draws, pair.writes):
+        if spec.is_ours:
+            return [f"{name}={place}" for name, place in spec.settings().similarity.items()]
+    return []
 
 
 def load_backbones(chosen: Mapping[str, str], device: str) -> dict[str, Similarity]:

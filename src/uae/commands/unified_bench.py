@@ -1,6 +1,6 @@
 """`uae eval unified-bench`: any captioner and any generator, measured by what is redrawn."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -42,7 +42,7 @@ def unified_bench(
     captioner: str | None = None,
     generator: str | None = None,
     out: Path,
-    backbone: Annotated[tuple[str, ...], Parameter(negative="")] = tuple(OFFICIAL),
+    backbone: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     hidden_states: Annotated[bool, SWITCH] = False,
     curve: Annotated[tuple[Method, ...], Parameter(negative="")] = (),
     budgets: Annotated[tuple[PositiveInt, ...], Parameter(negative="")] = SIZES,
@@ -72,7 +72,8 @@ def unified_bench(
         captioner: uae:MODEL, vlm:FOLDER_OR_HUB_ID, endpoint:MODEL@URL or file:CAPTIONS.jsonl.
         generator: uae:MODEL, diffusers:FOLDER_OR_HUB_ID, endpoint:MODEL@URL or folder:IMAGES.
         out: Folder of the run: captions, redraws, one row per image, scores.
-        backbone: clip, longclip, dinov2, dinov3, siglip2, or NAME=FOLDER_OR_HUB_ID.
+        backbone: clip, longclip, dinov2, dinov3, siglip2, or NAME=FOLDER_OR_HUB_ID; by default
+            those that the uae model names, without one the paper's first four.
         hidden_states: Redraw from the states of the captioning pass, which saw the image: another
             benchmark, of a uae model alone.
         curve: Measure similarity against length too, with captions that are cut, asked to be short,
@@ -93,7 +94,6 @@ def unified_bench(
     talk.begin()
     check_folder(out, "--out")
     files = find_images(images, without=out)
-    chosen = backbones_of(backbone)
     with quick_start():
         import torch
 
@@ -108,6 +108,7 @@ def unified_bench(
             check_sizes(budgets)
         given = halves.Given(prompt, seed, device, getattr(torch, dtype))
         pair = halves.Pair.read(model, captioner, generator, given, sees_image=hidden_states)
+        chosen = backbones_of(backbone or halves.own_backbones(pair) or OFFICIAL)
         task = Task(
             images=files.paths,
             out=out,
@@ -120,7 +121,13 @@ def unified_bench(
             batch_size=batch_size,
         )
         digests = halves.digests(chosen, device)
-        settings = run.settings_of(task, pair.stamp(), digests, sees_image=hidden_states)
+        settings = run.settings_of(
+            task,
+            pair.stamp(),
+            digests,
+            sees_image=hidden_states,
+            is_official=chosen == OFFICIAL,
+        )
     progress = Progress(terminal=False if talk.chosen == "quiet" else None)
     result = run.evaluate(
         task,
@@ -184,7 +191,7 @@ def caption_duel(
     return ended(result, out, summary_text(result), talk)
 
 
-def backbones_of(texts: Sequence[str]) -> dict[str, str]:
+def backbones_of(texts: Iterable[str]) -> dict[str, str]:
     """Return backbones by name, each a folder or hub id.
 
     Raises:

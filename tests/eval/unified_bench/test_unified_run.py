@@ -87,7 +87,8 @@ def task_of(images, out, model, backbones, **changes) -> Task:
 
 def evaluated(task: Task, *, retry_failed: bool = False):
     stamp = ModelStamp(name="tiny", dtype="float32", backend="test")
-    settings = settings_of(task, stamp, {"clip": "1", "dinov2": "2"}, sees_image=False)
+    digests = {"clip": "1", "dinov2": "2"}
+    settings = settings_of(task, stamp, digests, sees_image=False, is_official=True)
     return evaluate(
         task,
         settings,
@@ -336,3 +337,14 @@ def test_a_pipelines_noise_hangs_on_the_name_and_is_shared_by_all_captions_of_an
         [Caption("a.png", "A red circle."), Caption("a.png", "A bar."), Caption("b.png", "A bar.")]
     )
     assert one.tobytes() == other.tobytes() != elsewhere.tobytes()
+
+
+def test_other_backbones_and_hidden_states_make_other_benchmarks(task):
+    stamp = ModelStamp(name="tiny", dtype="float32", backend="test")
+    names = {
+        settings_of(task, stamp, {}, sees_image=a, is_official=b).benchmark
+        for a in (False, True)
+        for b in (False, True)
+    }
+    assert len(names) == 4
+    assert "unified-bench" in names

@@ -37,7 +37,12 @@ NUM_TOKENS = "tokens"
 
 
 def settings_of(
-    task: Task, stamp: ModelStamp, backbones: Mapping[str, str], *, sees_image: bool
+    task: Task,
+    stamp: ModelStamp,
+    backbones: Mapping[str, str],
+    *,
+    sees_image: bool,
+    is_official: bool,
 ) -> BenchSettings:
     """Return what the numbers of a run depend on.
 
@@ -47,13 +52,15 @@ def settings_of(
         backbones: sha256 of the weights, by name.
         sees_image: The decoder gets states that saw the image: no text bottleneck, and so another
             benchmark.
+        is_official: The backbones are the paper's; with others it is another benchmark again.
 
     Raises:
         UsageError: An image cannot be read.
     """
     images = images_stamp(task.out, task.images).files
+    name = "unified-bench-hidden-states" if sees_image else "unified-bench"
     return BenchSettings(
-        benchmark="unified-bench-hidden-states" if sees_image else "unified-bench",
+        benchmark=name if is_official else f"{name}-other-backbones",
         version=RULES,
         model=stamp,
         data={**images, **{f"backbone {name}": sha for name, sha in backbones.items()}},
