@@ -12,6 +12,7 @@ from PIL import Image
 
 from uae.commands import judges, loop
 from uae.errors import UsageError
+from uae.eval import rewriting
 from uae.eval.geneval import detector as detector_module
 from uae.eval.geneval import run as scoring
 from uae.eval.geneval.layout import read_folder, sample_path, write_metadata
@@ -20,6 +21,8 @@ from uae.eval.geneval.summary import ImageResult, summarize
 from uae.eval.mmt_bench.encoder_answers import EncoderAnswers
 from uae.eval.results.rows import ITEMS
 from uae.eval.results.stamp import weights_digest
+from uae.eval.rewriting import Rewrite
+from uae.models.unified import UnifiedAutoEncoder
 
 TESTS = Path(__file__).parents[1]
 
@@ -271,6 +274,45 @@ def test_images_are_drawn_in_the_official_layout_and_kept(
     code, out, err = run(*command, "--seed", 1)
     assert (code, out) == (2, "")
     assert "seed: 0 in the run, 1 now" in err
+
+
+def test_prompts_are_drawn_in_the_encoders_words_and_scored_as_such(
+    run, prompts, random_model_folder, geneval, tmp_path, monkeypatch
+):
+    written = {line.prompt: f"{line.prompt} on a table" for line in SIX}
+    written[SIX[2].prompt] = ""
+    given = ("--model", random_model_folder, "--prompts", prompts, "--num-samples", 1)
+    command = ("eval", "geneval-images", *given, "--out", "drawn", "--rewrite")
+    monkeypatch.setattr(
+        rewriting, "_rewrite", lambda _, prompt, __: Rewrite(prompt, written[prompt], False)
+    )
+    drawn, real = [], UnifiedAutoEncoder.condition
+    monkeypatch.setattr(
+        UnifiedAutoEncoder, "condition", lambda self, x: drawn.extend(x) or real(self, x)
+    )
+    code, out, err = run(*command, "--json")
+    assert code == 4
+    assert "rewriting 6/6" in err
+    said = "left out 1 of 6 prompts: the encoder's rewrite is empty"
+    assert f"{said}\n  {SIX[2].prompt}\n" in err
+    values = json.loads(out)
+    assert (values["num_drawn"], values["num_left_out"], values["num_truncated"]) == (5, 1, 0)
+    assert drawn == [text for text in written.values() if text]
+    assert not (tmp_path / "drawn/00002/samples/0000.png").exists()
+    assert run(*command, "--format", "human")[1].count("drawn   0, 5 kept, 1 left out") == 1
+    code, _, err = run(*command[:-1])
+    assert code == 2
+    assert "wording: rewritten by the encoder in the run, absent now" in err
+
+    monkeypatch.setattr(detector_module, "SHORT_PX", 64)  # its square would be one cell of 32
+    scorer = [tmp_path / "drawn" if token == geneval[2] else token for token in geneval]
+    code, out, _ = run(*scorer, "--allow-incomplete", "--json")
+    assert code == 4
+    assert json.loads(out)["settings"]["options"]["wording"] == "rewritten by the encoder"
+    summary = json.loads((tmp_path / "scored/summary.json").read_text())
+    assert summary["instruction"] == rewriting.INSTRUCTION
+    code, out, _ = run(*scorer, "--allow-incomplete", "--format", "human")
+    assert "geneval-hf, prompts 'six.jsonl', rewritten by the encoder\n" in out
 
 
 def _saved(folder: Path, data: bytes) -> Path:

@@ -11,6 +11,7 @@ from stub_endpoint import fault, said, stub
 from uae.commands import loop
 from uae.eval.dpg.prompts import COLUMNS
 from uae.eval.drawing import ORIGIN
+from uae.eval.rewriting import INSTRUCTION
 
 KEY = "sk-secret-1234567890"
 DPG_ROWS = (
@@ -118,6 +119,30 @@ def test_geneval2_from_prompts_to_scores(run, g2, random_model_folder):
     assert "AM/skill/count" in out
     code, out, err = run("compare", "scored", "scored", "--json")
     assert (code, err) == (0, "")
+
+
+def test_a_judged_run_names_the_wording_of_its_prompts(run, g2, random_model_folder):
+    draw = ("eval", "geneval2-images", "--model", random_model_folder, *g2, "--out", "drawn")
+    code, out, _ = run(*draw, "--rewrite", "--json")
+    assert code == 0
+    assert json.loads(out)["wording"] == "rewritten by the encoder"
+    [(prompt, drawn)] = json.loads(Path("drawn/paths.json").read_text()).items()
+    assert prompt == "two red circles", "the scorer asks for the prompt"
+    judge = ("--judge", f"local:{random_model_folder}", "--out", "scored")
+    code, out, _ = run("eval", "geneval2", "drawn/paths.json", *g2, *judge, "--format", "human")
+    assert code == 0
+    assert "\nprompts rewritten by the encoder\n" in out
+    result = json.loads(Path("scored/result.json").read_text())
+    assert result["settings"]["options"]["instruction"] == INSTRUCTION
+    Path("raw").mkdir()
+    Image.open(drawn).save("raw/0.png")
+    second = {"prompt": "a bar", "atom_count": 1, "vqa_list": [["A bar?", "Yes"]]}
+    lines(Path("g2.jsonl"), [*G2_LINES, {**second, "skills": ["object"]}])
+    table = {prompt: "raw/0.png", "a bar": drawn}
+    Path("both.json").write_text(json.dumps(table))
+    code, _, err = run("eval", "geneval2", "both.json", *g2, *judge[:2], "--out", "mixed")
+    assert code == 2
+    assert "show prompts in different wordings" in err
 
 
 def test_geneval_pp_images_are_jpegs_named_by_line(run, pp, random_model_folder):

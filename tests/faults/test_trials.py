@@ -22,7 +22,13 @@ from faults import (
 from faults.planted_calls import PLANTED
 
 ROOT = Path(__file__).parents[2]
-FORKING = {"kill_in_save": 20, "sigterm": 3, "bad_output": 8, "second_run": 4}
+FORKING = {
+    "kill_in_save": 20,
+    "sigterm": 3,
+    "bad_output": 8,
+    "second_run": 4,
+    "kill_in_benchmark": 20,
+}
 RUN_ALL = """
 import importlib, json, random, signal, sys, tempfile
 from pathlib import Path

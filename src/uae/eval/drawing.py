@@ -1,7 +1,7 @@
 """A benchmark's prompts drawn by our decoder into the files that its scorer expects.
 
-What drew a folder stands in its `images.json`, which no scorer looks at. An image depends on model,
-seed, prompt and number of the sample, not on its batch.
+What drew a folder stands in its `images.json`, of which a scorer reads the wording of the prompts
+alone. An image depends on model, seed, prompt and number of the sample, not on its batch.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ from uae.data.untrusted.file import UnreadableImage
 from uae.durable import replace_file, storage_faults
 from uae.errors import UsageError
 from uae.eval.results.stamp import folder_digests
+from uae.eval.rewriting import INSTRUCTION, WORDING
 from uae.flow.noise import stream
 from uae.models.settings import SETTINGS_FILE, resolve
 from uae.models.unified import UnifiedAutoEncoder
@@ -46,8 +47,10 @@ class Picture:
     keys: tuple[tuple[int | str, ...], ...]
 
 
-def origin_of(model: str, seed: int, prompts: str, prompts_sha256: str) -> dict[str, Any]:
-    """Say what the images depend on: the model's files, the seed and the prompts.
+def origin_of(
+    model: str, seed: int, prompts: str, prompts_sha256: str, *, rewrite: bool = False
+) -> dict[str, Any]:
+    """Say what the images depend on: the model's files, the seed, the prompts and their wording.
 
     Raises:
         UsageError: There is no such model.
@@ -64,6 +67,7 @@ def origin_of(model: str, seed: int, prompts: str, prompts_sha256: str) -> dict[
         "seed": seed,
         "prompts": prompts,
         "prompts_sha256": prompts_sha256,
+        **({"wording": WORDING, "instruction": INSTRUCTION} if rewrite else {}),
     }
 
 
@@ -73,13 +77,8 @@ def check_origin(root: Path, origin: Mapping[str, Any]) -> None:
     Raises:
         UsageError: Says what the folder holds.
     """
-    path = root / ORIGIN
-    if path.is_file():
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UsageError(f"{path} is damaged: choose another folder") from error
-        changed = config_differences(before, dict(origin))
+    if (root / ORIGIN).is_file():
+        changed = config_differences(_read_origin(root), dict(origin))
         if changed:
             raise UsageError(
                 f"--out {root} holds other images ({'; '.join(changed)}): choose another folder"
@@ -89,6 +88,25 @@ def check_origin(root: Path, origin: Mapping[str, Any]) -> None:
             f"--out {root} is not empty and was not written by this command (it has no {ORIGIN}): "
             "choose another folder"
         )
+
+
+def wording_of(root: Path) -> dict[str, str]:
+    """Say for a scorer that a folder shows prompts in other words; empty for the benchmark's own.
+
+    Raises:
+        UsageError: The folder's `images.json` is damaged.
+    """
+    origin = _read_origin(root) if (root / ORIGIN).is_file() else {}
+    if not isinstance(origin, dict):  # another program's file of that name
+        return {}
+    return {key: str(origin[key]) for key in ("wording", "instruction") if key in origin}
+
+
+def _read_origin(root: Path) -> object:
+    try:
+        return json.loads((root / ORIGIN).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"{root / ORIGIN} is damaged: choose another folder") from error
 
 
 def begin(root: Path, origin: Mapping[str, Any]) -> None:

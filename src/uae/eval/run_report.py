@@ -103,7 +103,7 @@ def write_run_report(run_folder: Path) -> Path:
             result=result_in_words("Held-out similarity", main, audits) + passing
             if main.overall
             else passing.strip(),
-            command=f"uae train --config {run_folder.name}/config.yaml",
+            command=f"uae train --recipe {run_folder.name}/config.yaml --out {run_folder.name}",
             reproduce=f"uae train --recipe {run_folder.name}/config.yaml --out again",
             config_yaml=yaml.safe_dump(config, sort_keys=False),
             environment={key: str(value) for key, value in environment.items()},

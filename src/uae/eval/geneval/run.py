@@ -7,6 +7,7 @@ from pathlib import Path
 from uae.data.untrusted.file import UnreadableImage
 from uae.durable import storage_faults
 from uae.errors import NonFinite
+from uae.eval.drawing import wording_of
 from uae.eval.geneval.clauses import TAGS
 from uae.eval.geneval.colors import ColorClassifier
 from uae.eval.geneval.decisions import DecisionConfig
@@ -101,6 +102,7 @@ def settings_of(task: Task) -> BenchSettings:
             "is_complete": task.folder.gaps.is_empty,
             "decisions": asdict(task.config),
             **task.judges.names,
+            **wording_of(task.folder.root),
         },
     )
 
@@ -136,6 +138,7 @@ def _official(task: Task, rows: Sequence[ItemRow]) -> GenEvalResult:
         variant=task.judges.detector.variant,
         prompts=task.prompts.name,
         prompts_sha256=task.prompts.sha256,
+        wording=wording_of(task.folder.root),
         config=task.config,
         results=tuple(results),
         failed=tuple(failed),

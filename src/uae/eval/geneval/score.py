@@ -1,6 +1,7 @@
 """GenEval of one image, and what is said of a folder's."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -40,6 +41,8 @@ class GenEvalResult:
     prompts: str
     """Name of the prompt set."""
     prompts_sha256: str
+    wording: Mapping[str, str]
+    """In whose words the prompts were drawn, and how these were asked for; empty for their own."""
     config: DecisionConfig
     results: tuple[ImageResult, ...]
     failed: tuple[FailedImage, ...]
@@ -57,6 +60,7 @@ class GenEvalResult:
             "benchmark": self.variant,
             "prompts": self.prompts,
             "prompts_sha256": self.prompts_sha256,
+            **self.wording,
             "is_complete": self.is_complete,
             **summary_values(self.summary),
             "gaps": self.gaps.by_kind(),
@@ -68,7 +72,8 @@ class GenEvalResult:
 
     def text(self) -> str:
         """Say the result in words, what is amiss first."""
-        lines = [f"{self.variant}, prompts {self.prompts!r}"]
+        wording = f", {self.wording['wording']}" if self.wording else ""
+        lines = [f"{self.variant}, prompts {self.prompts!r}{wording}"]
         if not self.is_complete:
             lines.append(f"INCOMPLETE, no GenEval score: {len(self.failed)} images failed")
             lines += [self.gaps.summary()] if not self.gaps.is_empty else []

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from uae.data.untrusted.file import UnreadableImage
-from uae.errors import RunFailed
+from uae.errors import RunFailed, UsageError
+from uae.eval.drawing import wording_of
 from uae.eval.judges.images import ImageSet
 from uae.eval.judges.judge import JudgeFailed, JudgeStamp
 from uae.eval.results.result import BenchResult
@@ -53,14 +54,36 @@ def judged_settings(
     data: Mapping[str, str],
     options: Mapping[str, Any],
 ) -> BenchSettings:
-    """Return what the numbers of a judged run depend on; another judge is other data."""
+    """Return what the numbers of a judged run depend on; another judge is other data.
+
+    Raises:
+        UsageError: The images show prompts in different wordings.
+    """
     return BenchSettings(
         benchmark=benchmark,
         version=version,
         model=images_stamp(images.root, images.paths),
         data={**data, "judge": judge.identity},
-        options={"judge": judge.values(), "is_complete": images.is_complete, **options},
+        options={
+            "judge": judge.values(),
+            "is_complete": images.is_complete,
+            **options,
+            **_wording(images),
+        },
     )
+
+
+def _wording(images: ImageSet) -> dict[str, str]:
+    """Return the wording of the prompts, which stands in the folders that the images lie in."""
+    folders = sorted({path.parent for path in images.paths.values()})
+    first = wording_of(folders[0])
+    for folder in folders[1:]:
+        if wording_of(folder) != first:
+            raise UsageError(
+                f"{folders[0]} and {folder} show prompts in different wordings: judge them in "
+                "runs of their own"
+            )
+    return first
 
 
 def run_works(

@@ -12,6 +12,8 @@ def summary_text(result: BenchResult) -> str:
         f"{result.settings['benchmark']} ({result.settings['version']}), "
         f"judge {judge['kind']} {judge['name']}, {judge['dtype']}"
     ]
+    if "wording" in options:
+        lines.append(f"prompts {options['wording']}")
     if not options["is_complete"]:
         lines.append("INCOMPLETE: not every prompt has an image, this is no score of the benchmark")
     lines += [f"left out: {len(x.items)} {x.reason}" for x in result.excluded]
