@@ -79,7 +79,7 @@ def table(runs: Sequence[Path]) -> str:
             ]
             mean = estimate(np.array([c.value for c in changes if c is not None]))
             over_seeds = change_text(mean, rows[0].kind)
-            if mean.n >= MIN_SEEDS:
+            if mean.n >= MIN_SEEDS and any(c is not None and c.value for c in changes):
                 over_seeds += f" ({change_interval_text(mean, rows[0].kind)})"
             cells.append(over_seeds)
             lines.append("| " + " | ".join([name, *cells]) + " |")
