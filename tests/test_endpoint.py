@@ -208,8 +208,10 @@ def test_without_the_package_it_says_what_to_install(monkeypatch):
 
 @pytest.mark.parametrize("answer", [{"data": []}, fault(404), fault(500), b"no JSON"])
 def test_any_answer_passes_the_probe(answer):
-    with stub(lambda *_: answer) as server:
+    paths: list[str] = []
+    with stub(lambda path, _: paths.append(path) or answer) as server:
         endpoint_at(server.url).probe()
+    assert set(paths) == {"/v1/models"}
 
 
 def test_the_probe_finds_what_cannot_work():

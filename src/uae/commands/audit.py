@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from cyclopts.types import NonNegativeInt, PositiveInt
 
 from uae.commands.inputs import find_images
-from uae.commands.runs import Resume, check_folder, ended, progress_of
+from uae.commands.runs import Resume, check_folder, ended, progress_of, stages_of
 from uae.commands.startup import quick_start
 from uae.commands.talk import PLAINLY, Talk
 from uae.commands.unified_bench import backbones_of
@@ -67,7 +67,6 @@ def audit(
         from uae.commands import halves
         from uae.eval.pair_audit import run
         from uae.eval.pair_audit.summary import settings_of, summary_text
-        from uae.eval.unified_bench.task import Task
 
         given = halves.Given("", seed, device, torch.float32)
         pairs = {
@@ -77,17 +76,12 @@ def audit(
         own = {side: pair.writes.settings() for side, pair in pairs.items()}
         chosen = backbones_of(backbone or halves.own_backbones(pairs["after"]))
         _check_reward(reward, chosen)
+        tokens = {
+            side: halves.tokens_of(pair, None, is_needed=True) for side, pair in pairs.items()
+        }
         task = run.AuditTask(
             own={
-                side: Task(
-                    images=files.paths,
-                    out=out,
-                    captioner=pair.captioner(),
-                    generator=pair.generator(files.paths),
-                    backbones=lambda: halves.load_backbones(chosen, device),
-                    tokens=halves.tokens_of(pair, None, is_needed=True),
-                    batch_size=batch_size,
-                )
+                side: pair.task(files.paths, out, chosen, tokens[side], batch_size)
                 for side, pair in pairs.items()
             },
             max_caption_tokens={side: s.max_caption_tokens for side, s in own.items()},
@@ -97,14 +91,9 @@ def audit(
         stamps = {side: pair.stamp() for side, pair in pairs.items()}
         settings = settings_of(task, stamps, halves.digests(chosen, device), run.RULES)
     understanding = _understanding(pairs, questions, out, talk) if questions else None
-    progress, _ = progress_of("audit", "image", talk)
+    progress, show = stages_of(talk)
     result, audits = run.audit_pair(
-        task,
-        settings,
-        list(chosen),
-        resume=resume,
-        understanding=understanding,
-        show=lambda what, done, total: progress.show(what, done, total, unit="image"),
+        task, settings, list(chosen), resume=resume, understanding=understanding, show=show
     )
     progress.close()
     return ended(result, out, summary_text(result, audits), talk)

@@ -36,6 +36,7 @@ from uae.eval.unified_bench.generators import (
     ImageFolder,
     PipelineGenerator,
 )
+from uae.eval.unified_bench.task import Task
 from uae.models.settings import PRESETS, SETTINGS_FILE, ModelSettings, read_settings, resolve
 from uae.rewards.similarity import Similarity
 
@@ -263,6 +264,25 @@ class Pair:
         if self.sees_image:
             return lambda: HiddenStates(load(self.draws.name, given.device), images, given.seed)
         return generator_of(self.draws, given)
+
+    def task(
+        self,
+        images: Mapping[str, Path],
+        out: Path,
+        backbones: Mapping[str, str],
+        tokens: Tokens | None,
+        batch_size: int,
+    ) -> Task:
+        """Return what is to be described, redrawn and compared."""
+        return Task(
+            images=images,
+            out=out,
+            captioner=self.captioner(),
+            generator=self.generator(images),
+            backbones=lambda: load_backbones(backbones, self.given.device),
+            tokens=tokens,
+            batch_size=batch_size,
+        )
 
     def stamp(self) -> ModelStamp:
         """Say what the results of both depend on."""

@@ -36,6 +36,14 @@ def progress_of(stage: str, unit: str, talk: Talk) -> tuple["Progress", Callable
     return progress, lambda done, total: progress.show(stage, done, total, unit=unit)
 
 
+def stages_of(talk: Talk) -> tuple["Progress", Callable[[str, int, int], None]]:
+    """Return a progress line over several stages, and what to tell of it (what, done, in all)."""
+    from uae.train.progress import Progress
+
+    progress = Progress(terminal=False if talk.chosen == "quiet" else None)
+    return progress, lambda what, done, total: progress.show(what, done, total, unit="image")
+
+
 def ended(result: "BenchResult", out: Path, text: str, talk: Talk) -> int:
     """Write the page and the scores, list what was left out on stderr, and return the exit code."""
     from uae.eval.results.page import write_page

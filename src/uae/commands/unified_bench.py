@@ -1,6 +1,7 @@
 """`uae eval unified-bench`: any captioner and any generator, measured by what is redrawn."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +10,7 @@ from cyclopts.types import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from uae.commands.inputs import find_images
 from uae.commands.judge_choice import JudgeChoice
-from uae.commands.runs import Resume, check_folder, ended, progress_of
+from uae.commands.runs import Resume, check_folder, ended, progress_of, stages_of
 from uae.commands.startup import quick_start
 from uae.commands.talk import PLAINLY, SWITCH, Talk
 from uae.errors import UsageError
@@ -101,41 +102,26 @@ def unified_bench(
         from uae.eval.unified_bench import run, summary
         from uae.eval.unified_bench.budgets import check_sizes
         from uae.eval.unified_bench.captioners import Request
-        from uae.eval.unified_bench.task import Curve, Task
-        from uae.train.progress import Progress
+        from uae.eval.unified_bench.task import Curve
 
         if curve:
             check_sizes(budgets)
         given = halves.Given(prompt, seed, device, getattr(torch, dtype))
         pair = halves.Pair.read(model, captioner, generator, given, sees_image=hidden_states)
         chosen = backbones_of(backbone or halves.own_backbones(pair) or OFFICIAL)
-        task = Task(
-            images=files.paths,
-            out=out,
-            captioner=pair.captioner(),
-            generator=pair.generator(files.paths),
-            backbones=lambda: halves.load_backbones(chosen, device),
-            tokens=halves.tokens_of(pair, tokenizer, is_needed=bool(curve)),
+        tokens = halves.tokens_of(pair, tokenizer, is_needed=bool(curve))
+        task = replace(
+            pair.task(files.paths, out, chosen, tokens, batch_size),
             plain=Request(temperature=temperature),
             curve=Curve(methods=curve, sizes=budgets if curve else (), num_samples=samples),
-            batch_size=batch_size,
         )
-        digests = halves.digests(chosen, device)
+        digests, is_official = halves.digests(chosen, device), chosen == OFFICIAL
         settings = run.settings_of(
-            task,
-            pair.stamp(),
-            digests,
-            sees_image=hidden_states,
-            is_official=chosen == OFFICIAL,
+            task, pair.stamp(), digests, sees_image=hidden_states, is_official=is_official
         )
-    progress = Progress(terminal=False if talk.chosen == "quiet" else None)
+    progress, show = stages_of(talk)
     result = run.evaluate(
-        task,
-        settings,
-        list(chosen),
-        resume=resume,
-        retry_failed=retry_failed,
-        show=lambda what, done, total: progress.show(what, done, total, unit="image"),
+        task, settings, list(chosen), resume=resume, retry_failed=retry_failed, show=show
     )
     progress.close()
     return ended(result, out, summary.summary_text(result), talk)

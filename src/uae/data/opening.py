@@ -80,6 +80,17 @@ def open_image(path: str | Path) -> Image.Image:
         raise UnreadableImage(path, Reason.UNREADABLE, detail) from error
 
 
+def opens(path: Path) -> bool:
+    """Whether an image is there and opens: one whose writing was stopped does not."""
+    if not path.is_file():
+        return False
+    try:
+        open_image(path)
+    except UnreadableImage:
+        return False
+    return True
+
+
 def read_image(stream: io.BufferedIOBase, path: Path, max_aspect: int = MAX_ASPECT) -> Image.Image:
     """Do as `open_image` with an open seekable stream.
 

@@ -15,9 +15,8 @@ from typing import Any
 from PIL import Image
 
 from uae.config import config_differences
-from uae.data.opening import open_image
+from uae.data.opening import opens
 from uae.data.sources import to_images
-from uae.data.untrusted.file import UnreadableImage
 from uae.durable import replace_file, storage_faults
 from uae.errors import UsageError
 from uae.eval.results.stamp import folder_digests
@@ -122,17 +121,7 @@ def begin(root: Path, origin: Mapping[str, Any]) -> None:
 
 def not_drawn(pictures: Sequence[Picture]) -> list[Picture]:
     """List the pictures that are not there, or do not open: their writing was stopped."""
-    return [picture for picture in pictures if not _is_there(picture.path)]
-
-
-def _is_there(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    try:
-        open_image(path)
-    except UnreadableImage:
-        return False
-    return True
+    return [picture for picture in pictures if not opens(picture.path)]
 
 
 def draw_pictures(

@@ -196,13 +196,13 @@ def test_a_torn_redraw_is_drawn_again(task):
 
 
 def test_nothing_is_loaded_again_once_a_run_is_done(task):
-    evaluated(task)
+    before = evaluated(task)
 
     def refuse():
         raise AssertionError("loaded without need")
 
     again = replace(task, captioner=refuse, generator=refuse, backbones=refuse)
-    evaluated(again)
+    assert evaluated(again) == before
 
 
 def test_failures_are_left_out_and_counted(images, tmp_path, model, backbones):
@@ -348,3 +348,23 @@ def test_other_backbones_and_hidden_states_make_other_benchmarks(task):
     }
     assert len(names) == 4
     assert "unified-bench" in names
+
+
+def test_a_point_of_the_curve_that_failed_for_now_is_tried_again_when_asked(
+    images, tmp_path, model, backbones
+):
+    class Flaky(DecoderGenerator):
+        num_calls = 0
+
+        def draw(self, captions):
+            self.num_calls += 1
+            if self.num_calls == 3:  # two batches of plain captions come first
+                return [Failure("generator: timed out", can_retry=True) for _ in captions]
+            return super().draw(captions)
+
+    generator = Flaky(model, 0)
+    task = task_of(images, tmp_path / "run", model, backbones, generator=lambda: generator)
+    first = evaluated(task)
+    assert (first.by_name("overall").n, first.by_name("cut area").n) == (3, 1)
+    assert evaluated(task).by_name("cut area").n == 1
+    assert evaluated(task, retry_failed=True).by_name("cut area").n == 3

@@ -4,11 +4,10 @@ The words are ours: upstream's prompt asks for the same, a checklist and a natur
 other sentences, so verdicts may differ from its own even by the same judge.
 """
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from uae.eval.geneval_pp.prompts import Clause, Prompt
+from uae.eval.judges.replies import json_objects
 
 MAX_TOKENS = 200
 
@@ -58,20 +57,8 @@ _PLACES = {
 
 def read_verdict(reply: str) -> Verdict | None:
     """Read the first JSON object of a reply that is a verdict; None if there is none."""
-    for values in _objects(reply):
+    for values in json_objects(reply):
         correct = values.get("correct")
         if correct in (0, 1):  # true and false are equal to these
             return Verdict(bool(correct), str(values.get("reason", "")))
     return None
-
-
-def _objects(text: str) -> Iterator[dict]:
-    decoder, start = json.JSONDecoder(), text.find("{")
-    while start >= 0:
-        try:
-            values, end = decoder.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            end = start + 1
-        else:
-            yield values
-        start = text.find("{", end)

@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from uae.durable import replace_file, storage_faults
 from uae.eval.audit import Audit
 from uae.eval.pair_audit.findings import PIXELS, TEXT, audits_of
 from uae.eval.pixel_audit import audit_pixels
-from uae.eval.results.result import BenchResult
+from uae.eval.results.result import BenchResult, estimate_values
 from uae.eval.results.rows import ITEMS, ItemRow, read_rows
 from uae.eval.results.run import BenchRun, Resume
 from uae.eval.results.scores import Score
@@ -119,10 +120,15 @@ def audit_pair(
             run.add(row)
         result = run.finish(scores_of(backbone_names))
     audits = audits_of(read_rows(task.out / ITEMS)[0], task.reward, backbone_names, understanding)
-    text = json.dumps([asdict(audit) for audit in audits], indent=1).replace("NaN", "null")
+    text = json.dumps([_values(audit) for audit in audits], indent=1, allow_nan=False)
     with storage_faults("cannot write", task.out):
         replace_file(task.out / AUDITS, (text + "\n").encode())
     return result, audits
+
+
+def _values(audit: Audit) -> dict[str, Any]:
+    change = estimate_values(audit.change) if audit.change else None
+    return asdict(audit) | {"change": change}
 
 
 def _told(pair: str, show: Show) -> Show:

@@ -15,6 +15,7 @@ from uae.data.opening import open_image
 from uae.data.untrusted.file import UnreadableImage
 from uae.errors import UsageError
 from uae.eval.judges.judge import Judge, JudgeFailed
+from uae.eval.judges.replies import json_objects
 from uae.eval.results.result import BenchResult
 from uae.eval.results.rows import ItemRow
 from uae.eval.results.run import BenchRun, Resume
@@ -81,14 +82,14 @@ class Duel:
 
 
 def read_verdict(reply: str) -> Verdict:
-    """Read a judge's reply: the JSON object from its first brace to its last.
+    """Read a judge's reply: its first JSON object.
 
     Raises:
         JudgeFailed: It holds no such object, or one of another form.
     """
-    start, end = reply.find("{"), reply.rfind("}")
+    values = next(json_objects(reply), None)
     try:
-        return Verdict.model_validate_json(reply[start : end + 1] if start >= 0 else "")
+        return Verdict.model_validate(values)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         where = ".".join(map(str, fault["loc"])) or "the reply"

@@ -9,10 +9,11 @@ from PIL import Image
 
 from uae.data.captions_file import CaptionRow, CaptionsWriter
 from uae.data.images import NamedImage
+from uae.data.opening import opens
 from uae.eval.unified_bench.budgets import PLAIN, Method, write_within
 from uae.eval.unified_bench.captioners import Captioner, Failure, Written
 from uae.eval.unified_bench.generators import Caption
-from uae.eval.unified_bench.task import Task, is_there, opened, read_captions
+from uae.eval.unified_bench.task import Task, opened, read_captions
 
 T = TypeVar("T")
 Show = Callable[[str, int, int], None]
@@ -145,7 +146,7 @@ def draw_redraws(task: Task, todo: Sequence[str], show: Show) -> dict[str, Failu
     for variant in task.variants:
         captions = read_captions(task, variant)
         wanted = [name for name in todo if name in captions]
-        missing = [name for name in wanted if not is_there(task.redraw_path(variant, name))]
+        missing = [name for name in wanted if not opens(task.redraw_path(variant, name))]
         whole = bool(missing) and generator().in_batches
         for batch in batches(wanted, missing, task.batch_size, whole=whole):
             rows = [Caption(name, captions[name].caption) for name in batch]

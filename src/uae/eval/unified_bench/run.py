@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from uae.data.captions_file import CaptionRow
-from uae.data.opening import open_image
+from uae.data.opening import open_image, opens
 from uae.data.sources import to_pixels
 from uae.durable import storage_faults
 from uae.eval.results.result import BenchResult
@@ -27,7 +27,7 @@ from uae.eval.results.stamp import BenchSettings, ModelStamp, images_stamp
 from uae.eval.unified_bench.budgets import PLAIN, area
 from uae.eval.unified_bench.captioners import Failure
 from uae.eval.unified_bench.making import Show, draw_redraws, write_captions
-from uae.eval.unified_bench.task import Curve, Task, check_stems, is_there, read_captions
+from uae.eval.unified_bench.task import Curve, Task, check_stems, read_captions
 from uae.rewards.similarity import Similarity, cosine
 
 RULES = "uae-unified-bench-1"
@@ -141,7 +141,7 @@ def _row(
     samples: dict[str, float] = {}
     for variant in task.variants:
         path = task.redraw_path(variant, name)
-        if name not in captions[variant] or not is_there(path):
+        if name not in captions[variant] or not opens(path):
             continue
         each = compared_with(original, open_image(path), backbones)
         each[OVERALL] = sum(each.values()) / len(each)
@@ -155,7 +155,8 @@ def _row(
         "redraw": task.redraw_path(PLAIN, name).relative_to(task.out).as_posix(),
     }
     details = {"caption": captions[PLAIN][name].caption, "pictures": pictures}
-    return ItemRow(item=name, samples=samples, details=details)
+    lacks_one = any(sample_name(variant, OVERALL) not in samples for variant in task.variants)
+    return ItemRow(item=name, samples=samples, can_retry=lacks_one, details=details)
 
 
 @torch.no_grad()

@@ -112,14 +112,3 @@ def read_captions(task: Task, variant: str) -> dict[str, CaptionRow]:
     """Return a variant's captions by image."""
     path = task.captions_path(variant)
     return {row.image: row for row in read_rows(path)} if path.exists() else {}
-
-
-def is_there(path: Path) -> bool:
-    """Whether an image is there and opens: one whose writing was stopped does not."""
-    if not path.is_file():
-        return False
-    try:
-        open_image(path)
-    except UnreadableImage:
-        return False
-    return True
