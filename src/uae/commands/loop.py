@@ -86,7 +86,8 @@ def redraw(
 ) -> Float[Tensor, "n 3 y x"]:
     """Draw captions by the model's own sampling settings, pixels in [0, 1]."""
     noise = model.decoder.noise([stream(seed, "draw", row.image) for row in rows])
-    return redraw_from(model, [row.caption for row in rows], noise, model.settings.sampling)
+    captions = [row.caption for row in rows]
+    return redraw_from(model, captions, noise, model.settings.sampling, len(rows))
 
 
 @torch.no_grad()

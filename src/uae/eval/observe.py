@@ -29,6 +29,7 @@ from uae.eval.config import EvaluationConfig
 from uae.eval.scene_prompts import generation_prompts
 from uae.eval.scenes import held_out_scenes
 from uae.eval.understanding import AskedQuestion, question_set
+from uae.models.batches import parts_by_length
 from uae.models.unified import UnifiedAutoEncoder
 from uae.rewards.similarity import Similarity, cosine
 
@@ -97,18 +98,20 @@ def observe(
         pictures["swap"] = draw(untrained, captions, config, show, "swap")
     for name, pixels in pictures.items():
         save_pictures(pixels, draft / f"{name}.png")
-    compared = {
-        name: similarities(backbones, originals, pictures[name])
-        for name in ("captions", "swap")
-        if name in pictures
-    }
+    wanted = features(backbones, originals, config)
+    similarities = cosines(wanted, features(backbones, pictures["captions"], config))
+    swap_similarities = {}
+    if untrained is model:
+        swap_similarities = similarities
+    elif untrained:
+        swap_similarities = cosines(wanted, features(backbones, pictures["swap"], config))
     observations = Observations(
         captions=captions,
         num_tokens=[model.encoder.num_tokens(caption) for caption in captions],
         truncated=truncated,
         replies=answer(model, asked, images, config, show),
-        similarities=compared["captions"],
-        swap_similarities=compared.get("swap", {}),
+        similarities=similarities,
+        swap_similarities=swap_similarities,
     )
     (draft / "observations.json").write_text(json.dumps(asdict(observations), indent=1))
     draft.rename(folder)
@@ -158,7 +161,7 @@ def draw(
     show: ShowProgress = in_silence,
     name: str = "captions",
 ) -> Float[Tensor, "n 3 h w"]:
-    """Draw captions in micro-batches; the noise of row i depends on the seed and i alone.
+    """Draw captions in micro-batches of like length; row i's noise depends on seed and i alone.
 
     Args:
         model: Draws.
@@ -167,11 +170,13 @@ def draw(
         show: Told of every batch.
         name: What the progress calls them, one of `PICTURES`.
     """
-    parts = [
-        model.draw(captions[part], seed=config.seed, first=part.start)
-        for part in batches(len(captions), config.micro_batch, f"drawing {name}", show)
-    ]
-    return torch.cat(parts).cpu()
+    parts = parts_by_length(captions, config.micro_batch)
+    pixels = torch.empty(len(captions), 3, model.decoder.size_px, model.decoder.size_px)
+    shown = batches(len(captions), config.micro_batch, f"drawing {name}", show)
+    for _, rows in zip(shown, parts, strict=True):
+        texts = [captions[i] for i in rows]
+        pixels[rows] = model.draw(texts, seed=config.seed, numbers=rows).cpu()
+    return pixels
 
 
 def answer(
@@ -193,16 +198,21 @@ def answer(
 
 
 @torch.no_grad()
-def similarities(
-    backbones: dict[str, Similarity],
-    originals: Float[Tensor, "n 3 h w"],
-    redraws: Float[Tensor, "n 3 h w"],
-) -> dict[str, list[float]]:
-    """Compare image by image with every backbone; a redraw that is not finite gives NaN."""
+def features(
+    backbones: dict[str, Similarity], pixels: Float[Tensor, "n 3 h w"], config: EvaluationConfig
+) -> dict[str, Float[Tensor, "n d"]]:
+    """Return the unit-length embeddings of images by backbone, in micro-batches."""
     return {
-        name: cosine(backbone.features(originals), backbone.features(redraws)).tolist()
+        name: torch.cat([backbone.features(part) for part in pixels.split(config.micro_batch)])
         for name, backbone in backbones.items()
     }
+
+
+def cosines(
+    wanted: dict[str, Float[Tensor, "n d"]], made: dict[str, Float[Tensor, "n d"]]
+) -> dict[str, list[float]]:
+    """Compare image by image by every backbone; a redraw that is not finite gives NaN."""
+    return {name: cosine(wanted[name], made[name]).tolist() for name in wanted}
 
 
 def save_pictures(pixels: Float[Tensor, "n 3 h w"], path: Path) -> None:

@@ -6,6 +6,7 @@ the scene's complete caption; both ask for the same requirements. A "class" is a
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -28,6 +29,7 @@ class GenerationPrompt:
     exclude: tuple[Clause, ...] = ()
 
 
+@cache
 def generation_prompts(num_per_tag: int, seed: int = 0) -> tuple[GenerationPrompt, ...]:
     """Build `num_per_tag` prompts of each category from the test split, category by category."""
     return tuple(

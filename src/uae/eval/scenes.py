@@ -7,6 +7,7 @@ intervals and paired differences are made elsewhere.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -55,6 +56,7 @@ class SceneMetric:
     is_headline: bool = False
 
 
+@cache
 def held_out_scenes(num: int, seed: int = 0) -> tuple[Scene, ...]:
     """Return the first scenes of the test split."""
     return tuple(scene_at(index, "test", seed) for index in range(num))

@@ -206,12 +206,19 @@ class UnifiedAutoEncoder:
         captions: Sequence[str],
         *,
         seed: int = 0,
-        first: int = 0,
+        numbers: Sequence[int] | None = None,
         sampling: SamplingConfig | None = None,
     ) -> Float[Tensor, "n 3 y x"]:
-        """Draw one image per caption, pixels in [0, 1]; noise depends on (seed, first + i) alone.
+        """Draw one image per caption, pixels in [0, 1].
 
         A caption longer than the decoder was trained for is drawn whole and logged as a warning.
+
+        Args:
+            captions: All drawn at once.
+            seed: Seed of the noise.
+            numbers: The noise of a row depends on the seed and its number alone; by default 0, 1
+                and so on. Part of a list is drawn as in the whole with the numbers it has there.
+            sampling: By default the model's setting.
         """
         for text in captions:
             num_tokens = self.encoder.num_tokens(text)
@@ -224,9 +231,8 @@ class UnifiedAutoEncoder:
                     self.encoder.head_of(text, self.settings.max_caption_tokens)[-40:],
                 )
         sampling = sampling or self.settings.sampling
-        noise = self.decoder.noise(
-            [stream(seed, "draw", i) for i in range(first, first + len(captions))]
-        )
+        numbers = range(len(captions)) if numbers is None else numbers
+        noise = self.decoder.noise([stream(seed, "draw", i) for i in numbers])
         return self.draw_conditions(self.condition(captions), noise, sampling)
 
     @torch.no_grad()

@@ -52,6 +52,8 @@ class EncoderRLConfig:
     """M, redraws per caption; a caption's reward is their mean."""
     sampling: SamplingConfig = Field(default_factory=SamplingConfig)
     """How captions are redrawn."""
+    micro_redraws: PositiveInt = 64
+    """Images drawn at once; changes speed and memory, not the result."""
     optimizer: OptimizerConfig = Field(default_factory=lambda: OptimizerConfig(lr=1e-6))
     """Optimizer of the encoder."""
     num_updates: PositiveInt = 1
@@ -79,7 +81,7 @@ def train(session: Session, config: EncoderRLConfig, num_steps: int) -> None:
             captions = write_captions(model, samples, config.captioning, session.seed, step)
         with session.timed("redraw"):
             noise = redraw_noise(model, samples, n, m, session.seed, step)
-            redraws = redraw(model, captions.texts, noise, config.sampling)
+            redraws = redraw(model, captions.texts, noise, config.sampling, config.micro_redraws)
         with session.timed("score"):
             scores = session.rewarder(original_pixels(samples), redraws)
         rewards = reduce(scores, "(n m) -> n", "mean", m=m)

@@ -27,6 +27,7 @@ from uae.flow.path import (
     noised,
     velocity_target,
 )
+from uae.models.batches import parts_by_length
 from uae.models.unified import UnifiedAutoEncoder
 from uae.train.learner import OptimizerConfig, check_finite
 from uae.train.rollout import original_pixels
@@ -107,12 +108,6 @@ def train(
                 "optim/lr": report.lr,
             }
         )
-
-
-def parts_by_length(captions: list[str], micro_batch: int) -> list[list[int]]:
-    """Split a batch, captions of like length together, so that little of it is padding."""
-    order = sorted(range(len(captions)), key=lambda i: len(captions[i]))
-    return [order[i : i + micro_batch] for i in range(0, len(order), micro_batch)]
 
 
 def draw_noising(

@@ -17,6 +17,7 @@ from torch import Tensor
 from uae.config import STRICT
 from uae.data.sources import Sample, to_pixels
 from uae.flow.noise import stream
+from uae.models.batches import parts_by_length
 from uae.models.decoder import SamplingConfig
 from uae.models.encoder import Captions, uniforms
 from uae.models.unified import UnifiedAutoEncoder
@@ -114,18 +115,26 @@ def redraw(
     captions: Sequence[str],
     noise: Float[Tensor, "n c h w"],
     sampling: SamplingConfig,
-    micro_batch: int = 64,
+    micro_batch: int,
 ) -> Float[Tensor, "n 3 y x"]:
-    """Draw each caption `len(noise) / len(captions)` times with the deterministic sampler."""
+    """Draw each caption `len(noise) / len(captions)` times with the deterministic sampler.
+
+    Args:
+        model: Draws.
+        captions: Drawn with captions of like length, whatever their order.
+        noise: Starting noise; that of one caption stands together.
+        sampling: How to draw.
+        micro_batch: Images drawn at once.
+    """
     repeats = len(noise) // len(captions)
-    per_part = max(1, micro_batch // repeats)
-    pixels = []
-    for i in range(0, len(captions), per_part):
-        texts = captions[i : i + per_part]
-        conditions = model.condition(texts).repeat_interleave(repeats)
-        part = noise[i * repeats : (i + len(texts)) * repeats]
-        pixels.append(model.draw_conditions(conditions, part, sampling))
-    return torch.cat(pixels)
+    noise = rearrange(noise, "(p m) c h w -> p m c h w", m=repeats)
+    pixels = torch.empty(len(captions), repeats, 3, model.decoder.size_px, model.decoder.size_px)
+    pixels = pixels.to(noise)
+    for rows in parts_by_length(captions, max(1, micro_batch // repeats)):
+        conditions = model.condition([captions[i] for i in rows]).repeat_interleave(repeats)
+        drawn = model.draw_conditions(conditions, noise[rows].flatten(0, 1), sampling)
+        pixels[rows] = rearrange(drawn, "(p m) c y x -> p m c y x", m=repeats)
+    return pixels.flatten(0, 1)
 
 
 def original_pixels(samples: Sequence[Sample]) -> Float[Tensor, "p 3 h w"]:
