@@ -11,7 +11,7 @@ from uae.evaluation import check_gate, record_point
 from uae.models.finetune import FineTuneConfig
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe import Recipe
-from uae.stages import stages_of, train_recipe
+from uae.stages import point_after, stages_of, train_recipe
 from uae.train import run
 from uae.train.metrics import Metrics, read_metrics
 from uae.train.tracking import Tracker
@@ -78,6 +78,26 @@ class FakeTracker(Tracker):
 TRACKER = FakeTracker()
 
 
+@pytest.mark.parametrize(
+    ("stage", "changes", "name"),
+    [
+        ("pretrain", {}, "pretrain"),
+        ("rl", {}, "decoder-rl"),
+        ("rl", {"schedule": "encoder"}, "encoder-rl"),
+        ("rl", {"schedule": "joint"}, "joint-rl"),
+        ("rl", {"alternate_every": 1}, "decoder-rl"),
+    ],
+)
+def test_an_evaluation_point_has_the_name_of_what_came_before(stage, changes, name):
+    assert point_after(stage, small_recipe("uae-tiny", **changes)) == name
+
+
+def test_sides_that_take_many_turns_share_a_point():
+    recipe = small_recipe("uae-tiny", alternate_every=1)
+    longer = replace(recipe, encoder_rl=replace(recipe.encoder_rl, num_steps=2))
+    assert point_after("rl", longer) == "rl"
+
+
 @pytest.fixture(scope="module")
 def finished(random_model_folder, tmp_path_factory):
     """A recipe and the folder of its finished run."""
@@ -104,7 +124,7 @@ def test_a_run_ends_in_a_model_and_a_report(finished):
 def test_a_run_is_evaluated_before_and_after_each_stage(finished):
     _, out = finished
     points = [point_name(folder) for folder in point_folders(out)]
-    assert points == ["start", "pretrain", "encoder-rl", "rl"]
+    assert points == ["start", "pretrain", "encoder-rl", "decoder-rl"]
     assert not list((out / EVALUATIONS).glob(".*"))
 
 

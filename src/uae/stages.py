@@ -91,6 +91,14 @@ def stages_of(recipe: Recipe) -> list[str]:
     return [stage for stage, steps in num_steps.items() if steps]
 
 
+def point_after(stage: str, recipe: Recipe) -> str:
+    """Name the evaluation point that a stage ends with: RL's by its last turn, if few."""
+    sides = [turn.side for turn in turns_of(recipe)]
+    if stage != "rl" or len(sides) > len(set(sides)):
+        return stage
+    return f"{sides[-1]}-rl"
+
+
 def train_recipe(
     recipe: Recipe, out: Path, *, resume: Resume = "auto", overwrite: bool = False
 ) -> Path:
@@ -123,7 +131,7 @@ def train_recipe(
                 model = UnifiedAutoEncoder.from_pretrained(folder, recipe.device)
                 context = Context(recipe, run, model, untrained, source, backbones)
                 STAGES[stage](context)
-                context.evaluate(stage)
+                context.evaluate(point_after(stage, recipe))
                 save_whole(model, finished)
             folder = finished
         if not (out / "model").exists():

@@ -22,6 +22,7 @@ from uae.eval.report_data import (
     ReportData,
     metric_row,
     result_in_words,
+    typical_of,
     worst_of,
 )
 from uae.eval.statistics import Estimate
@@ -264,6 +265,29 @@ def test_result_in_words(data: ReportData) -> None:
     )
     with pytest.raises(ValueError, match="measured once"):
         result_in_words("Reward", metric_row("g", "m", [np.array([0.1])]), ())
+
+
+def test_the_typical_image_changed_as_the_mean_did(data: ReportData) -> None:
+    def moved(by: float) -> GalleryItem:
+        first = data.gallery[0]
+        before = replace(first.states[0], held_out_similarity=0.5)
+        after = replace(first.states[0], held_out_similarity=0.5 + by)
+        return replace(first, name=f"moved by {by}", states=(before, after))
+
+    items = [moved(by) for by in (0.4, -0.3, 0.06, float("nan"), 0.0)]
+    typical = typical_of(items)
+    assert typical is not None
+    assert typical.name == "moved by 0.06"  # the mean is 0.04
+
+
+def test_without_a_change_the_first_image_is_shown(data: ReportData) -> None:
+    failed = replace(
+        data.gallery[3], states=(replace(data.gallery[3].states[0], held_out_similarity=np.nan),)
+    )
+    assert typical_of((failed,)) == failed
+    assert typical_of(()) is None
+    once = [replace(item, states=item.states[:1]) for item in data.gallery]
+    assert typical_of(once) == once[0]
 
 
 def test_worst_first_without_failures(data: ReportData) -> None:

@@ -20,7 +20,7 @@ from uae.eval.statistics import Estimate, estimate
 THRESHOLDS = {"color": 0.90, "position": 0.90, "size": 0.90, "count": 0.90, "shape": 0.85}
 """Share that must survive before encoder RL starts."""
 
-_ATTRIBUTE = {"color": "color", "position": "cell", "size": "size", "shape": "shape"}
+_ATTRIBUTE = {"shape": "shape", "color": "color", "position": "cell", "size": "size"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from uae.eval.figures import (
     interval_text,
     value_text,
 )
-from uae.eval.report_data import ReportData, Row
+from uae.eval.report_data import ReportData, Row, typical_of
 from uae.eval.statistics import Estimate
 
 log = logging.getLogger(__name__)
@@ -96,6 +96,7 @@ def write_report(path: Path, data: ReportData) -> None:
             charts=charts,
             audits=_gravest_first(data.audits),
             main_rows=main_rows(data.rows) if len(data.rows) > _MANY_ROWS else data.rows,
+            hero=typical_of(data.gallery),
             gallery=data.gallery[: max(1, round(len(data.gallery) * budget.share))],
             budget=budget,
             is_reduced=budget is not BUDGETS[0],

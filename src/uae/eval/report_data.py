@@ -194,6 +194,22 @@ def result_in_words(subject: str, row: Row, audits: Sequence[Audit]) -> str:
     return f"{movement} ({evidence}). Audits: {summary(audits)}."
 
 
+def typical_of(items: Sequence[GalleryItem]) -> GalleryItem | None:
+    """Return the item whose held-out similarity changed most nearly as the mean of all did.
+
+    The first where there is one evaluation point, or no redraw came; None without items.
+    """
+
+    def change(item: GalleryItem) -> float:
+        return item.states[-1].held_out_similarity - item.states[0].held_out_similarity
+
+    drawn = [item for item in items if math.isfinite(change(item))]
+    if not drawn:
+        return items[0] if items else None
+    mean = sum(change(item) for item in drawn) / len(drawn)
+    return min(drawn, key=lambda item: abs(change(item) - mean))
+
+
 def worst_of(items: Sequence[GalleryItem], count: int = 20) -> tuple[GalleryItem, ...]:
     """Return the items whose last redraw is least like its original by the held-out backbone."""
 
