@@ -24,6 +24,7 @@ from uae.commands.inputs import STDIN
 from uae.commands.pictures import caption, draw
 from uae.commands.reconstruct import reconstruct
 from uae.commands.report import report
+from uae.commands.scenes import scenes
 from uae.commands.serve import serve
 from uae.commands.train import keys_help, train
 from uae.errors import EXIT_DONE, EXIT_ENVIRONMENT, EXIT_FAILED, EXIT_USAGE, Stopped, UaeError
@@ -46,6 +47,7 @@ NEXT = {
     reconstruct: "uae train --recipe demo --data FOLDER --out RUN",
     compare: "uae report RUN",
     report: "uae reconstruct IMAGE --model RUN/model",
+    scenes: "uae eval unified-bench OUT/images, uae eval mmt-bench OUT/questions.tsv",
     serve: "uae doctor",
     doctor: "uae reconstruct IMAGE",
 }

@@ -1,0 +1,72 @@
+"""Scenes as files: they hold what the scenes hold, and the readers of each file take it."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from uae.data.captions_file import read_rows
+from uae.data.questions_file import decode_images, read_tsv
+from uae.data.scenes.graph import scene_at
+from uae.data.scenes.parser import parse
+from uae.data.scenes.questions import CATEGORIES
+from uae.data.scenes.reading import read_caption
+from uae.data.sources import FolderSource
+from uae.errors import UsageError
+from uae.eval.scene_folder import write_scenes
+
+NUM = 12
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("scenes") / "out"
+    num_questions = write_scenes(out, NUM, "test", seed=3, size_px=64)
+    assert num_questions > 0
+    return out
+
+
+def test_the_pictures_show_what_the_truth_says(folder):
+    lines = (folder / "scenes.jsonl").read_text().splitlines()
+    assert len(lines) == NUM
+    for i, line in enumerate(lines):
+        truth = json.loads(line)
+        seen = parse(np.asarray(Image.open(folder / "images" / f"scene-{i:06d}.png")))
+        assert truth["background"] == seen.background == scene_at(i, "test").background
+        told = {
+            tuple(o[key] for key in ("cell", "size", "color", "shape")) for o in truth["objects"]
+        }
+        assert told == {o.attributes for o in seen.objects}
+
+
+def test_the_captions_tell_everything(folder):
+    rows = read_rows(folder / "images" / "captions.jsonl")
+    assert [row.image for row in rows] == [f"scene-{i:06d}.png" for i in range(NUM)]
+    for i, row in enumerate(rows):
+        assert read_caption(row.caption).background == scene_at(i, "test").background
+
+
+def test_every_subtask_has_as_many_questions(folder):
+    rows = list(read_tsv(folder / "questions.tsv"))
+    counts = {c: sum(row.question.category == c for row in rows) for c in CATEGORIES}
+    assert len(set(counts.values())) == 1
+    assert all(image.size == (64, 64) for row in rows for image in decode_images(row))
+
+
+def test_training_takes_the_folder(folder):
+    sample = FolderSource(folder / "images", 64).sample(0, 0)
+    assert sample.caption == read_rows(folder / "images" / "captions.jsonl")[0].caption
+
+
+def test_nothing_is_written_over(folder):
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(UsageError, match="exists and is not empty: name a new folder"):
+        write_scenes(folder, 2, "test", seed=3, size_px=64)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_too_many_questions_are_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(UsageError, match="1000 questions of"):
+        write_scenes(tmp_path / "x", 2, "test", seed=0, size_px=64, questions_per_subtask=1000)
+    assert not (tmp_path / "x").exists()
