@@ -8,13 +8,14 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 
 import matplotlib
 import numpy as np
 from jaxtyping import Float
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from uae.eval.figures import Kind
 from uae.eval.report_data import Series, StageCurves
@@ -135,6 +136,42 @@ def _panel(identity: str, title: str, kind: Kind, series: Series) -> Panel:
             axes.set_ylim(bottom=min(0.0, float(values.min())))
         svg = _inline(figure, identity, f"{title} by step")
     return Panel(title, svg, float(smooth[0]), float(smooth[-1]), kind, width)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Estimates over a quantity, one line of a chart."""
+
+    name: str
+    x: tuple[float, ...]
+    """Above 0, rising."""
+    estimates: tuple[Estimate, ...]
+
+
+def rate_chart(lines: Sequence[Line], x_name: str, y_name: str) -> Markup:
+    """Draw estimates with their intervals over a quantity that doubles from tick to tick."""
+    identity = f"rate-{x_name}"
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": identity}):
+        figure = Figure(figsize=(5.6, 2.7))
+        axes = figure.add_axes((0.1, 0.17, 0.76, 0.78))
+        axes.set_xscale("log", base=2)
+        for line, style in zip(lines, cycle(("-", "--", ":")), strict=False):
+            low, high = [e.low for e in line.estimates], [e.high for e in line.estimates]
+            values = [e.value for e in line.estimates]
+            axes.fill_between(line.x, low, high, color=_RAW, alpha=0.5, linewidth=0)
+            axes.plot(line.x, values, style, color=_LINE, linewidth=1.7, marker="o", markersize=3.5)
+            place = (line.x[-1], values[-1])
+            axes.annotate(
+                line.name, place, (7, -3), textcoords="offset points", color=_TEXT, fontsize=8
+            )
+        axes.grid(axis="y", color=_GRID, linewidth=0.6)
+        axes.tick_params(which="both", length=0, labelsize=8, labelcolor=_TEXT, pad=4)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+        axes.set_xlabel(x_name, fontsize=8, color=_TEXT)
+        axes.set_ylabel(y_name, fontsize=8, color=_TEXT)
+        axes.spines[:].set_visible(False)
+        return _inline(figure, identity, f"{y_name} by {x_name}")
 
 
 def _inline(figure: Figure, identity: str, label: str) -> Markup:

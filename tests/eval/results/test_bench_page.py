@@ -87,3 +87,32 @@ def test_a_comparison_shows_what_moved_on_both_sides(tmp_path):
 def test_settings_are_told_flat_and_without_files():
     nested = {"model": {"name": "m", "files": {"a": "1"}}, "version": 2}
     assert settings_lines(nested) == [("model.name", "m"), ("version", "2")]
+
+
+def run_with_curve(folder: Path, sizes: tuple[int, ...], measured: tuple[int, ...]) -> Path:
+    """A run with a curve of `sizes`, whose images have redraws at those that were `measured`."""
+    stamp = ModelStamp(name="m", dtype="none", backend="test", files={})
+    curve = {"methods": ["cut"], "sizes": list(sizes), "num_samples": 1}
+    settings = BenchSettings(benchmark="x", version="1", model=stamp, options={"curve": curve})
+    names = [f"cut-{size} {key}" for size in sizes for key in ("overall", "tokens")]
+    with BenchRun.open(folder, settings) as run:
+        for item in run.todo(ITEMS[:4], str):
+            samples = {"clip": 0.5}
+            for size in measured:
+                samples |= {f"cut-{size} overall": size / 64, f"cut-{size} tokens": float(size)}
+            run.add(ItemRow(item=item, samples=samples, details={"caption": "c"}))
+        run.finish([Score(name=name, sample=name) for name in ("clip", *names)])
+    return folder
+
+
+def test_a_curve_is_drawn_over_the_tokens_that_captions_have(tmp_path):
+    text = write_page(run_with_curve(tmp_path / "run", (8, 16, 32), (8, 16, 32))).read_text()
+    assert "Rate and distortion" in text
+    assert 'aria-label="similarity by tokens in a caption"' in text
+    assert len(re.findall(r'<svg class="chart"', text)) == 1
+
+
+@pytest.mark.parametrize("measured", [(), (8,)])
+def test_fewer_than_two_points_are_no_curve(tmp_path, measured):
+    text = write_page(run_with_curve(tmp_path / "run", (8, 16), measured)).read_text()
+    assert "Rate and distortion" not in text

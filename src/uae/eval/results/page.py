@@ -9,14 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from markupsafe import Markup
 from PIL import Image
 
 from uae.data.opening import open_image
 from uae.data.untrusted.file import UnreadableImage
 from uae.errors import UsageError
+from uae.eval.charts import Line, rate_chart
 from uae.eval.report import MAX_BYTES, PictureBudget, page_environment, webp_uri
 from uae.eval.results.compare import Comparison
-from uae.eval.results.result import read_result
+from uae.eval.results.result import BenchResult, read_result
 from uae.eval.results.rows import ITEMS, ItemRow, read_rows
 
 PAGE = "report.html"
@@ -59,9 +61,26 @@ def write_page(folder: Path) -> Path:
         result=result,
         cards=cards,
         sample=sample,
+        rate_distortion=rate_distortion(result),
         settings_lines=settings_lines,
     )
     return path
+
+
+def rate_distortion(result: BenchResult) -> Markup | None:
+    """Draw a result's similarity against the length of its captions; None without a curve."""
+    curve = result.settings.get("options", {}).get("curve")
+    if not curve:
+        return None
+    found = {x.score.name: x.estimate for x in result.scores}
+    lines = []
+    for method in curve["methods"]:
+        names = [f"{method}-{size}" for size in curve["sizes"]]
+        points = [(found[f"{name} tokens"].value, found[f"{name} overall"]) for name in names]
+        kept = sorted((point for point in points if point[1].n), key=lambda point: point[0])
+        if len(kept) > 1:
+            lines.append(Line(method, tuple(x for x, _ in kept), tuple(e for _, e in kept)))
+    return rate_chart(lines, "tokens in a caption", "similarity") if lines else None
 
 
 def write_comparison(path: Path, before: Path, after: Path, found: Comparison) -> None:
