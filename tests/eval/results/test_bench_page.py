@@ -24,7 +24,8 @@ def written_run(folder: Path, *, shift: float = 0.0, files: dict[str, str] | Non
     with BenchRun.open(folder, settings) as run:
         for i, item in enumerate(run.todo(ITEMS, str)):
             path = folder / f"{item}.png"
-            Image.new("RGB", (8, 8), (4 * i, 0, 0)).save(path)
+            is_redrawn = bool(shift) and i % 14 == 0
+            Image.new("RGB", (8, 8), (4 * i, 0, 99 * is_redrawn)).save(path)
             run.add(
                 ItemRow(item=item, excluded="too <large>")
                 if i == 59
@@ -79,7 +80,8 @@ def test_a_comparison_shows_what_moved_on_both_sides(tmp_path):
     text = path.read_text()
     shown = re.findall(r"<span>(item-\d+)</span>", text)
     assert sorted(shown) == [ITEMS[i] for i in range(0, 59, 7)]
-    assert text.count("image, before") == 2 * 9  # caption and alternative text
+    assert text.count("image, before") == 2 * 5  # caption and alternative text
+    assert text.count(">image</figcaption>") == 4  # the same in both runs: shown once
     assert "before: caption &amp; 7" in text
     assert comparison_values(found)["settings"] == ["2 of the model's files"]
 

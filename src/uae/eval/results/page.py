@@ -96,13 +96,12 @@ def write_comparison(path: Path, before: Path, after: Path, found: Comparison) -
             Card(
                 move.item,
                 f"{move.before:.3g} -> {move.after:.3g}",
-                [
-                    (f"{label}, {when}", image)
-                    for folder, rows, when in zip(
-                        (before, after), sides, ("before", "after"), strict=True
+                _side_by_side(
+                    *(
+                        dict(_pictures(folder, rows[move.item]))
+                        for folder, rows in zip((before, after), sides, strict=True)
                     )
-                    for label, image in _pictures(folder, rows[move.item])
-                ],
+                ),
                 [
                     f"{when}: {line}"
                     for rows, when in zip(sides, ("before", "after"), strict=True)
@@ -133,6 +132,17 @@ def _pictures(folder: Path, row: ItemRow) -> list[tuple[str, Image.Image]]:
             found.append((label, open_image(folder / place)))
         except UnreadableImage:
             continue
+    return found
+
+
+def _side_by_side(
+    before: Mapping[str, Image.Image], after: Mapping[str, Image.Image]
+) -> list[tuple[str, Image.Image]]:
+    """Label the pictures of both runs; one that is the same in both stands once."""
+    same = {label for label in before if label in after and before[label] == after[label]}
+    found = [(label, before[label]) for label in before if label in same]
+    for when, pictures in (("before", before), ("after", after)):
+        found += [(f"{label}, {when}", x) for label, x in pictures.items() if label not in same]
     return found
 
 
