@@ -28,6 +28,7 @@ from uae.commands.scenes import scenes
 from uae.commands.serve import serve
 from uae.commands.train import keys_help, train
 from uae.errors import EXIT_DONE, EXIT_ENVIRONMENT, EXIT_FAILED, EXIT_USAGE, Stopped, UaeError
+from uae.ranks import current, prefix
 
 log = logging.getLogger("uae")
 
@@ -84,7 +85,9 @@ def run(tokens: Sequence[str]) -> int:
         app["train"].help_epilogue = f"{keys_help()}\n\nNext: {NEXT[train]}"
     try:
         spelled = [STDIN if token == "-" else token for token in tokens]
-        return app(spelled, exit_on_error=False) or EXIT_DONE
+        code = app(spelled, exit_on_error=False) or EXIT_DONE
+        # torchrun takes any other code for a crash, and would end rank 0 for it
+        return code if code == EXIT_DONE or current().is_first else EXIT_DONE
     except CycloptsError:
         return EXIT_USAGE
     except UaeError as error:
@@ -101,7 +104,7 @@ def run(tokens: Sequence[str]) -> int:
 
 
 def _say(error: object, code: int, *, is_fault: bool = True) -> int:
-    sys.stderr.write(f"error: {error}\n" if is_fault else f"{error}\n")
+    sys.stderr.write(f"{prefix()}error: {error}\n" if is_fault else f"{prefix()}{error}\n")
     log.debug("raised here:", exc_info=True)
     return code
 

@@ -46,6 +46,16 @@ class RunLock:
             self._descriptor = -1
 
 
+def check_free(folder: Path) -> None:
+    """Refuse a folder that another process has locked now; nothing is made or held.
+
+    Raises:
+        UsageError: Another process holds it.
+    """
+    if (folder / LOCK_NAME).exists():
+        RunLock(folder).release()
+
+
 def _describe(holder: str) -> str:
     try:
         held_by = json.loads(holder)

@@ -19,9 +19,11 @@ from uae.eval.geneval.layout import read_folder, sample_path, write_metadata
 from uae.eval.geneval.prompts import PromptSet, official_prompts, read_prompts
 from uae.eval.geneval.summary import ImageResult, summarize
 from uae.eval.mmt_bench.encoder_answers import EncoderAnswers
+from uae.eval.results.folder import SETTINGS
 from uae.eval.results.rows import ITEMS
 from uae.eval.results.stamp import weights_digest
 from uae.eval.rewriting import Rewrite
+from uae.lock import RunLock
 from uae.models.unified import UnifiedAutoEncoder
 
 TESTS = Path(__file__).parents[1]
@@ -115,9 +117,9 @@ def test_mmt_scores_have_intervals_and_nothing_is_asked_twice(run, mmt, monkeypa
     lines = (tmp_path / "m.tsv").read_text().splitlines()
     assert lines[0].endswith("\tprediction")
     assert len(lines) == 1 + NUM_QUESTIONS
-    code, _, err = run(*mmt, "--predictions", "m.xlsx")
+    code, _, err = run(*mmt, "--predictions", "m.csv")
     assert code == 2
-    assert "--predictions m.xlsx: expected a name that ends in .tsv" in err
+    assert "--predictions m.csv: expected a name that ends in .tsv or .xlsx" in err
     code, out, err = run(*mmt, "-q")
     assert (code, err) == (0, "")
     assert all(len(line.split()) == 2 for line in out.splitlines())
@@ -158,6 +160,44 @@ def test_mmt_reads_the_file_before_it_loads_the_model(run, mmt, tsv, monkeypatch
     code, _, err = run(*mmt)
     assert code == 2
     assert "q.tsv" in err
+
+
+def test_a_folder_that_cannot_take_the_run_is_refused_before_anything_loads(
+    run, mmt, geneval, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(loop, "load", None)
+    monkeypatch.setattr(judges, "load_judges", None)
+    images, judged = geneval[2], ("--judge", "local:nowhere")
+    prompts = ("--prompts", "none.jsonl")
+    commands = [
+        mmt[:-2],
+        geneval[:-2],
+        ("eval", "unified-bench", images, "--model", "nowhere"),
+        ("eval", "caption-duel", images, "--first", "a", "--second", "b", *judged),
+        ("eval", "audit", images, "--model", "nowhere", "--before", "nowhere"),
+        ("eval", "dpg", images, *prompts, "--csv", "none.csv", *judged),
+        ("eval", "geneval2", "none.json", *prompts, *judged),
+        ("eval", "geneval-pp", images, *prompts, *judged),
+    ]
+    begun, foreign = tmp_path / "begun", tmp_path / "foreign"
+    begun.mkdir()
+    (begun / SETTINGS).write_text('{"format": "uae-bench-run-1"}')
+    foreign.mkdir()
+    (foreign / "thesis.txt").write_text("")
+    for command in commands:
+        for out, more, said in (
+            ("none", ("--resume", "must"), "none holds no benchmark run to resume"),
+            (begun, ("--resume", "never"), "holds a benchmark run: resume it"),
+            (foreign, (), "is not empty and holds no benchmark run"),
+        ):
+            code, _, err = run(*command, "--out", out, *more)
+            assert (code, said in err) == (2, True), (command, err)
+        lock = RunLock(begun)
+        code, _, err = run(*command, "--out", begun)
+        lock.release()
+        assert (code, "is in use by another run" in err) == (2, True), (command, err)
+    assert not (tmp_path / "none").exists()
+    assert [path.name for path in foreign.iterdir()] == ["thesis.txt"]
 
 
 def test_mmt_refuses_the_folder_of_another_run(run, mmt):

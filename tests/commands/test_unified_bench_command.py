@@ -5,6 +5,7 @@ import json
 import pytest
 
 from uae.data.captions_file import CaptionRow, CaptionsWriter
+from uae.eval.scene_folder import QUESTIONS, write_scenes
 
 
 @pytest.fixture
@@ -78,6 +79,7 @@ def test_hidden_states_are_another_benchmark(run, bench):
         (("--backbone", "resnet"), "--backbone resnet: expected clip, longclip"),
         (("--backbone", "clip=elsewhere"), "expected a name that no other one has"),
         (("--backbone", "other=nowhere"), "--backbone other=nowhere cannot be loaded"),
+        (("--backbone", "x=dreamsim:vgg"), "dreamsim:vgg: expected one of dreamsim:ensemble"),
         (("--curve", "cut", "--budgets", 8), "budgets 8: expected at least two"),
         (("--hidden-states", "--captioner", "uae:uae-tiny"), "expected one uae model for both"),
     ],
@@ -137,6 +139,20 @@ def test_a_model_audited_against_itself_gives_no_alarm(run, auditing):
     cells = {x for name, x in values.items() if name.endswith("decoder: clip")}
     assert len(cells) == 1
     assert json.loads(out)["settings"]["options"]["reward"] == ["clip"]
+
+
+def test_an_audit_asks_both_sides_questions_and_is_taken_up_again(run, auditing, tmp_path):
+    write_scenes(tmp_path / "scenes", 12, "test", seed=0, size_px=64, questions_per_subtask=1)
+    asking = (*auditing, "--questions", tmp_path / "scenes" / QUESTIONS, "--out", "run", "--json")
+    code, first, err = run(*asking)
+    assert code == 0, err
+    for side in ("before", "after"):
+        result = json.loads((tmp_path / "run" / "questions" / side / "result.json").read_text())
+        assert result["num_items"] == 5
+    audits = json.loads((tmp_path / "run" / "audits.json").read_text())
+    [understanding] = (audit for audit in audits if audit["name"] == "Understanding")
+    assert understanding["status"] != "not measured"
+    assert run(*asking)[:2] == (code, first)
 
 
 def test_a_reward_that_is_no_backbone_is_refused(run, auditing):

@@ -11,7 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from uae.data.captions_file import CaptionRow, CaptionsWriter, read_captions, read_rows
+from uae.data.captions_file import (
+    CaptionRow,
+    CaptionsWriter,
+    read_captions,
+    read_rows,
+    take_in,
+)
 from uae.errors import UsageError
 
 ROW = CaptionRow(
@@ -185,3 +191,31 @@ def test_a_text_file_that_is_no_caption_is_named(folder: Path) -> None:
     (folder / "1.txt").write_bytes(b"a" * (2**20 + 1))
     with pytest.raises(UsageError, match=r"1\.txt is larger than 1 MiB"):
         read_captions(folder)
+
+
+# -- files of several processes -------------------------------------------------------------------
+
+
+def written(path: Path, names: str, by: str = "") -> Path:
+    with CaptionsWriter(path) as writer:
+        for name in names:
+            writer.append(CaptionRow(image=name, caption=f"{name} {by}"))
+    return path
+
+
+@pytest.mark.parametrize("kept", range(4))
+def test_files_are_taken_in_after_any_stop(tmp_path: Path, path: Path, kept: int):
+    written(path, "ab")
+    parts = [written(tmp_path / f"part{i}.jsonl", names) for i, names in enumerate(("cd", "e"))]
+    with parts[0].open("ab") as file:
+        file.write(b'{"image": "f", "capt')
+    written(path, "cde"[:kept])  # a stop came when these were taken in
+    take_in(path, parts)
+    assert "".join(row.image for row in read_rows(path)) == "abcde"
+    assert not any(part.exists() for part in parts)
+
+
+def test_of_two_captions_of_one_image_the_first_is_kept(tmp_path: Path, path: Path):
+    part = written(tmp_path / "part.jsonl", "ab", "again")
+    take_in(written(path, "a", "first"), [part])
+    assert {row.image: row.caption for row in read_rows(path)} == {"a": "a first", "b": "b again"}

@@ -57,6 +57,19 @@ def test_a_stop_in_any_byte_of_the_file_changes_nothing(model, tmp_path):
         assert path.read_bytes() == data
 
 
+def test_files_of_other_ranks_are_taken_in_after_any_stop(model, tmp_path, monkeypatch):
+    before = rewritten(model, tmp_path)
+    path, part = tmp_path / REWRITES, tmp_path / "rewrites-rank1.jsonl"
+    first, second, third = path.read_bytes().splitlines(keepends=True)
+    monkeypatch.setattr(rewriting, "_rewrite", None)
+    for taken in (first, first + second, first + second + third[:9]):
+        path.write_bytes(taken)
+        part.write_bytes(second + third + b'{"prompt": "a dog", "rewr')
+        assert rewritten(model, tmp_path) == before
+        assert path.read_bytes() == first + second + third
+        assert not part.exists()
+
+
 @given(prompt=st.text(), rewrite=st.text(), is_truncated=st.booleans())
 def test_rows_survive_the_file(prompt, rewrite, is_truncated):
     row = Rewrite(prompt, rewrite, is_truncated)

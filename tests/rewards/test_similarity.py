@@ -14,6 +14,8 @@ from transformers import (
     Dinov2Model,
     DINOv3ViTConfig,
     DINOv3ViTModel,
+    Siglip2Config,
+    Siglip2Model,
     SiglipConfig,
     SiglipImageProcessorPil,
     SiglipModel,
@@ -149,6 +151,18 @@ def test_another_kind_of_model_is_refused(folder, tmp_path):
     with pytest.raises(
         UsageError, match=r"is a 'vit' model: expected clip, siglip, dinov2 or dinov3_vit"
     ):
+        Similarity.from_pretrained(tmp_path)
+
+
+def test_a_siglip_2_without_a_fixed_size_is_refused(tmp_path):
+    tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
+    tower |= {"num_attention_heads": 2}
+    config = Siglip2Config(
+        text_config={**tower, "vocab_size": 64, "projection_size": 32},
+        vision_config={**tower, "num_patches": 16, "patch_size": 8},
+    )
+    Siglip2Model(config).save_pretrained(tmp_path)
+    with pytest.raises(UsageError, match="is a NaFlex SigLIP 2, which takes images of any shape"):
         Similarity.from_pretrained(tmp_path)
 
 

@@ -1,5 +1,6 @@
 """`uae eval audit`: a trained pair against the pair it began as, on any images."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +9,7 @@ from cyclopts import Parameter
 from cyclopts.types import NonNegativeInt, PositiveInt
 
 from uae.commands.inputs import find_images
-from uae.commands.runs import Resume, check_folder, ended, progress_of, stages_of
+from uae.commands.runs import Resume, check_run, ended, progress_of, stages_of
 from uae.commands.startup import quick_start
 from uae.commands.talk import PLAINLY, Talk
 from uae.commands.unified_bench import backbones_of
@@ -59,7 +60,7 @@ def audit(
         talk: Format and verbosity.
     """
     talk.begin()
-    check_folder(out, "--out")
+    check_run(out, resume)
     files = find_images(images, without=out)
     with quick_start():
         import torch
@@ -90,10 +91,10 @@ def audit(
         )
         stamps = {side: pair.stamp() for side, pair in pairs.items()}
         settings = settings_of(task, stamps, halves.digests(chosen, device), run.RULES)
-    understanding = _understanding(pairs, questions, out, talk) if questions else None
+    asked = partial(_understanding, pairs, questions, out, talk) if questions else None
     progress, show = stages_of(talk)
     result, audits = run.audit_pair(
-        task, settings, list(chosen), resume=resume, understanding=understanding, show=show
+        task, settings, list(chosen), resume=resume, understanding=asked, show=show
     )
     progress.close()
     return ended(result, out, summary_text(result, audits), talk)

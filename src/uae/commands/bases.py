@@ -6,6 +6,7 @@ from cyclopts import App
 
 from uae.commands.talk import PLAINLY, Talk
 from uae.errors import UsageError
+from uae.ranks import check_alone
 
 bases = App(name="bases", help="The weights that come with the package.", help_format="plaintext")
 
@@ -26,6 +27,7 @@ def build(
         talk: Format and verbosity.
     """
     talk.begin()
+    check_alone("uae bases build")
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: expected a folder")
     from uae.bases.build import build_all

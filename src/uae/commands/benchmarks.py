@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt
 
-from uae.commands.runs import Resume, check_folder, ended, progress_of
+from uae.commands.runs import Resume, check_run, ended, progress_of
 from uae.commands.startup import quick_start
 from uae.commands.talk import PLAINLY, SWITCH, Talk
 from uae.errors import EXIT_PARTIAL, UsageError
+from uae.ranks import once
 
 if TYPE_CHECKING:
     from uae.eval.geneval.prompts import PromptSet
@@ -59,7 +60,7 @@ def mmt_bench(
         prompt: Wording of the questions; compact is what uae-tiny was trained on.
         likelihood: Measure the likelihood of the option letters too.
         hidden_answers: Ask questions without an answer too (split TEST); replies are kept.
-        predictions: Write the replies to this .tsv too, in VLMEvalKit's columns.
+        predictions: Write the replies to this .xlsx or .tsv too, in VLMEvalKit's columns.
         max_new_tokens: Longest reply; what is cut off is not read.
         resume: must refuses a folder without a run, never one with a run.
         retry_failed: Ask again where the model gave no reply.
@@ -67,10 +68,12 @@ def mmt_bench(
         talk: Format and verbosity.
     """
     talk.begin()
-    check_folder(out, "--out")
+    check_run(out, resume)
     from uae.eval.mmt_bench.evaluate import MmtConfig, check_tsv
+    from uae.eval.mmt_bench.export import check_format, export_predictions
 
-    _check_predictions(predictions)
+    if predictions:
+        check_format(predictions)
     config = MmtConfig(
         limit=limit, prompt=prompt, likelihood=likelihood, hidden_answers=hidden_answers
     )
@@ -79,7 +82,6 @@ def mmt_bench(
         from uae.commands import loop
         from uae.eval.mmt_bench.encoder_answers import EncoderAnswers
         from uae.eval.mmt_bench.evaluate import evaluate_mmt
-        from uae.eval.mmt_bench.export import export_predictions
         from uae.eval.mmt_bench.summary import summary_text
         from uae.models.settings import resolve
 
@@ -91,7 +93,7 @@ def mmt_bench(
     )
     progress.close()
     if predictions:
-        export_predictions(out, tsv, predictions)
+        once(lambda: export_predictions(out, tsv, predictions))
     return ended(result, out, summary_text(result), talk)
 
 
@@ -132,7 +134,7 @@ def geneval(
         talk: Format and verbosity.
     """
     talk.begin()
-    check_folder(out, "--out")
+    check_run(out, resume)
     _check_detector(detector, variant)
     chosen = _prompts(prompts)
     from uae.eval.geneval.layout import read_folder
@@ -152,11 +154,6 @@ def geneval(
         log.warning("the set of images is incomplete: this is no GenEval score")
         return EXIT_PARTIAL
     return code
-
-
-def _check_predictions(path: Path | None) -> None:
-    if path and path.suffix != ".tsv":
-        raise UsageError(f"--predictions {path}: expected a name that ends in .tsv")
 
 
 def _check_detector(detector: str, variant: Variant) -> None:

@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 MIN_MEMORY_GIB, MIN_DISK_GIB = 4.0, 2.0
-EXTRAS = {"endpoint": "openai", "serve": "fastapi", "track": "trackio"}
+EXTRAS = {
+    "dreamsim": "dreamsim",
+    "endpoint": "openai",
+    "serve": "fastapi",
+    "track": "trackio",
+    "xlsx": "openpyxl",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from uae.commands.talk import PLAINLY, Talk, json_line, write
 from uae.commands.unified_bench import caption_duel, unified_bench
 from uae.errors import EXIT_DONE, UsageError
 from uae.eval.config import EvaluationConfig
+from uae.ranks import check_alone
 
 if TYPE_CHECKING:
     from uae.eval.drawability import DrawabilityGate
@@ -92,6 +93,7 @@ def scenes(
         talk: Format and verbosity.
     """
     talk.begin()
+    check_alone("uae eval scenes")
     settings = {
         "num_scenes": num_scenes,
         "prompts_per_category": prompts_per_category,

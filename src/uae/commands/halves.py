@@ -38,6 +38,7 @@ from uae.eval.unified_bench.generators import (
 )
 from uae.eval.unified_bench.task import Task
 from uae.models.settings import PRESETS, SETTINGS_FILE, ModelSettings, read_settings, resolve
+from uae.rewards.dreamsim import PREFIX, load_dreamsim
 from uae.rewards.similarity import Similarity
 
 CAPTIONER, GENERATOR = "--captioner", "--generator"
@@ -200,7 +201,7 @@ def stamp_of(spec: Spec, given: Given) -> ModelStamp:
     return ModelStamp(
         name=spec.name,
         dtype="float32" if spec.is_ours else str(given.dtype).removeprefix("torch."),
-        backend=f"{spec.kind}, {device_of(given.device)}",
+        backend=f"{spec.kind}, {torch.device(device_of(given.device)).type}",
         files={"weights": digest} if (digest := _digest(spec)) else {},
     )
 
@@ -334,6 +335,7 @@ def load_backbones(chosen: Mapping[str, str], device: str) -> dict[str, Similari
 
     Raises:
         UsageError: One is not there, or of another kind.
+        EnvironmentFault: DreamSim is asked for, and its package is not installed.
     """
     return {name: _load_backbone(name, place, device) for name, place in chosen.items()}
 
@@ -348,4 +350,6 @@ def digests(chosen: Mapping[str, str], device: str) -> dict[str, str]:
 
 def _load_backbone(name: str, place: str, device: str) -> Similarity:
     with found("--backbone", f"{name}={place}"):
+        if place.startswith(PREFIX):
+            return load_dreamsim(place, device_of(device))
         return Similarity.from_pretrained(resolve(place), device_of(device))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from uae.commands.judge_choice import JudgeChoice
-from uae.commands.runs import Resume, check_folder, ended, progress_of
+from uae.commands.runs import Resume, check_run, ended, progress_of
 from uae.commands.startup import quick_start
 from uae.commands.talk import PLAINLY, SWITCH, Talk
 from uae.errors import EXIT_PARTIAL
@@ -65,7 +65,7 @@ def dpg(
         talk: Format and verbosity.
     """
     talk.begin()
-    check_folder(out, "--out")
+    check_run(out, resume)
     chosen.check()
     with quick_start():
         from uae.eval.dpg import run
@@ -119,7 +119,7 @@ def geneval2(
         talk: Format and verbosity.
     """
     talk.begin()
-    check_folder(out, "--out")
+    check_run(out, resume)
     chosen.check()
     with quick_start():
         from uae.eval.geneval2 import run
@@ -171,7 +171,7 @@ def geneval_pp(
         talk: Format and verbosity.
     """
     talk.begin()
-    check_folder(out, "--out")
+    check_run(out, resume)
     chosen.check()
     with quick_start():
         from uae.eval.geneval_pp import run

@@ -11,6 +11,7 @@ from uae.commands.runs import progress_of
 from uae.commands.startup import quick_start
 from uae.commands.talk import Talk
 from uae.errors import EXIT_DONE, EXIT_PARTIAL
+from uae.ranks import gathered, once
 
 if TYPE_CHECKING:
     from uae.eval.drawing import Picture
@@ -41,9 +42,9 @@ def begin(
         from uae.eval import drawing
 
         origin = drawing.origin_of(model, seed, name, sha256, rewrite=rewrite)
-        drawing.check_origin(out, origin)
+        once(lambda: drawing.check_origin(out, origin))
         auto_encoder = loop.load(model, device)
-    drawing.begin(out, origin)
+    once(lambda: drawing.begin(out, origin))
     return auto_encoder, origin
 
 
@@ -73,12 +74,13 @@ def draw(
     counts = {"num_left_out": 0}
     if rewrites:
         pictures, counts = _rewritten(model, pictures, rewrites, talk)
-    todo = not_drawn(pictures)
+    todo = once(lambda: not_drawn(pictures))
     num_kept = len(pictures) - len(todo)
     progress, show = progress_of("drawing", "image", talk)
     show(num_kept, len(pictures))
     for num_drawn in draw_pictures(model, todo, seed, batch_size):
         show(num_kept + num_drawn, len(pictures))
+    gathered(None)  # all have drawn
     progress.close()
     return {"num_drawn": len(todo), "num_kept": num_kept, **counts}
 

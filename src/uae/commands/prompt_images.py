@@ -9,6 +9,7 @@ from uae.commands.prompt_drawing import begin, draw, finish
 from uae.commands.runs import check_folder
 from uae.commands.startup import quick_start
 from uae.commands.talk import PLAINLY, SWITCH, Talk
+from uae.ranks import once
 
 NEXT = {
     "geneval-images": "uae eval geneval IMAGES --detector DETECTOR --variant geneval --out DIR",
@@ -63,7 +64,7 @@ def geneval_images(
     )
     from uae.eval.geneval.drawing import make_folders, pictures_of
 
-    make_folders(out, chosen)
+    once(lambda: make_folders(out, chosen))
     counts = draw(
         auto_encoder,
         pictures_of(out, chosen, num_samples),
@@ -162,7 +163,8 @@ def geneval2_images(
     counts = draw(
         auto_encoder, pictures_of(out, read), seed, batch_size, out if rewrite else None, talk
     )
-    return finish(NEXT["geneval2-images"], out, write_table(out, read), origin, counts, talk)
+    table = once(lambda: write_table(out, read))
+    return finish(NEXT["geneval2-images"], out, table, origin, counts, talk)
 
 
 def geneval_pp_images(

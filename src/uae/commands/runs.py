@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from uae.commands.inputs import MAX_LISTED
 from uae.commands.talk import Talk, json_line, write
 from uae.errors import EXIT_DONE, EXIT_PARTIAL, UsageError
+from uae.ranks import current, once
 
 if TYPE_CHECKING:
     from uae.eval.results.result import BenchResult
@@ -28,20 +29,47 @@ def check_folder(folder: Path, flag: str) -> None:
         raise UsageError(f"{flag} {folder} is a file: expected a folder")
 
 
+def check_run(out: Path, resume: Resume) -> None:
+    """Refuse a folder that cannot take a benchmark run, before anything is loaded.
+
+    Raises:
+        UsageError: It is a file, holds something else, is against `resume`, or another run uses it.
+        EnvironmentFault: It cannot be read or written.
+    """
+    check_folder(out, "--out")
+    once(lambda: _check_run(out, resume))  # a rank that is late would find the first one's lock
+
+
+def _check_run(out: Path, resume: Resume) -> None:
+    from uae.durable import storage_faults
+    from uae.eval.results.folder import check
+    from uae.lock import check_free
+
+    with storage_faults("cannot write the run folder", out):
+        check(out, resume)
+        check_free(out)
+
+
 def progress_of(stage: str, unit: str, talk: Talk) -> tuple["Progress", Callable[[int, int], None]]:
     """Return a progress line, and what to tell of it (done, in all)."""
     from uae.train.progress import Progress
 
-    progress = Progress(terminal=False if talk.chosen == "quiet" else None)
-    return progress, lambda done, total: progress.show(stage, done, total, unit=unit)
+    progress = Progress(terminal=_terminal(talk))
+    # how far the other ranks are is an estimate
+    return progress, lambda done, total: progress.show(stage, min(done, total), total, unit=unit)
 
 
 def stages_of(talk: Talk) -> tuple["Progress", Callable[[str, int, int], None]]:
     """Return a progress line over several stages, and what to tell of it (what, done, in all)."""
     from uae.train.progress import Progress
 
-    progress = Progress(terminal=False if talk.chosen == "quiet" else None)
+    progress = Progress(terminal=_terminal(talk))
     return progress, lambda what, done, total: progress.show(what, done, total, unit="image")
+
+
+def _terminal(talk: Talk) -> bool | None:
+    """Return whether to draw a bar; None where a terminal decides."""
+    return None if current().is_first and talk.chosen != "quiet" else False
 
 
 def ended(result: "BenchResult", out: Path, text: str, talk: Talk) -> int:
@@ -49,8 +77,9 @@ def ended(result: "BenchResult", out: Path, text: str, talk: Talk) -> int:
     from uae.eval.results.page import write_page
     from uae.eval.results.result import result_values
 
-    page = write_page(out)
-
+    page = once(lambda: write_page(out))
+    if not current().is_first:
+        return EXIT_DONE
     if talk.for_reader == "json":
         write(json_line(result_values(result)))
     elif talk.for_reader == "quiet":

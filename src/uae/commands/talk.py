@@ -1,4 +1,7 @@
-"""What every verb says and where: data on stdout, everything else on stderr."""
+"""What every verb says and where: data on stdout, everything else on stderr.
+
+Of several processes (`uae.ranks`) the first says everything, the others warnings and errors alone.
+"""
 
 import json
 import logging
@@ -12,6 +15,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Group, Parameter
 
 from uae.errors import UsageError
+from uae.ranks import current, prefix
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +59,7 @@ class Talk:
         own = logging.getLogger("uae")
         own.handlers = [handler]
         own.setLevel(logging.INFO)
-        if self.chosen == "quiet":
+        if self.chosen == "quiet" or not current().is_first:
             own.setLevel(logging.WARNING)
         if self.verbose:
             own.setLevel(logging.DEBUG)
@@ -94,14 +98,15 @@ class _Lines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
         if record.levelno >= logging.WARNING:
-            return f"{record.levelname.lower()}: {text}"
-        return text
+            text = f"{record.levelname.lower()}: {text}"
+        return prefix() + text
 
 
 def write(text: str) -> None:
-    """Write a line of data to stdout at once: a reader at the other end sees it."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    """Write a line of data to stdout at once, where rank 0 runs: a reader there sees it."""
+    if current().is_first:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
 
 
 def json_line(values: Mapping[str, Any]) -> str:

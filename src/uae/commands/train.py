@@ -15,6 +15,7 @@ from uae.commands.startup import quick_start
 from uae.commands.talk import PLAINLY, SWITCH, Talk, json_line, write
 from uae.data.images import list_images
 from uae.errors import UsageError
+from uae.ranks import check_alone
 from uae.recipe_file import (
     RECIPES,
     Setting,
@@ -63,6 +64,7 @@ def train(
         talk: Format and verbosity.
     """
     talk.begin()
+    check_alone("uae train")
     given = [Setting("data.folder", str(data), "--data")] if data else []
     layers = read_layers(recipe, out, overwrite, settings, given)
     if out is None and not print_config:

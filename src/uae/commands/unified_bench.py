@@ -10,7 +10,7 @@ from cyclopts.types import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from uae.commands.inputs import find_images
 from uae.commands.judge_choice import JudgeChoice
-from uae.commands.runs import Resume, check_folder, ended, progress_of, stages_of
+from uae.commands.runs import Resume, check_run, ended, progress_of, stages_of
 from uae.commands.startup import quick_start
 from uae.commands.talk import PLAINLY, SWITCH, Talk
 from uae.errors import UsageError
@@ -22,7 +22,10 @@ OFFICIAL = {
     "dinov3": "facebook/dinov3-vitl16-pretrain-lvd1689m",
 }
 """The paper's four."""
-KNOWN = OFFICIAL | {"siglip2": "google/siglip2-large-patch16-256"}
+KNOWN = OFFICIAL | {
+    "siglip2": "google/siglip2-large-patch16-256",
+    "dreamsim": "dreamsim:ensemble",
+}
 SIZES = (8, 16, 32, 64, 128, 256, 512)
 
 NEXT = {
@@ -73,8 +76,8 @@ def unified_bench(
         captioner: uae:MODEL, vlm:FOLDER_OR_HUB_ID, endpoint:MODEL@URL or file:CAPTIONS.jsonl.
         generator: uae:MODEL, diffusers:FOLDER_OR_HUB_ID, endpoint:MODEL@URL or folder:IMAGES.
         out: Folder of the run: captions, redraws, one row per image, scores.
-        backbone: clip, longclip, dinov2, dinov3, siglip2, or NAME=FOLDER_OR_HUB_ID; by default
-            those that the uae model names, without one the paper's first four.
+        backbone: clip, longclip, dinov2, dinov3, siglip2, dreamsim, or NAME=FOLDER_OR_HUB_ID; by
+            default those that the uae model names, without one the paper's first four.
         hidden_states: Redraw from the states of the captioning pass, which saw the image: another
             benchmark, of a uae model alone.
         curve: Measure similarity against length too, with captions that are cut, asked to be short,
@@ -93,7 +96,7 @@ def unified_bench(
         talk: Format and verbosity.
     """
     talk.begin()
-    check_folder(out, "--out")
+    check_run(out, resume)
     files = find_images(images, without=out)
     with quick_start():
         import torch
@@ -159,7 +162,7 @@ def caption_duel(
         talk: Format and verbosity.
     """
     talk.begin()
-    check_folder(out, "--out")
+    check_run(out, resume)
     chosen.check()
     files = find_images(images, without=out)
     with quick_start():

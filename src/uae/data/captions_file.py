@@ -7,7 +7,7 @@ last line that was cut short is taken off, and its image is captioned again.
 import fcntl
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
@@ -130,6 +130,22 @@ class CaptionsWriter:
         traceback: TracebackType | None,
     ) -> None:
         self._stream.close()
+
+
+def take_in(path: Path, parts: Sequence[Path]) -> None:
+    """Move the rows of other captions files into one, which may be there already.
+
+    Stopped anywhere it loses nothing: of images that have a row already the others are dropped.
+
+    Raises:
+        UsageError: Another process is writing to the file, or a line is wrong.
+    """
+    with CaptionsWriter(path) as writer:
+        for row in (row for part in parts for row in read_rows(part)):
+            if writer.missing([row.image]):
+                writer.append(row)
+    for part in parts:
+        part.unlink()
 
 
 def read_captions(folder: str | Path) -> dict[str, str]:

@@ -24,6 +24,7 @@ from uae.eval.rewriting import INSTRUCTION, WORDING
 from uae.flow.noise import stream
 from uae.models.settings import SETTINGS_FILE, resolve
 from uae.models.unified import UnifiedAutoEncoder
+from uae.ranks import share
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +128,9 @@ def not_drawn(pictures: Sequence[Picture]) -> list[Picture]:
 def draw_pictures(
     model: UnifiedAutoEncoder, pictures: Sequence[Picture], seed: int, batch_size: int
 ) -> Iterator[int]:
-    """Draw pictures, each sample with noise of its own; yield how many are written so far.
+    """Draw pictures, each sample with noise of its own; yield up to which all are written.
+
+    Several processes (`uae.ranks`) share the batches, and each goes its own pace.
 
     Args:
         model: Draws by its own sampling settings.
@@ -141,7 +144,7 @@ def draw_pictures(
     _warn_of_overlong(model, {picture.prompt for picture in pictures})
     num_samples = len(pictures[0].keys) if pictures else 1
     step = max(1, batch_size // num_samples)
-    for start in range(0, len(pictures), step):
+    for start in share(range(0, len(pictures), step)):
         batch = pictures[start : start + step]
         noise = model.decoder.noise([stream(seed, *key) for p in batch for key in p.keys])
         texts = [picture.prompt for picture in batch for _ in picture.keys]

@@ -4,7 +4,8 @@ Published rows "with a rewriter" are of longer prompts too, most of them by anot
 encoder writes in a chat of text alone, always the most probable words, one prompt at a time: a
 rewrite depends on model and prompt, not on a batch.
 
-rewrites.jsonl   one object a line (prompt, rewrite, is_truncated), appended as it is made
+rewrites.jsonl   one object a line (prompt, rewrite, is_truncated), appended as it is made;
+                 rewrites-rank1.jsonl and so on while several processes write
 """
 
 import fcntl
@@ -21,6 +22,7 @@ from uae.eval.json_lines import check_keys
 from uae.models.chat import Message, chat_prompts, context_length
 from uae.models.encoder import Encoder, Prompts
 from uae.models.unified import UnifiedAutoEncoder
+from uae.ranks import current, once, other_paths, own_path, share
 
 REWRITES = "rewrites.jsonl"
 WORDING = "rewritten by the encoder"
@@ -66,16 +68,18 @@ def rewrite_prompts(
     """
     path = folder / REWRITES
     asked = list(dict.fromkeys(prompts))
-    with _opened(path) as stream:
-        found = _take_up(stream, path)
-        # all are read before the first is answered, which may take hours
-        todo = {prompt: _chat(model, prompt) for prompt in asked if prompt not in found}
+    found = once(lambda: _take_in(path))
+    # all are read before the first is answered, which may take hours
+    todo = {prompt: _chat(model, prompt) for prompt in asked if prompt not in found}
+    with _opened(own_path(path)) as stream:
         show(len(asked) - len(todo), len(asked))
-        for number, (prompt, chat) in enumerate(todo.items(), start=1):
-            found[prompt] = _rewrite(model, prompt, chat)
-            with storage_faults("cannot write", path):
-                append_whole(stream.fileno(), _line(found[prompt]))
-            show(len(asked) - len(todo) + number, len(asked))
+        for number, (prompt, chat) in enumerate(share(list(todo.items())), start=1):
+            line = _line(_rewrite(model, prompt, chat))
+            with storage_faults("cannot write", own_path(path)):
+                append_whole(stream.fileno(), line)
+            # the other ranks are about as far
+            show(len(asked) - len(todo) + number * current().size, len(asked))
+    found = once(lambda: _take_in(path))
     return {prompt: found[prompt] for prompt in asked}
 
 
@@ -110,6 +114,21 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         except BlockingIOError as error:
             raise UsageError(f"{path}: another process is writing to it") from error
         yield stream
+
+
+def _take_in(path: Path) -> dict[str, Rewrite]:
+    """Read the rewrites that are there; those in files of other ranks move into the one file."""
+    parts = other_paths(path)
+    with _opened(path) as stream, storage_faults("cannot write", path):
+        found = _take_up(stream, path)
+        for part in parts:
+            with part.open("r+b") as other:
+                new = {x: y for x, y in _take_up(other, part).items() if x not in found}
+            append_whole(stream.fileno(), b"".join(map(_line, new.values())))
+            found |= new
+        for part in parts:
+            part.unlink()
+    return found
 
 
 def _take_up(stream: BinaryIO, path: Path) -> dict[str, Rewrite]:

@@ -95,7 +95,7 @@ class Similarity:
         """Load a CLIP (LongCLIP too), SigLIP, DINOv2 or DINOv3 folder or hub id.
 
         Raises:
-            UsageError: The model is of another kind.
+            UsageError: The model is of another kind, or a SigLIP 2 without a fixed size.
         """
         kind = AutoConfig.from_pretrained(name).model_type
         if kind == "clip":
@@ -117,6 +117,11 @@ class Similarity:
             def embed(pixels: Tensor) -> Tensor:
                 return dino(pixel_values=pixels).pooler_output
 
+        elif kind == "siglip2":  # those of a fixed size are "siglip" to transformers
+            raise UsageError(
+                f"similarity backbone {str(name)!r} is a NaFlex SigLIP 2, which takes images of "
+                "any shape: expected one of a fixed size, such as google/siglip2-large-patch16-256"
+            )
         else:
             raise UsageError(
                 f"similarity backbone {str(name)!r} is a {kind!r} model: expected clip, siglip, "

@@ -33,7 +33,7 @@ def table(tmp_path: Path, *lines: str, head: str = HEAD) -> Path:
 
 def test_questions_are_sorted_by_number_and_belong_to_their_prompt(prompts, tmp_path):
     read = read_dpg(prompts, table(tmp_path, FIRST, SECOND, OTHER))
-    first, second = read.items
+    first, second = read.prompts
     assert (first.item_id, first.prompt, first.fault) == ("a", "A red bus.", "")
     assert [(q.question_id, q.parents) for q in first.questions] == [(1, ()), (2, (1,))]
     assert first.questions[1].text == "Is the bus red?"
@@ -45,21 +45,21 @@ def test_questions_are_sorted_by_number_and_belong_to_their_prompt(prompts, tmp_
 def test_the_first_row_is_lost_only_where_asked(prompts, tmp_path):
     path = table(tmp_path, FIRST, SECOND, OTHER)
     read = read_dpg(prompts, path, without_first_row=True)
-    assert [q.question_id for q in read.items[0].questions] == [1]
+    assert [q.question_id for q in read.prompts[0].questions] == [1]
     assert read.sha256 != read_dpg(prompts, path).sha256
     # a lost question that others depend on leaves its item without a score
     read = read_dpg(prompts, table(tmp_path, SECOND, FIRST, OTHER), without_first_row=True)
-    assert read.items[0].fault == "question 2 depends on 1, which is not there"
-    assert not read.items[1].fault
+    assert read.prompts[0].fault == "question 2 depends on 1, which is not there"
+    assert not read.prompts[1].fault
 
 
 def test_questions_that_cannot_be_scored_are_a_fault_of_their_item_alone(prompts, tmp_path):
     read = read_dpg(prompts, table(tmp_path, FIRST, SECOND, SECOND, OTHER))
-    assert read.items[0].fault == "two questions have the number 1"
-    assert not read.items[1].fault
+    assert read.prompts[0].fault == "two questions have the number 1"
+    assert not read.prompts[1].fault
     several = FIRST.replace(",1,attr", ',"1, 7",attr')
     read = read_dpg(prompts, table(tmp_path, several, SECOND, OTHER))
-    assert read.items[0].fault == "question 2 depends on 7, which is not there"
+    assert read.prompts[0].fault == "question 2 depends on 7, which is not there"
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ from PIL import Image
 from scripted_judge import ScriptedJudge
 
 from uae.errors import UsageError
-from uae.eval.dpg.prompts import DpgPrompts, Item, Question
+from uae.eval.dpg.prompts import Item, Question
 from uae.eval.dpg.run import DpgTask, crops, find_images, score
 from uae.eval.dpg.score import with_dependencies
 from uae.eval.drawing import in_grid
 from uae.eval.judges.judge import JudgeFailed
+from uae.eval.prompt_set import PromptSet
 
 RED, BLUE, GREEN, WHITE = (255, 0, 0), (0, 0, 255), (0, 255, 0), (255, 255, 255)
 
@@ -28,7 +29,7 @@ BUS = Item(
     (question(1), question(2, 1, category="attribute - color"), question(3, 2)),
 )
 SEA = Item("sea", "The sea.", (question(1, category="global"),))
-PROMPTS = DpgPrompts((BUS, SEA))
+PROMPTS = PromptSet({"bus": BUS, "sea": SEA})
 
 
 @pytest.fixture
@@ -148,7 +149,7 @@ def test_an_item_whose_image_fails_is_left_out_and_asked_again(images, tmp_path)
 
 
 def test_faulty_questions_leave_their_item_out(images, tmp_path):
-    prompts = DpgPrompts((Item("bus", "A bus.", BUS.questions[1:], fault="no 1"), SEA))
+    prompts = PromptSet({"bus": Item("bus", "A bus.", BUS.questions[1:], fault="no 1"), "sea": SEA})
     task = DpgTask(prompts, find_images(images, prompts, 4), ScriptedJudge(answers))
     result = score(task, tmp_path / "run")
     assert [(x.reason, dict(x.items)) for x in result.excluded] == [

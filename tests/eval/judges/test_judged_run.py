@@ -47,7 +47,7 @@ def works(judge: EndpointJudge) -> list[Work]:
                 return failed_row(row, error)
             return replace(row, samples={"value": float(reply)})
 
-        return Work(str(i), make, is_asked=True)
+        return Work(str(i), make, is_asked=True, group="all")
 
     def mean(rows):
         found = [rows[str(i)] for i in range(8)]
@@ -56,7 +56,7 @@ def works(judge: EndpointJudge) -> list[Work]:
             return unscored(row, found)
         return replace(row, samples={"mean": sum(one.samples["value"] for one in found) / 8})
 
-    return [*map(asked, range(8)), Work("all", mean, is_asked=False)]
+    return [*map(asked, range(8)), Work("all", mean, is_asked=False, group="all")]
 
 
 def number(body: dict) -> int:

@@ -157,8 +157,8 @@ def test_a_reply_with_tabs_and_lines_comes_back(tmp_path: Path):
 
 def test_a_wrong_export_is_refused(finished: tuple[Path, Path], tmp_path: Path):
     folder, tsv = finished
-    with pytest.raises(UsageError, match=r"expected a name that ends in \.tsv"):
-        export_predictions(folder, tsv, tmp_path / "out.xlsx")
+    with pytest.raises(UsageError, match=r"expected a name that ends in \.tsv or \.xlsx"):
+        export_predictions(folder, tsv, tmp_path / "out.csv")
     with pytest.raises(UsageError, match="on another file"):
         export_predictions(folder, write(tmp_path / "q.tsv", rows(3)), tmp_path / "out.tsv")
     with pytest.raises(UsageError, match="holds no result"):

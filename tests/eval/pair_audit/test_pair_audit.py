@@ -53,7 +53,7 @@ def task(tmp_path, model, backbones) -> AuditTask:
     images = {name: tmp_path / name for name in NAMES}
     for i, path in enumerate(images.values()):
         render_image(scene_at(i, "test"), 64).save(path)
-    tokens = Tokens(model.encoder.tokenizer, "own")
+    tokens = Tokens(model.encoder.tokenizer)
     own = {
         side: Task(
             images=images,
@@ -115,7 +115,7 @@ def test_the_matrix_holds_each_sides_captions_by_each_sides_decoder(task, tmp_pa
 
 def test_questions_are_compared_one_by_one(task):
     right = np.array([1.0, 1.0, 1.0, 0.0] * 25)
-    _, audits = audited(task, (right, np.zeros(100)))
+    _, audits = audited(task, lambda: (right, np.zeros(100)))
     assert next(a for a in audits if a.name == "Understanding").status == "alarm"
 
 

@@ -6,10 +6,11 @@ import pytest
 from forty_items import ITEMS, SCORES, run_forty, settings
 
 from uae.errors import EnvironmentFault, NonFinite, UsageError
+from uae.eval.results.folder import SETTINGS
 from uae.eval.results.result import read_result
 from uae.eval.results.rows import ITEMS as ITEMS_FILE
 from uae.eval.results.rows import ItemRow
-from uae.eval.results.run import SETTINGS, BenchRun
+from uae.eval.results.run import BenchRun
 from uae.eval.results.stamp import BenchSettings
 
 

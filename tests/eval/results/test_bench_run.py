@@ -12,10 +12,11 @@ import pytest
 from forty_items import ITEMS, SCORES, Killed, row_of, run_forty, settings
 
 from uae.errors import UsageError
+from uae.eval.results.folder import SETTINGS
 from uae.eval.results.result import RESULT, read_result
 from uae.eval.results.rows import ITEMS as ITEMS_FILE
 from uae.eval.results.rows import ItemRow, read_rows
-from uae.eval.results.run import SETTINGS, BenchRun
+from uae.eval.results.run import BenchRun
 from uae.eval.results.stamp import folder_digests
 
 PROGRAM = """

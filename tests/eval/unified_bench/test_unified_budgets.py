@@ -29,6 +29,9 @@ class Words:
     def decode(self, ids: list[int]) -> str:
         return " ".join(self.words[i] for i in ids)
 
+    def get_vocab(self) -> dict[str, int]:
+        return {word: i for i, word in enumerate(self.words)}
+
 
 class Sampler:
     """Writes captions of as many words as the draw says, and remembers what it was asked."""
@@ -45,7 +48,7 @@ class Sampler:
         return [written(" ".join(["w"] * length), False) for _ in items]
 
 
-TOKENS = Tokens(Words(), "words")
+TOKENS = Tokens(Words())
 ITEM = NamedImage("a.png", Image.new("RGB", (4, 4)))
 
 
@@ -85,6 +88,12 @@ def test_asked_captions_name_fewer_words_than_tokens_and_are_cut():
     assert [r.instruction for r in sampler.asked] == [f"Use at most {n} words." for n in (2, 3, 6)]
 
 
+def test_a_yardstick_is_known_by_its_vocabulary_not_by_its_place():
+    one, same, other = Words(), Words(), Words()
+    one.words, same.words, other.words = ["a", "b"], ["a", "b"], ["b", "a"]
+    assert Tokens(one).sha256 == Tokens(same).sha256 != Tokens(other).sha256
+
+
 def test_a_character_cut_in_two_is_left_out():
     class Bytes(Words):
         def __call__(self, text, add_special_tokens):
@@ -93,7 +102,7 @@ def test_a_character_cut_in_two_is_left_out():
         def decode(self, ids):
             return bytes(ids).decode(errors="replace")
 
-    assert Tokens(Bytes(), "bytes").head("aé", 2) == "a"
+    assert Tokens(Bytes()).head("aé", 2) == "a"
 
 
 def test_names_of_budgets():

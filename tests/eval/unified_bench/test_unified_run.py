@@ -78,7 +78,7 @@ def task_of(images, out, model, backbones, **changes) -> Task:
         "captioner": lambda: EncoderCaptioner(model, 0),
         "generator": lambda: DecoderGenerator(model, 0),
         "backbones": lambda: backbones,
-        "tokens": Tokens(model.encoder.tokenizer, "own"),
+        "tokens": Tokens(model.encoder.tokenizer),
         "curve": CURVE,
         "batch_size": 2,
     }

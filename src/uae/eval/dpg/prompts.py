@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from uae.errors import UsageError
+from uae.eval.prompt_set import PromptSet
 
 COLUMNS = ("item_id", "proposition_id", "dependency", "tuple", "question_natural_language")
 """Of the columns those that are read."""
@@ -54,20 +55,8 @@ class Item:
     fault: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class DpgPrompts:
-    """All items in the order of their names."""
-
-    items: tuple[Item, ...]
-
-    @property
-    def sha256(self) -> str:
-        """Of prompts and questions as they were read."""
-        return hashlib.sha256(repr(self.items).encode()).hexdigest()
-
-
-def read_dpg(folder: Path, table: Path, *, without_first_row: bool = False) -> DpgPrompts:
-    """Read prompts and questions. Questions of items without a prompt are left aside.
+def read_dpg(folder: Path, table: Path, *, without_first_row: bool = False) -> PromptSet[Item]:
+    """Read prompts and questions, by item id. Questions of items without a prompt are left aside.
 
     Args:
         folder: Holds {item_id}.txt.
@@ -88,7 +77,7 @@ def read_dpg(folder: Path, table: Path, *, without_first_row: bool = False) -> D
             f"{table} has no question for {len(lacking)} of the prompts in {folder}, "
             f"{lacking[0]!r} first: expected the table that belongs to them"
         )
-    return DpgPrompts(tuple(_item(i, prompt, questions[i]) for i, prompt in prompts.items()))
+    return PromptSet({i: _item(i, prompt, questions[i]) for i, prompt in prompts.items()})
 
 
 def read_prompts(folder: Path) -> dict[str, str]:

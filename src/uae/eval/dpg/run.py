@@ -14,7 +14,7 @@ from PIL import Image
 from uae.data.opening import open_image
 from uae.data.untrusted.file import UnreadableImage
 from uae.eval.dpg.drawing import NumImages, image_path
-from uae.eval.dpg.prompts import DpgPrompts, Item, Question
+from uae.eval.dpg.prompts import Item, Question
 from uae.eval.dpg.score import IMAGE, ITEM, QUESTION, dpg_scores, with_dependencies
 from uae.eval.judges.images import ImageSet, check_images
 from uae.eval.judges.judge import Judge, JudgeFailed
@@ -26,6 +26,7 @@ from uae.eval.judges.run import (
     run_works,
     unscored,
 )
+from uae.eval.prompt_set import PromptSet
 from uae.eval.results.result import BenchResult
 from uae.eval.results.rows import ItemRow
 from uae.eval.results.run import Resume
@@ -50,7 +51,7 @@ class DpgTask:
         compat: Score categories with upstream's faults.
     """
 
-    prompts: DpgPrompts
+    prompts: PromptSet[Item]
     images: ImageSet
     judge: Judge
     num_images: NumImages = 4
@@ -58,10 +59,10 @@ class DpgTask:
 
 
 def find_images(
-    root: Path, prompts: DpgPrompts, num_images: NumImages, *, allow_incomplete: bool = False
+    root: Path, prompts: PromptSet[Item], num_images: NumImages, *, allow_incomplete: bool = False
 ) -> ImageSet:
     """Find the file of each item; see `check_images`."""
-    expected = {item.item_id: image_path(root, item.item_id) for item in prompts.items}
+    expected = {name: image_path(root, name) for name in prompts.by_name}
     extra = [path.name for path in sorted(root.glob("*.png")) if path.stem not in expected]
     return check_images(
         root,
@@ -99,7 +100,7 @@ def settings_of(task: DpgTask) -> BenchSettings:
         task.judge.stamp,
         data={"prompts": task.prompts.sha256},
         options={
-            "num_prompts": len(task.prompts.items),
+            "num_prompts": len(task.prompts.prompts),
             "num_images": task.num_images,
             "compat": task.compat,
         },
@@ -115,7 +116,7 @@ def score(
     show: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> BenchResult:
     """Ask what has no row in the folder yet, and score all; raises as `run_works`."""
-    works = [work for item in task.prompts.items for work in _works(task, item)]
+    works = [work for item in task.prompts.prompts for work in _works(task, item)]
     return run_works(
         works,
         out,
@@ -131,18 +132,19 @@ def _works(task: DpgTask, item: Item) -> list[Work]:
     """Return the works of an item: its images, then what follows from them."""
     if item.item_id not in task.images.paths:
         return []
+    work = partial(Work, group=item.item_id)
     if item.fault:
-        return [Work(item.item_id, lambda _: _faulty_row(item), is_asked=False)]
+        return [work(item.item_id, lambda _: _faulty_row(item), is_asked=False)]
     return [
         *(
-            Work(_image_name(item, i), partial(_image_row, task, item, i), is_asked=True)
+            work(_image_name(item, i), partial(_image_row, task, item, i), is_asked=True)
             for i in range(task.num_images)
         ),
         *(
-            Work(_question_name(item, q), partial(_question_row, task, item, q), is_asked=False)
+            work(_question_name(item, q), partial(_question_row, task, item, q), is_asked=False)
             for q in item.questions
         ),
-        Work(item.item_id, partial(_item_row, task, item), is_asked=False),
+        work(item.item_id, partial(_item_row, task, item), is_asked=False),
     ]
 
 

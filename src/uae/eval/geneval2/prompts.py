@@ -10,7 +10,6 @@ file holds a prompt, questions with their answers, and the skill that each quest
 Images are named by a JSON object {prompt: path}, one image per prompt.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any
 from uae.errors import UsageError
 from uae.eval.json_lines import read_lines
 from uae.eval.judges.images import ImageSet, check_images
+from uae.eval.prompt_set import PromptSet
 
 SKILLS = ("object", "attribute", "count", "position", "verb")
 COUNTS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7}
@@ -54,24 +54,10 @@ class Prompt:
     atoms: tuple[Atom, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PromptSet:
-    """Prompts in the order of the file; a prompt's name is its number, from 0 on."""
-
-    prompts: tuple[Prompt, ...]
-
-    @property
-    def sha256(self) -> str:
-        """Of prompts, questions and answers as they were read."""
-        return hashlib.sha256(repr(self.prompts).encode()).hexdigest()
-
-    @property
-    def by_name(self) -> dict[str, Prompt]:
-        return {f"{i:04d}": prompt for i, prompt in enumerate(self.prompts)}
-
-
-def read_prompts(path: Path) -> PromptSet:
+def read_prompts(path: Path) -> PromptSet[Prompt]:
     """Read the file: one JSON object a line. Blank lines are passed over.
+
+    A prompt's name is its number, from 0 on.
 
     Raises:
         UsageError: The file is missing or empty, a line is wrong, or a prompt comes twice; the
@@ -83,7 +69,7 @@ def read_prompts(path: Path) -> PromptSet:
         if prompt.text in prompts:
             raise UsageError(f"{where}: the prompt {prompt.text!r} comes twice")
         prompts[prompt.text] = prompt
-    return PromptSet(tuple(prompts.values()))
+    return PromptSet({f"{i:04d}": prompt for i, prompt in enumerate(prompts.values())})
 
 
 def _prompt(line: str, where: str) -> Prompt:
@@ -127,7 +113,9 @@ def _atom(pair: Any, skill: Any, where: str) -> Atom:
     )
 
 
-def find_images(table: Path, prompts: PromptSet, *, allow_incomplete: bool = False) -> ImageSet:
+def find_images(
+    table: Path, prompts: PromptSet[Prompt], *, allow_incomplete: bool = False
+) -> ImageSet:
     """Find each prompt's image; see `check_images`.
 
     Args:

@@ -21,7 +21,7 @@ from uae.data.opening import open_image
 from uae.data.untrusted.file import UnreadableImage
 from uae.durable import replace_file, storage_faults
 from uae.eval.drawing import Picture
-from uae.eval.geneval2.prompts import SKILLS, Atom, Prompt, PromptSet
+from uae.eval.geneval2.prompts import SKILLS, Atom, Prompt
 from uae.eval.judges.images import ImageSet
 from uae.eval.judges.judge import Judge, JudgeFailed, JudgeStamp
 from uae.eval.judges.run import (
@@ -32,6 +32,7 @@ from uae.eval.judges.run import (
     run_works,
     unscored,
 )
+from uae.eval.prompt_set import PromptSet
 from uae.eval.results.result import BenchResult
 from uae.eval.results.rows import ItemRow
 from uae.eval.results.run import Resume
@@ -51,7 +52,7 @@ IMAGE, QUESTION = "image", "question"
 class Task:
     """What is scored, and by whom."""
 
-    prompts: PromptSet
+    prompts: PromptSet[Prompt]
     images: ImageSet
     judge: Judge
 
@@ -62,7 +63,7 @@ def benchmark_of(judge: JudgeStamp) -> str:
     return OFFICIAL if is_official else OTHER
 
 
-def pictures_of(root: Path, prompts: PromptSet) -> list[Picture]:
+def pictures_of(root: Path, prompts: PromptSet[Prompt]) -> list[Picture]:
     """List the files that the prompts are drawn to."""
     return [
         Picture(root / f"{name}.png", prompt.text, (("geneval2", name),))
@@ -70,7 +71,7 @@ def pictures_of(root: Path, prompts: PromptSet) -> list[Picture]:
     ]
 
 
-def write_table(root: Path, prompts: PromptSet) -> Path:
+def write_table(root: Path, prompts: PromptSet[Prompt]) -> Path:
     """Write the JSON object that names each prompt's image; return its path.
 
     Paths are absolute, as the official scorer takes them from where it is started.
@@ -152,11 +153,12 @@ def soft_tifa_scores(rows: Sequence[ItemRow]) -> list[Score]:
 
 def _works(task: Task, name: str, prompt: Prompt) -> list[Work]:
     """Return the works of a prompt: its questions, then its image."""
+    work = partial(Work, group=name)
     questions = [
-        Work(_question_name(name, i), partial(_question_row, task, name, i, atom), is_asked=True)
+        work(_question_name(name, i), partial(_question_row, task, name, i, atom), is_asked=True)
         for i, atom in enumerate(prompt.atoms)
     ]
-    return [*questions, Work(name, partial(_image_row, name, prompt), is_asked=False)]
+    return [*questions, work(name, partial(_image_row, name, prompt), is_asked=False)]
 
 
 def _question_name(name: str, question_id: int) -> str:

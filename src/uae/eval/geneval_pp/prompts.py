@@ -6,7 +6,6 @@
 The file is not downloaded. Images are named {line}.jpg, the first line's 1.jpg.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 from uae.errors import UsageError
 from uae.eval.json_lines import check_keys, read_lines
 from uae.eval.judges.images import ImageSet, check_images
+from uae.eval.prompt_set import PromptSet
 
 REGIONS = ("left", "right", "above", "below")
 SIZES = ("larger", "smaller")
@@ -45,31 +45,17 @@ class Prompt:
     exclude: tuple[Clause, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PromptSet:
-    """Prompts in the order of the file; a prompt's name is its number, from 1 on."""
-
-    prompts: tuple[Prompt, ...]
-
-    @property
-    def sha256(self) -> str:
-        """Of prompts and clauses as they were read."""
-        return hashlib.sha256(repr(self.prompts).encode()).hexdigest()
-
-    @property
-    def by_name(self) -> dict[str, Prompt]:
-        return {str(i): prompt for i, prompt in enumerate(self.prompts, start=1)}
-
-
-def read_prompts(path: Path) -> PromptSet:
+def read_prompts(path: Path) -> PromptSet[Prompt]:
     """Read the file: one JSON object a line. Blank lines are passed over.
+
+    A prompt's name is its number, from 1 on.
 
     Raises:
         UsageError: The file is missing or empty, or a line is wrong; the message names line and
             key.
     """
     lines = read_lines(path, "GenEval++'s prompt file")
-    return PromptSet(tuple(_prompt(text, where) for where, text in lines))
+    return PromptSet({str(i): _prompt(text, where) for i, (where, text) in enumerate(lines, 1)})
 
 
 def _prompt(line: str, where: str) -> Prompt:
@@ -117,7 +103,9 @@ def image_path(root: Path, name: str) -> Path:
     return root / f"{name}.jpg"
 
 
-def find_images(root: Path, prompts: PromptSet, *, allow_incomplete: bool = False) -> ImageSet:
+def find_images(
+    root: Path, prompts: PromptSet[Prompt], *, allow_incomplete: bool = False
+) -> ImageSet:
     """Find each prompt's image; see `check_images`."""
     expected = {name: image_path(root, name) for name in prompts.by_name}
     extra = [path.name for path in sorted(root.glob("*.jpg")) if path.stem not in expected]

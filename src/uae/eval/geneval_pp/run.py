@@ -15,10 +15,11 @@ from uae.data.opening import open_image
 from uae.data.untrusted.file import UnreadableImage
 from uae.eval.drawing import Picture
 from uae.eval.geneval_pp.judging import MAX_TOKENS, SYSTEM, question_of, read_verdict
-from uae.eval.geneval_pp.prompts import Prompt, PromptSet, image_path
+from uae.eval.geneval_pp.prompts import Prompt, image_path
 from uae.eval.judges.images import ImageSet
 from uae.eval.judges.judge import Judge, JudgeFailed, JudgeStamp
 from uae.eval.judges.run import Rows, Work, failed_row, judged_settings, run_works
+from uae.eval.prompt_set import PromptSet
 from uae.eval.results.result import BenchResult
 from uae.eval.results.rows import ItemRow
 from uae.eval.results.run import Resume
@@ -36,7 +37,7 @@ OVERALL = Score(name="overall", sample="correct", mean_over="tag")
 class Task:
     """What is scored, and by whom."""
 
-    prompts: PromptSet
+    prompts: PromptSet[Prompt]
     images: ImageSet
     judge: Judge
 
@@ -48,7 +49,7 @@ def benchmark_of(judge: JudgeStamp) -> str:
     return OFFICIAL if judge.kind == "endpoint" and is_official else OTHER
 
 
-def pictures_of(root: Path, prompts: PromptSet) -> list[Picture]:
+def pictures_of(root: Path, prompts: PromptSet[Prompt]) -> list[Picture]:
     """List the files that the prompts are drawn to."""
     return [
         Picture(image_path(root, name), prompt.text, (("geneval-pp", name),))
@@ -79,7 +80,7 @@ def score(
 ) -> BenchResult:
     """Ask what has no row in the folder yet, and score all; raises as `run_works`."""
     works = [
-        Work(name, partial(_row, task, name, prompt), is_asked=True)
+        Work(name, partial(_row, task, name, prompt), is_asked=True, group=name)
         for name, prompt in task.prompts.by_name.items()
         if name in task.images.paths
     ]

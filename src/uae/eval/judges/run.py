@@ -15,10 +15,11 @@ from uae.eval.drawing import wording_of
 from uae.eval.judges.images import ImageSet
 from uae.eval.judges.judge import JudgeFailed, JudgeStamp
 from uae.eval.results.result import BenchResult
-from uae.eval.results.rows import ITEMS, ItemRow, read_rows
+from uae.eval.results.rows import ItemRow
 from uae.eval.results.run import BenchRun, Resume
 from uae.eval.results.scores import Score
 from uae.eval.results.stamp import BenchSettings, images_stamp
+from uae.ranks import current
 
 MAX_FAILURES_RUNNING = 5
 """Outages in a row after which a run ends: the judge is down, and would lose every item."""
@@ -37,13 +38,15 @@ class Work:
 
     Attributes:
         item: Its name.
-        make: Makes it from the rows that are there, those of earlier works at least.
+        make: Makes it from the rows that are there, those of its group's earlier works at least.
         is_asked: Whether it asks the judge.
+        group: The same for works that need each other's rows.
     """
 
     item: str
     make: Callable[[Rows], ItemRow]
     is_asked: bool
+    group: str
 
 
 def judged_settings(
@@ -114,15 +117,13 @@ def run_works(
     """
     asked = {work.item for work in works if work.is_asked}
     with BenchRun.open(folder, settings, resume=resume, retry_failed=retry_failed) as run:
-        rows = {row.item: row for row in read_rows(folder / ITEMS)[0]}
-        num_done, num_running = len(asked & rows.keys()), 0
+        num_done, num_running = len(asked & run.rows.keys()), 0
         show(num_done, len(asked))
-        for work in run.todo(works, lambda work: work.item):
-            row = work.make(rows)
+        for work in run.todo(works, lambda work: work.item, lambda work: work.group):
+            row = work.make(run.rows)
             run.add(row)
-            rows[work.item] = row
             if work.is_asked:
-                num_done += 1
+                num_done += current().size  # the others are about as far
                 num_running = num_running + 1 if row.excluded in _OUTAGES else 0
                 _check_running(num_running, row, folder)
                 show(num_done, len(asked))

@@ -10,13 +10,14 @@ their similarities tells whether captions got better for everybody or for one de
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from PIL import Image
 
 from uae.data.captions_file import CaptionRow
@@ -36,6 +37,7 @@ from uae.eval.unified_bench.captioners import CaptionsFile, Failure
 from uae.eval.unified_bench.making import Show, draw_redraws, write_captions
 from uae.eval.unified_bench.run import compared_with, features
 from uae.eval.unified_bench.task import Task, check_stems, read_captions
+from uae.ranks import once, share
 from uae.rewards.similarity import Similarity
 from uae.rewards.text_audit import audit_captions, training_words
 
@@ -83,13 +85,17 @@ class AuditTask:
         )
 
 
+Ask = Callable[[], tuple[Float[np.ndarray, " q"], Float[np.ndarray, " q"]]]
+"""Returns before and after, 1 where the same question was answered rightly."""
+
+
 def audit_pair(
     task: AuditTask,
     settings: BenchSettings,
     backbone_names: Sequence[str],
     *,
     resume: Resume,
-    understanding: tuple[np.ndarray, np.ndarray] | None,
+    understanding: Ask | None,
     show: Show,
 ) -> tuple[BenchResult, tuple[Audit, ...]]:
     """Make captions, redraws and rows that are missing; then the scores, and what they mean.
@@ -99,7 +105,7 @@ def audit_pair(
         settings: What the numbers depend on.
         backbone_names: In the order of the scores.
         resume: `must` refuses a folder without a run, `never` one with a run.
-        understanding: Before and after, 1 where the same question was answered rightly.
+        understanding: Asks both sides the same questions, in the open run folder.
         show: Told (what, done, in all).
 
     Raises:
@@ -108,21 +114,22 @@ def audit_pair(
     """
     check_stems(task.images)
     with BenchRun.open(task.out, settings, resume=resume) as run:
-        todo = list(run.todo(task.images, str))
+        missing = list(run.missing(task.images, str))
         failures: dict[str, Failure] = {}
         with storage_faults("cannot write", task.out):
-            for writes, draws in PAIRS if todo else ():
-                pair, good = task.pair(writes, draws), [x for x in todo if x not in failures]
+            for writes, draws in PAIRS if missing else ():
+                pair, good = task.pair(writes, draws), [x for x in missing if x not in failures]
                 told = _told(f"{writes} captions, {draws} decoder", show)
                 failures |= write_captions(pair, good, told)
                 failures |= draw_redraws(pair, [x for x in good if x not in failures], told)
-        for row in _rows(task, todo, failures, show):
+        for row in _rows(task, share(missing), failures, show):
             run.add(row)
+        answers = understanding() if understanding else None
         result = run.finish(scores_of(backbone_names))
-    audits = audits_of(read_rows(task.out / ITEMS)[0], task.reward, backbone_names, understanding)
+    audits = audits_of(read_rows(task.out / ITEMS)[0], task.reward, backbone_names, answers)
     text = json.dumps([_values(audit) for audit in audits], indent=1, allow_nan=False)
     with storage_faults("cannot write", task.out):
-        replace_file(task.out / AUDITS, (text + "\n").encode())
+        once(lambda: replace_file(task.out / AUDITS, (text + "\n").encode()))
     return result, audits
 
 
@@ -141,7 +148,8 @@ def _rows(
     """Yield a row of each image, or why there is none."""
     captions = {side: read_captions(task.pair(side, side), PLAIN) for side in SIDES}
     known = training_words(row.caption for row in captions["before"].values())
-    backbones = task.own["after"].backbones() if len(failures) < len(todo) else {}
+    is_measured = any(name not in failures for name in todo)
+    backbones = task.own["after"].backbones() if is_measured else {}
     for done, name in enumerate(todo, start=1):
         failure = failures.get(name)
         if failure:

@@ -6,6 +6,8 @@ Three ways to keep a caption within a budget of b tokens:
     sample  the longest of several sampled captions that fits; the shortest one, cut, if none does
 """
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -29,14 +31,16 @@ _WORDS_PER_TOKEN = 0.75
 class Tokens:
     """The yardstick of budgets: one tokenizer for all captioners that are compared."""
 
-    def __init__(self, tokenizer: Any, name: str) -> None:
+    def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self.name = name
+        vocabulary = json.dumps(tokenizer.get_vocab(), sort_keys=True)
+        self.sha256 = hashlib.sha256(vocabulary.encode()).hexdigest()
+        """Of the vocabulary: which yardstick it is, wherever its files lie."""
 
     @classmethod
     def from_pretrained(cls, name: str) -> "Tokens":
         """Load the tokenizer of a folder or hub id."""
-        return cls(AutoTokenizer.from_pretrained(name), name)
+        return cls(AutoTokenizer.from_pretrained(name))
 
     def count(self, text: str) -> int:
         """Count the tokens of a text."""

@@ -1,19 +1,23 @@
-"""Captions and redraws of a run: each is kept as it is done, and only what is missing is made."""
+"""Captions and redraws of a run: each is kept as it is done, and only what is missing is made.
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+Several processes (`uae.ranks`) share the batches, which are those of one process.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from PIL import Image
 
-from uae.data.captions_file import CaptionRow, CaptionsWriter
+from uae.data.captions_file import CaptionRow, CaptionsWriter, take_in
 from uae.data.images import NamedImage
 from uae.data.opening import opens
 from uae.eval.unified_bench.budgets import PLAIN, Method, write_within
 from uae.eval.unified_bench.captioners import Captioner, Failure, Written
 from uae.eval.unified_bench.generators import Caption
 from uae.eval.unified_bench.task import Task, opened, read_captions
+from uae.ranks import gathered, once, other_paths, own_path, share
 
 T = TypeVar("T")
 Show = Callable[[str, int, int], None]
@@ -21,7 +25,7 @@ Show = Callable[[str, int, int], None]
 
 
 def batches(
-    names: Sequence[str], missing: Sequence[str], size: int, *, whole: bool
+    names: Sequence[str], missing: Collection[str], size: int, *, whole: bool
 ) -> list[list[str]]:
     """Split the names that are missing into batches.
 
@@ -33,7 +37,7 @@ def batches(
             of a batch may depend in its last digits on all that is in it, and a run that was
             stopped is to end as if it had not been.
     """
-    chosen = names if whole else missing
+    chosen = names if whole else list(missing)
     wanted = set(missing)
     parts = [list(chosen[i : i + size]) for i in range(0, len(chosen), size)]
     return [part for part in parts if wanted.intersection(part)]
@@ -72,16 +76,16 @@ def _write_plain(
     task: Task, captioner: "Once[Captioner]", todo: Sequence[str], show: Show
 ) -> dict[str, Failure]:
     failures: dict[str, Failure] = {}
-    with CaptionsWriter(task.captions_path(PLAIN)) as writer:
-        missing = writer.missing(todo)
-        whole = bool(missing) and captioner().in_batches
-        for batch in batches(todo, missing, task.batch_size, whole=whole):
+    missing = _missing(task, PLAIN, todo)
+    whole = bool(missing) and captioner().in_batches
+    with _writer(task.captions_path(PLAIN)) as writer:
+        for batch in share(batches(todo, missing, task.batch_size, whole=whole)):
             items, unreadable = opened(task, batch)
             failures |= unreadable
             captions = captioner().write(items, task.plain) if items else []
-            failures |= _append(task, writer, items, captions)
+            failures |= _append(task, writer, missing, items, captions)
             show("captions", _place(todo, batch), len(todo))
-    return failures
+    return _joined(failures)
 
 
 def _write_curve(
@@ -89,14 +93,15 @@ def _write_curve(
 ) -> None:
     assert task.tokens is not None, "a curve needs a tokenizer"
     curve, plain = task.curve, read_captions(task, PLAIN)
+    lacking = {size: _missing(task, f"{method}-{size}", names) for size in curve.sizes}
+    missing = [x for x in names if any(x in lacks for lacks in lacking.values())]
+    whole = bool(missing) and captioner().in_batches
     with ExitStack() as stack:
         writers = {
-            size: stack.enter_context(CaptionsWriter(task.captions_path(f"{method}-{size}")))
+            size: stack.enter_context(_writer(task.captions_path(f"{method}-{size}")))
             for size in curve.sizes
         }
-        missing = [x for x in names if any(w.missing([x]) for w in writers.values())]
-        whole = bool(missing) and captioner().in_batches
-        for batch in batches(names, missing, task.batch_size, whole=whole):
+        for batch in share(batches(names, missing, task.batch_size, whole=whole)):
             items, _ = opened(task, batch)
             rows = [plain[item.name] for item in items]
             texts = [Written(row.caption, row.is_truncated) for row in rows]
@@ -104,8 +109,34 @@ def _write_curve(
                 captioner(), items, texts, method, curve.sizes, task.tokens, curve.num_samples
             )
             for budget, captions in found.items():
-                _append(task, writers[budget.num_tokens], items, captions)
+                size = budget.num_tokens
+                _append(task, writers[size], lacking[size], items, captions)
             show(f"captions, {method}", _place(names, batch), len(names))
+
+
+def _missing(task: Task, variant: str, names: Sequence[str]) -> Collection[str]:
+    """Take captions of a stopped run's ranks into a variant's file; return who has none there."""
+
+    def look() -> dict[str, None]:
+        path = task.captions_path(variant)
+        take_in(path, other_paths(path))
+        found = read_captions(task, variant)
+        return {name: None for name in names if name not in found}
+
+    return once(look)
+
+
+@contextmanager
+def _writer(path: Path) -> Iterator[CaptionsWriter]:
+    """Open what this rank appends to; at the end of all ranks the file holds what each wrote."""
+    with CaptionsWriter(own_path(path)) as writer:
+        yield writer
+    once(lambda: take_in(path, other_paths(path)))
+
+
+def _joined(failures: dict[str, Failure]) -> dict[str, Failure]:
+    """Return the failures of all ranks."""
+    return {name: x for part in gathered(failures) for name, x in part.items()}
 
 
 def _place(names: Sequence[str], batch: Sequence[str]) -> int:
@@ -116,15 +147,16 @@ def _place(names: Sequence[str], batch: Sequence[str]) -> int:
 def _append(
     task: Task,
     writer: CaptionsWriter,
+    missing: Collection[str],
     items: Sequence[NamedImage],
     captions: Sequence[Written | Failure],
 ) -> dict[str, Failure]:
-    """Write the captions that the file does not have, and return the failures."""
+    """Write the captions that are missing, and return the failures."""
     failures = {}
     for item, caption in zip(items, captions, strict=True):
         if isinstance(caption, Failure):
             failures[item.name] = caption
-        elif writer.missing([item.name]):
+        elif item.name in missing:
             writer.append(
                 CaptionRow(
                     image=item.name,
@@ -146,9 +178,9 @@ def draw_redraws(task: Task, todo: Sequence[str], show: Show) -> dict[str, Failu
     for variant in task.variants:
         captions = read_captions(task, variant)
         wanted = [name for name in todo if name in captions]
-        missing = [name for name in wanted if not opens(task.redraw_path(variant, name))]
+        missing = _not_drawn(task, variant, wanted)
         whole = bool(missing) and generator().in_batches
-        for batch in batches(wanted, missing, task.batch_size, whole=whole):
+        for batch in share(batches(wanted, missing, task.batch_size, whole=whole)):
             rows = [Caption(name, captions[name].caption) for name in batch]
             for name, drawn in zip(batch, generator().draw(rows), strict=True):
                 if isinstance(drawn, Failure):
@@ -157,7 +189,13 @@ def draw_redraws(task: Task, todo: Sequence[str], show: Show) -> dict[str, Failu
                 elif name in missing:
                     save(drawn, task.redraw_path(variant, name))
             show(f"redraws, {variant}", _place(wanted, batch), len(wanted))
-    return failures
+    return _joined(failures)
+
+
+def _not_drawn(task: Task, variant: str, names: Sequence[str]) -> Collection[str]:
+    return once(
+        lambda: {name: None for name in names if not opens(task.redraw_path(variant, name))}
+    )
 
 
 def save(image: Image.Image, path: Path) -> None:

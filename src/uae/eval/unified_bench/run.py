@@ -28,6 +28,7 @@ from uae.eval.unified_bench.budgets import PLAIN, area
 from uae.eval.unified_bench.captioners import Failure
 from uae.eval.unified_bench.making import Show, draw_redraws, write_captions
 from uae.eval.unified_bench.task import Curve, Task, check_stems, read_captions
+from uae.ranks import share
 from uae.rewards.similarity import Similarity, cosine
 
 RULES = "uae-unified-bench-1"
@@ -66,7 +67,7 @@ def settings_of(
         data={**images, **{f"backbone {name}": sha for name, sha in backbones.items()}},
         options={
             "temperature": task.plain.temperature,
-            "tokenizer": task.tokens.name if task.tokens else None,
+            "tokenizer_sha256": task.tokens.sha256 if task.tokens else None,
             "curve": asdict(task.curve),
         },
     )
@@ -97,11 +98,11 @@ def evaluate(
     """
     check_stems(task.images)
     with BenchRun.open(task.out, settings, resume=resume, retry_failed=retry_failed) as run:
-        todo = list(run.todo(task.images, str))
+        missing = list(run.missing(task.images, str))
         with storage_faults("cannot write", task.out):
-            failures = write_captions(task, todo, show)
-            failures |= draw_redraws(task, [x for x in todo if x not in failures], show)
-        for row in compared(task, todo, failures, show):
+            failures = write_captions(task, missing, show)
+            failures |= draw_redraws(task, [x for x in missing if x not in failures], show)
+        for row in compared(task, share(missing), failures, show):
             run.add(row)
         return run.finish(scores_of(task.curve, backbone_names))
 
@@ -114,7 +115,7 @@ def compared(
 ) -> Iterator[ItemRow]:
     """Yield a row of each image: similarities by variant and backbone, or why there are none."""
     captions = {variant: read_captions(task, variant) for variant in task.variants}
-    backbones = task.backbones() if len(failures) < len(todo) else {}
+    backbones = task.backbones() if any(name not in failures for name in todo) else {}
     for done, name in enumerate(todo, start=1):
         failure = failures.get(name)
         yield _excluded(name, failure) if failure else _row(task, name, captions, backbones)

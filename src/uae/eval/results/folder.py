@@ -1,0 +1,143 @@
+"""The folder of a benchmark run as it is found: refused, begun, or taken up with its rows."""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from uae.config import config_differences
+from uae.durable import replace_file, sync_folder
+from uae.errors import UsageError
+from uae.eval.results.result import RESULT
+from uae.eval.results.rows import ITEMS, ItemRow, read_rows, to_line
+from uae.eval.results.stamp import BenchSettings
+from uae.lock import LOCK_NAME
+from uae.ranks import other_paths
+
+log = logging.getLogger(__name__)
+
+Resume = Literal["auto", "must", "never"]
+
+SETTINGS = "settings.json"
+
+_FORMAT = "uae-bench-run-1"
+
+
+def check(folder: Path, resume: Resume) -> None:
+    """Refuse a folder that holds something else, or that is against `resume`.
+
+    Raises:
+        UsageError: Says what it holds.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file: expected a folder")
+    begun = _read_settings(folder)
+    if begun is None and folder.exists():
+        leftovers = {LOCK_NAME, f".{SETTINGS}.tmp"}
+        if any(path.name not in leftovers for path in folder.iterdir()):
+            raise UsageError(
+                f"{folder} is not empty and holds no benchmark run (it has no {SETTINGS} of ours): "
+                "choose an empty or new folder; nothing was changed"
+            )
+    if begun is None and resume == "must":
+        raise UsageError(f"{folder} holds no benchmark run to resume: check the path")
+    if begun is not None and resume == "never":
+        raise UsageError(f"{folder} holds a benchmark run: resume it, or choose another folder")
+
+
+def _read_settings(folder: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        return content if content["format"] == _FORMAT else None
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        return None
+
+
+def settle(folder: Path, settings: BenchSettings) -> dict[str, Any]:
+    """Write what the run is, or compare with what was written when it was begun.
+
+    Raises:
+        UsageError: It was begun with other settings.
+    """
+    # torch stands behind it, which reading and comparing results do without
+    from uae.environment import describe_environment, numeric_differences
+
+    environment = describe_environment()
+    begun = _read_settings(folder)
+    if begun is None:
+        begun = {
+            "format": _FORMAT,
+            "settings": _plain(settings),
+            "environment": environment,
+            "environment_changes": [],
+        }
+        replace_file(folder / SETTINGS, to_json(begun))
+        return begun
+    check_settings(folder, begun, settings)
+    changes = numeric_differences(begun["environment"], environment)
+    new = [change for change in changes if change not in begun["environment_changes"]]
+    if new:
+        log.warning("%s was begun in another environment: %s", folder, ", ".join(new))
+        begun["environment_changes"] += new
+        replace_file(folder / SETTINGS, to_json(begun))
+    return begun
+
+
+def check_settings(folder: Path, begun: Mapping[str, Any], settings: BenchSettings) -> None:
+    """Refuse to go on with other settings than a run was begun with.
+
+    Raises:
+        UsageError: Names the differences.
+    """
+    differences = config_differences(begun["settings"], _plain(settings))
+    if differences:
+        raise UsageError(
+            f"{folder} is a run with other settings:\n  "
+            + "\n  ".join(differences)
+            + "\nrepeat it as it was to resume, or choose another folder"
+        )
+
+
+def _plain(settings: BenchSettings) -> dict[str, Any]:
+    return json.loads(json.dumps(settings.values(), allow_nan=False))
+
+
+def take_up(folder: Path, *, retry_failed: bool) -> list[ItemRow]:
+    """Return the rows that are there, those that other ranks of a stopped run wrote among them.
+
+    `items.jsonl` then holds just these: without a torn last line, and without what is to be tried
+    again.
+
+    Raises:
+        UsageError: A row is wrong.
+    """
+    path = folder / ITEMS
+    path.touch()
+    rows, end = read_rows(path)
+    found = {row.item: row for row in rows}
+    parts = other_paths(path)
+    for part in parts:
+        for row in read_rows(part)[0]:
+            found.setdefault(row.item, row)  # there if the kill came between writing and removing
+    kept = [row for row in found.values() if not (retry_failed and row.can_retry)]
+    data = path.read_bytes()[:end]
+    if len(kept) < len(found):
+        (folder / RESULT).unlink(missing_ok=True)
+        sync_folder(folder)
+    if kept != rows:
+        data = b"".join(map(to_line, kept))
+    elif data and not data.endswith(b"\n"):
+        data += b"\n"
+    if data != path.read_bytes():
+        replace_file(path, data)
+    for part in parts:
+        part.unlink()
+    if kept:
+        log.info("%s: %d items are done", folder, len(kept))
+    return kept
+
+
+def to_json(values: Mapping[str, Any]) -> bytes:
+    """Write a file's values."""
+    return (json.dumps(values, indent=1, allow_nan=False) + "\n").encode()
