@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from cyclopts import Parameter
@@ -17,6 +17,7 @@ from uae.errors import UsageError
 
 if TYPE_CHECKING:
     from uae.commands.halves import Pair
+    from uae.eval.mmt_bench.prompt import PromptName
 
 NEXT = {"audit": "uae eval unified-bench IMAGES --model MODEL --out RUN"}
 """What the help names as the next command."""
@@ -32,6 +33,7 @@ def audit(
     reward: Annotated[tuple[str, ...], Parameter(negative="")] = ("clip",),
     backbone: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     questions: Path | None = None,
+    prompt: Literal["vlmevalkit", "compact"] = "vlmevalkit",
     seed: NonNegativeInt = 0,
     batch_size: PositiveInt = 16,
     resume: Resume = "auto",
@@ -53,6 +55,7 @@ def audit(
         reward: Backbones that were the reward; the others are held out.
         backbone: As for unified-bench; by default those that the trained model names.
         questions: MMT-Bench's .tsv, or any file in its columns: is general understanding kept?
+        prompt: Wording of the questions; compact is what uae-tiny was trained on.
         seed: Seed of the noise; captions are the most probable words.
         batch_size: Images at once; changes speed and memory alone.
         resume: must refuses a folder without a run, never one with a run.
@@ -91,7 +94,7 @@ def audit(
         )
         stamps = {side: pair.stamp() for side, pair in pairs.items()}
         settings = settings_of(task, stamps, halves.digests(chosen, device), run.RULES)
-    asked = partial(_understanding, pairs, questions, out, talk) if questions else None
+    asked = partial(_understanding, pairs, questions, prompt, out, talk) if questions else None
     progress, show = stages_of(talk)
     result, audits = run.audit_pair(
         task, settings, list(chosen), resume=resume, understanding=asked, show=show
@@ -107,12 +110,12 @@ def _check_reward(reward: tuple[str, ...], chosen: dict[str, str]) -> None:
 
 
 def _understanding(
-    pairs: "dict[str, Pair]", questions: Path, out: Path, talk: Talk
+    pairs: "dict[str, Pair]", questions: Path, prompt: "PromptName", out: Path, talk: Talk
 ) -> tuple[np.ndarray, np.ndarray]:
     """Ask both encoders the same questions; return 1 where right, in the same order."""
     from uae.commands import loop
     from uae.eval.mmt_bench.encoder_answers import EncoderAnswers
-    from uae.eval.mmt_bench.evaluate import evaluate_mmt
+    from uae.eval.mmt_bench.evaluate import MmtConfig, evaluate_mmt
     from uae.eval.results.rows import ITEMS, read_rows
     from uae.models.settings import resolve
 
@@ -121,7 +124,8 @@ def _understanding(
         name, folder = pair.writes.name, out / "questions" / side
         asked = EncoderAnswers(loop.load(name, pair.given.device).encoder)
         progress, show = progress_of(f"questions, {side}", "question", talk)
-        evaluate_mmt(asked, questions, folder, asked.stamp(name, Path(resolve(name))), show=show)
+        stamp, config = asked.stamp(name, Path(resolve(name))), MmtConfig(prompt=prompt)
+        evaluate_mmt(asked, questions, folder, stamp, config, show=show)
         progress.close()
         rows = read_rows(folder / ITEMS)[0]
         answers[side] = {row.item: row.samples.get("answer", np.nan) for row in rows}

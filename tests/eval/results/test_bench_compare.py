@@ -55,6 +55,7 @@ def test_independent_items_have_the_paired_interval(tmp_path: Path):
     before, after = right(a=0, b=0, c=1, d=1), right(a=1, b=1, c=1, d=0)
     found = compare(run_rows(tmp_path / "1", before), run_rows(tmp_path / "2", after))
     assert found.scores[0].difference == paired_difference([0, 0, 1, 1], [1, 1, 1, 0])
+    assert "overall  50.0 % -> 75.0 %  (+25.0 points, 95 % interval" in comparison_text(found)
 
 
 def test_what_moved_most_comes_first(tmp_path: Path):
@@ -65,7 +66,7 @@ def test_what_moved_most_comes_first(tmp_path: Path):
     assert (moves.most[0].before, moves.most[0].after) == (0.9, 0.4)
     assert (moves.num_up, moves.num_down, moves.num_same) == (2, 2, 1)
     text = comparison_text(found)
-    assert "overall  40.0 % -> 38.0 %  (-2.0 points, 95 % interval" in text
+    assert "overall  0.400 -> 0.380  (-0.020, 95 % interval" in text
     assert "may be chance" in text
     assert "right: 2 up, 2 down, 1 unchanged\n  item c: 0.9 -> 0.4" in text
 

@@ -46,6 +46,7 @@ class Comparison:
     Attributes:
         scores: Those that both runs have, in the order of the second.
         moves: By sample.
+        kinds: How a sample's figures are written: shares where it is right or wrong, else numbers.
         num_items: Items that both runs have.
         only_before: Names of items that only the first run has.
         only_after: Names of items that only the second run has.
@@ -54,6 +55,7 @@ class Comparison:
 
     scores: tuple[ScoreChange, ...]
     moves: Mapping[str, SampleMoves]
+    kinds: Mapping[str, Kind]
     num_items: int
     only_before: tuple[str, ...]
     only_after: tuple[str, ...]
@@ -92,6 +94,7 @@ def compare(
     return Comparison(
         scores=tuple(score_change(score, first_table, second_table) for score in scores),
         moves={s: _moves(s, first_table, second_table, num_moved) for s in _samples(scores)},
+        kinds={s: _kind(s, first_table, second_table) for s in _samples(scores)},
         num_items=len(common),
         only_before=tuple(only_before),
         only_after=tuple(only_after),
@@ -156,6 +159,11 @@ def _samples(scores: Sequence[Score]) -> list[str]:
     return list(dict.fromkeys(score.sample for score in scores))
 
 
+def _kind(sample: str, before: RowTable, after: RowTable) -> Kind:
+    values = np.concatenate([before.samples(sample), after.samples(sample)])
+    return "share" if np.isin(values[~np.isnan(values)], (0.0, 1.0)).all() else "number"
+
+
 def _moves(sample: str, before: RowTable, after: RowTable, num_moved: int) -> SampleMoves:
     first, second = before.samples(sample), after.samples(sample)
     change = second - first
@@ -194,13 +202,8 @@ def comparison_values(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def comparison_text(comparison: Comparison, kind: Kind = "share") -> str:
-    """Write a comparison in lines: each score's difference, then what moved most.
-
-    Args:
-        comparison: What to write.
-        kind: How the scores are written, see `figures`.
-    """
+def comparison_text(comparison: Comparison) -> str:
+    """Write a comparison in lines: each score's difference, then what moved most."""
     lines = [f"{comparison.num_items} items that both runs have"]
     for side, items in (("first", comparison.only_before), ("second", comparison.only_after)):
         if items:
@@ -208,6 +211,7 @@ def comparison_text(comparison: Comparison, kind: Kind = "share") -> str:
     lines += [f"differs: {line}" for line in comparison.settings]
     width = max((len(x.score.name) for x in comparison.scores), default=0)
     for x in comparison.scores:
+        kind = comparison.kinds[x.score.sample]
         sides = f"{value_text(x.before.value, kind)} -> {value_text(x.after.value, kind)}"
         real = "" if x.difference.excludes_zero else "; may be chance"
         lines.append(
