@@ -43,8 +43,8 @@ class Stub:
 
 
 @contextmanager
-def stub(answer: Callable[[str, dict[str, Any]], Answer]) -> Iterator[Stub]:
-    """Serve until the context ends."""
+def stub(answer: Callable[[str, dict[str, Any]], Answer], port: int = 0) -> Iterator[Stub]:
+    """Serve until the context ends, by default on a free port."""
     served = Stub(answer)
 
     class Handler(BaseHTTPRequestHandler):
@@ -73,7 +73,7 @@ def stub(answer: Callable[[str, dict[str, Any]], Answer]) -> Iterator[Stub]:
         def log_message(self, *_: Any) -> None:
             """Keep quiet."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     served.url = f"http://127.0.0.1:{server.server_port}/v1"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

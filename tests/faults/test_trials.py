@@ -27,11 +27,14 @@ FORKING = {
     "sigterm": 3,
     "bad_output": 8,
     "second_run": 4,
-    "kill_in_benchmark": 20,
+    "kill_in_benchmark": 8,
+    "kill_of_judge": 4,
 }
 RUN_ALL = """
-import importlib, json, random, signal, sys, tempfile
+import importlib, json, random, signal, sys, tempfile, time
 from pathlib import Path
+from faults.benchmark_runs import run_whole
+from faults.kill_in_benchmark import kill_and_end
 from faults.sigterm import NUM_STEPS, STEP_S, result_of, stop_and_resume
 from faults.toy_loop import train
 
@@ -45,6 +48,18 @@ with tempfile.TemporaryDirectory() as folder:
     for seed in range(3):
         killed = Path(folder) / str(seed)
         assert stop_and_resume(killed, random.Random(seed), expected, signal.SIGKILL)[0], seed
+
+    def forgetful(out, show, _):
+        out.mkdir(exist_ok=True)
+        for _ in range(40):  # writes all rows again each time
+            with (out / "items.jsonl").open("a") as rows:
+                rows.write("{}\\n")
+            show()
+            time.sleep(0.001)
+
+    whole = run_whole(forgetful, Path(folder) / "forgetful")
+    kills = kill_and_end(forgetful, Path(folder) / "killed", whole, 2, random.Random(0))
+    assert kills.seconds and not kills.num_survived, kills
 sys.exit(max(codes))
 """
 
@@ -92,7 +107,7 @@ def test_kills_and_bad_folders_are_survived():
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     outcomes = [json.loads(line) for line in done.stdout.splitlines()]
