@@ -1,5 +1,6 @@
 """What all tests share: the package of trials beside `src`, and a tiny random model."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -16,3 +17,13 @@ def random_model_folder():
     from faults import random_model
 
     return random_model.random_model_folder()
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before():
+    """Put back what a command sets for its process."""
+    logger = logging.getLogger("uae")
+    handlers, level = logger.handlers, logger.level
+    yield
+    logger.handlers = handlers
+    logger.setLevel(level)  # forgets what was enabled, too

@@ -1,7 +1,6 @@
 """Fixtures of the command line: a process-like surrounding, the user's images, and a way to run."""
 
 import gc
-import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -27,10 +26,7 @@ def _as_in_a_process_of_its_own(tmp_path, monkeypatch):
         monkeypatch.setenv(variable, "error")
     monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     disable_progress_bar()
-    logger = logging.getLogger("uae")
-    before = (logger.handlers, logger.level)
     yield
-    logger.handlers, logger.level = before
     enable_progress_bar()
     gc.unfreeze()
 

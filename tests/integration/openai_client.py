@@ -45,6 +45,8 @@ class Server:
 def server(model: str) -> Iterator[Server]:
     """Start a server at a free port; end it with SIGINT, and check its exit code."""
     command = [sys.executable, "-m", "uae", "serve", "--api", "--json"]
+    # where this runs in the background a child would ignore SIGINT, as this process does
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [*command, "--port", "0", "--model", model],
         stdout=subprocess.PIPE,
