@@ -109,7 +109,7 @@ def test_each_process_has_a_gpu_of_its_own(given_variables, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "verb", ["train --recipe demo --out run", "eval scenes", "bases build --out run"]
+    "verb", ["train --recipe demo --out run", "eval scenes", "scenes run", "bases build --out run"]
 )
 def test_what_cannot_be_shared_is_refused(given_variables, capsys, monkeypatch, tmp_path, verb):
     monkeypatch.chdir(tmp_path)
@@ -124,4 +124,5 @@ def test_what_cannot_be_shared_is_refused(given_variables, capsys, monkeypatch, 
 
 def test_a_process_alone_imports_no_torch():
     code = "import sys, uae.ranks as r; r.once(int); assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import NonNegativeInt, PositiveInt
 
 from uae.commands.talk import PLAINLY, Talk
+from uae.ranks import check_alone
 
 
 def scenes(
@@ -37,6 +38,7 @@ def scenes(
         talk: Format and verbosity.
     """
     talk.begin()
+    check_alone("uae scenes")
     from uae.eval.scene_folder import write_scenes
 
     num_questions = write_scenes(
