@@ -1,11 +1,10 @@
 """`docs/metrics.md` names exactly the metrics that exist."""
 
 import ast
-import itertools
-import re
 from pathlib import Path
 
 import numpy as np
+from documented import documented, expanded
 
 from uae.data.scenes.parser import parse
 from uae.data.scenes.questions import CATEGORIES
@@ -17,24 +16,8 @@ from uae.eval.points import HEADLINES, headlines
 from uae.eval.scenes import SceneEvaluation, evaluate_captions, held_out_scenes, scene_metrics
 from uae.eval.understanding import AnswerSamples
 
-ROOT = Path(__file__).parents[1]
-TRAIN = ROOT / "src" / "uae" / "train"
+TRAIN = Path(__file__).parents[1] / "src" / "uae" / "train"
 LOOPS = ("pretrain", "cold_start", "encoder_rl", "decoder_rl", "joint")
-
-
-def documented(section: str) -> list[list[str]]:
-    """The rows of a section's table, cells as text."""
-    text = (ROOT / "docs" / "metrics.md").read_text().partition(f"\n## {section}\n")[2]
-    lines = text.partition("\n## ")[0].splitlines()
-    rows = [line.strip("|").split(" | ") for line in lines if line.startswith("| `")]
-    return [[cell.strip() for cell in row] for row in rows]
-
-
-def expanded(name: str) -> set[str]:
-    """All names that `a/{b,c}` stands for."""
-    parts = re.split(r"\{(.*?)\}", name)
-    choices = [part.split(",") if i % 2 else [part] for i, part in enumerate(parts)]
-    return {"".join(choice) for choice in itertools.product(*choices)}
 
 
 def functions(path: Path) -> dict[str, ast.FunctionDef]:

@@ -2,15 +2,20 @@
 # pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
 """Rebuilds uae-tiny from nothing: `uae bases build --out FOLDER`, some hours on two cores.
 
-vae, encoder, CLIP and DINOv2 are trained by their own files; the decoder is stage 1 of the ordinary
-training code, run by the recipes `DECODER_RECIPES`. Weights are stored in float16, which keeps the
+    FOLDER/parts/              one run: vae, encoder, DINOv2 and CLIP, trained by their own files
+    FOLDER/untrained/          they, joined with a decoder and a projector that know nothing
+    FOLDER/uae-tiny-decoder/   and on: stage 1 of the ordinary training code, by `DECODER_RECIPES`
+    FOLDER/uae-tiny/           what ships
+
+Stopped at any moment, the same command goes on. Weights are stored in float16, which keeps the
 package small, and computed with in float32.
 """
 
 import json
 import logging
 import shutil
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -29,6 +34,7 @@ from uae.recipe_file import Setting, find_recipe, read_file
 from uae.recipe_file import build as build_config
 from uae.recipe_keys import recipe_keys
 from uae.stages import train_recipe
+from uae.train.run import Run
 
 log = logging.getLogger(__name__)
 
@@ -49,38 +55,67 @@ SETTINGS = ModelSettings(
 )
 
 
-def build_all(out: Path) -> Path:
-    """Train every part that `out` does not hold yet, and join them in `out/uae-tiny`."""
-    parts = out / "parts"
-    parts.mkdir(parents=True, exist_ok=True)
-    for name, build in (
-        ("vae", lambda folder: build_vae(folder, VaeConfig())),
-        ("encoder", lambda folder: build_encoder(folder, EncoderBaseConfig())),
-        ("dinov2", lambda folder: build_dinov2(folder, Dinov2BaseConfig())),
-        ("clip", lambda folder: build_clip(folder, parts / "encoder", ClipBaseConfig())),
-    ):
-        if not (parts / name).exists():
-            log.info("training %s", name)
-            build(parts / f".{name}")
-            (parts / f".{name}").rename(parts / name)
-    if not (parts / "untrained").exists():
-        join_untrained(parts)
-    keys, trained = recipe_keys(), parts / "untrained"
+@dataclass(frozen=True, kw_only=True)
+class BasesConfig:
+    """How the parts are trained that are not the decoder."""
+
+    vae: VaeConfig = field(default_factory=VaeConfig)
+    encoder: EncoderBaseConfig = field(default_factory=EncoderBaseConfig)
+    dinov2: Dinov2BaseConfig = field(default_factory=Dinov2BaseConfig)
+    clip: ClipBaseConfig = field(default_factory=ClipBaseConfig)
+
+
+def build_all(
+    out: Path, config: BasesConfig | None = None, settings: Sequence[Setting] = ()
+) -> Path:
+    """Train what `out` does not hold yet; return the folder of the whole model.
+
+    Args:
+        out: Folder for the parts, the decoder's runs and the model.
+        config: How the parts are trained.
+        settings: Go before the values of the decoder's recipes.
+
+    Raises:
+        UsageError: `out` holds parts of another configuration.
+        Stopped: A signal asked for the end; the state is saved.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    parts, trained = out / "parts", out / "untrained"
+    build_parts(parts, config or BasesConfig())
+    if not trained.exists():
+        join_untrained(parts, trained)
+    keys = recipe_keys()
     for name in DECODER_RECIPES:
-        start = Setting("model", str(trained), "bases")
-        recipe = build_config(Recipe, read_file(find_recipe(name), keys), [start])
-        trained = train_recipe(recipe, parts / name)
+        given = [*settings, Setting("model", str(trained), "bases")]
+        recipe = build_config(Recipe, read_file(find_recipe(name), keys), given)
+        trained = train_recipe(recipe, out / name)
     return pack(trained, parts, out / "uae-tiny")
 
 
-def join_untrained(parts: Path) -> None:
+def build_parts(parts: Path, config: BasesConfig) -> None:
+    """Train vae, encoder, DINOv2 and CLIP, each but once."""
+    with Run.open(parts, asdict(config), "BasesConfig") as run:
+        for name, build in (
+            ("vae", lambda folder: build_vae(run, folder, config.vae)),
+            ("encoder", lambda folder: build_encoder(run, folder, config.encoder)),
+            ("dinov2", lambda folder: build_dinov2(run, folder, config.dinov2)),
+            ("clip", lambda folder: build_clip(run, folder, parts / "encoder", config.clip)),
+        ):
+            if not (parts / name).exists():
+                log.info("training %s", name)
+                build(parts / f".{name}")
+                (parts / f".{name}").rename(parts / name)
+
+
+def join_untrained(parts: Path, folder: Path) -> None:
     """Write the model folder that stage 1 starts from."""
     encoder = Encoder.from_pretrained(parts / "encoder", CAPTION_PROMPT)
     vae = AutoencoderKL.from_pretrained(parts / "vae").eval()
     similarity = {name: str((parts / name).resolve()) for name in ("clip", "dinov2")}
     settings = replace(SETTINGS, similarity=similarity)
-    with_new_decoder(encoder, vae, settings).save_pretrained(parts / ".untrained")
-    (parts / ".untrained").rename(parts / "untrained")
+    hidden = folder.with_name(f".{folder.name}")
+    with_new_decoder(encoder, vae, settings).save_pretrained(hidden)
+    hidden.rename(folder)
 
 
 def forget_drawing(out: Path) -> None:

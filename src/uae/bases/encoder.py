@@ -35,6 +35,7 @@ from uae.bases.fit import cosine, fit
 from uae.bases.layout import LayoutProbe
 from uae.bases.tokenizer import build_tokenizer
 from uae.models.encoder import Encoder
+from uae.train.run import Run
 
 CAPTION_PROMPT = "Describe the image."
 NUM_VISUAL = 16  # visual tokens of an image
@@ -47,6 +48,8 @@ head size they turn it by 0.01 rad in all, and the language model hardly tells l
 class EncoderBaseConfig:
     """How the encoder is trained."""
 
+    num_tokenizer_scenes: int = 5000
+    """Scenes whose text the tokenizer is trained on."""
     num_steps_seeing: int = 1200
     """Steps of the vision tower alone."""
     num_views: int = 64
@@ -118,10 +121,10 @@ def new_encoder(tokenizer: Qwen2Tokenizer) -> Encoder:
     return Encoder(model, tokenizer, image_processor, CAPTION_PROMPT)
 
 
-def build_encoder(folder: Path, config: EncoderBaseConfig) -> None:
+def build_encoder(run: Run, folder: Path, config: EncoderBaseConfig) -> None:
     """Train the encoder from nothing and save it in transformers' layout."""
     torch.manual_seed(config.seed)
-    encoder = new_encoder(build_tokenizer(CAPTION_PROMPT))
+    encoder = new_encoder(build_tokenizer(CAPTION_PROMPT, config.num_tokenizer_scenes))
     hidden_size = encoder.model.config.text_config.hidden_size
     reader, probe = Reader(hidden_size), LayoutProbe(hidden_size, NUM_VISUAL)
     talker = Talker(encoder, hidden_size)
@@ -143,23 +146,20 @@ def build_encoder(folder: Path, config: EncoderBaseConfig) -> None:
         return sum(talking.values(), start=kept), numbers | shown
 
     def train(
+        phase: str,
         parts: dict[str, nn.Module],
         loss_at: Callable[[int], tuple[Tensor, dict[str, float]]],
         num_steps: int,
     ) -> None:
         optimizer = cosine(config.lr, num_steps)
-        fit(
-            nn.ModuleDict(parts),
-            loss_at,
-            num_steps,
-            optimizer,
-            lambda: encoder.save_pretrained(folder),
-        )
+        fit(run, f"encoder_{phase}", nn.ModuleDict(parts), loss_at, num_steps, optimizer)
 
-    train({"visual": backbone.visual, "probe": probe}, see, config.num_steps_seeing)
-    train({"model": backbone.language_model, "reader": reader}, read, config.num_steps_reading)
+    sees = {"visual": backbone.visual, "probe": probe}
+    train("seeing", sees, see, config.num_steps_seeing)
+    reads = {"model": backbone.language_model, "reader": reader}
+    train("reading", reads, read, config.num_steps_reading)
     everything = {"all": encoder.model, "reader": reader, "talker": talker}
-    train(everything, together, config.num_steps)
+    train("together", everything, together, config.num_steps)
     talker.forget()
     held = Held(encoder)
 
@@ -170,4 +170,5 @@ def build_encoder(folder: Path, config: EncoderBaseConfig) -> None:
         moved = held.loss(encoder, texts)
         return sum(talking.values(), start=10 * moved), shown | {"moved": moved.item()}
 
-    train(everything, talk, config.num_steps_talking)
+    train("talking", everything, talk, config.num_steps_talking)
+    encoder.save_pretrained(folder)

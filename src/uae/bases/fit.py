@@ -1,54 +1,56 @@
 """The one optimisation loop behind the parts of uae-tiny that have no stage of their own."""
 
-import logging
-import time
 from collections.abc import Callable
 
 from torch import Tensor, nn
 
 from uae.train.learner import Learner, OptimizerConfig, check_finite
+from uae.train.run import Run
 
-log = logging.getLogger(__name__)
-
-LOG_EVERY, SAVE_EVERY = 50, 500
+SAVE_EVERY = 100
 
 
 def fit(
+    run: Run,
+    phase: str,
     model: nn.Module,
     loss_at: Callable[[int], tuple[Tensor, dict[str, float]]],
     num_steps: int,
     optimizer: OptimizerConfig,
-    save: Callable[[], None],
 ) -> None:
-    """Minimise `loss_at(step)` over `num_steps` steps; the model is left in eval mode.
+    """Minimise `loss_at(step)` over `num_steps` steps, or over those that are still to do.
 
     Args:
-        model: Module to train.
-        loss_at: Gives the loss of a step and numbers to log; draws its own batch from the step.
-        num_steps: Number of updates.
+        run: Takes metrics and checkpoints.
+        phase: Names them.
+        model: Module to train; left in eval mode.
+        loss_at: Gives the loss of a step and numbers to log; what it draws is a function of the
+            step, so that a run that was stopped goes on as if it had not been.
+        num_steps: Number of updates in all.
         optimizer: Learning rate and its schedule.
-        save: Writes the weights; called now and then, and at the end.
 
     Raises:
         NonFinite: The loss or a gradient is not finite.
+        Stopped: A signal asked for the end; the state is saved.
     """
     model.train()
     model.zero_grad()
     learner = Learner(dict(model.named_parameters()), optimizer)
-    start = time.monotonic()
-    for step in range(num_steps):
-        loss, numbers = loss_at(step)
-        check_finite(loss, f"loss of step {step}")
-        loss.backward()
-        learner.step()
-        if (step + 1) % LOG_EVERY == 0:
-            shown = "  ".join(f"{name} {value:.4f}" for name, value in numbers.items())
-            rate = (step + 1) / (time.monotonic() - start)
-            log.info("step %d/%d  %.2f steps/s  %s", step + 1, num_steps, rate, shown)
-        if (step + 1) % SAVE_EVERY == 0 or step + 1 == num_steps:
-            model.eval()
-            save()
-            model.train()
+    checkpoint = run.latest(phase)
+    if checkpoint:
+        learner.restore(checkpoint.tensors, checkpoint.step)
+    for step in range(learner.num_steps, num_steps):
+        with run.metrics.step(step, phase, num_steps):
+            loss, numbers = loss_at(step)
+            check_finite(loss, f"loss of step {step} of {phase}")
+            loss.backward()
+            learner.step()
+            run.metrics.write({f"base/{name}": value for name, value in numbers.items()})
+        stop = run.should_stop
+        if stop or (step + 1) % SAVE_EVERY == 0 or step + 1 == num_steps:
+            run.checkpoint(phase, step + 1, learner.tensors(), {})
+        if stop:
+            raise run.stopped()
     model.eval()
 
 

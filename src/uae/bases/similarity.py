@@ -40,6 +40,8 @@ from uae.data.scenes.graph import BACKGROUNDS, COLORS, SHAPES, SIZES, Scene, sce
 from uae.data.scenes.language import long_caption, terse_caption
 from uae.data.scenes.reading import read_caption
 from uae.data.scenes.render import render
+from uae.flow.noise import stream
+from uae.train.run import Run
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 HIDDEN, DEPTH, HEADS, PATCH_PX, SIZE_PX = 160, 4, 5, 8, 64
@@ -145,28 +147,23 @@ def save_clip(model: CLIPModel, tokenizer: Qwen2Tokenizer, folder: Path) -> None
     CLIPImageProcessorPil(**_PREPROCESSING).save_pretrained(folder)
 
 
-def build_dinov2(folder: Path, config: Dinov2BaseConfig) -> None:
+def build_dinov2(run: Run, folder: Path, config: Dinov2BaseConfig) -> None:
     """Train DINOv2's class token to hold the scene graph, read out linearly; save the backbone."""
     torch.manual_seed(config.seed)
     model = new_dinov2()
     head = LayoutHead(HIDDEN)
     both = nn.ModuleDict({"backbone": model, "head": head})
-    generator = torch.Generator().manual_seed(config.seed)
 
     def loss_at(step: int) -> tuple[Tensor, dict[str, float]]:
         first = step * config.batch_size
         scenes = [scene_at(first + i, "train", config.seed) for i in range(config.batch_size)]
-        states = model(inputs_of(scenes, generator)).pooler_output
+        pixels = inputs_of(scenes, stream(config.seed, "dinov2", step))
+        states = model(pixels).pooler_output
         loss, right = layout_loss(head(states), layout_of(scenes))
         return loss, right | {"loss": loss.item()}
 
-    fit(
-        both,
-        loss_at,
-        config.num_steps,
-        cosine(config.lr, config.num_steps),
-        lambda: save_dinov2(model, folder),
-    )
+    fit(run, "dinov2", both, loss_at, config.num_steps, cosine(config.lr, config.num_steps))
+    save_dinov2(model, folder)
 
 
 def near_miss(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -218,7 +215,7 @@ class Readout(nn.Module):
         return read + 0.5 * mention, numbers | {"mention": mention.item()}
 
 
-def build_clip(folder: Path, encoder_folder: Path, config: ClipBaseConfig) -> None:
+def build_clip(run: Run, folder: Path, encoder_folder: Path, config: ClipBaseConfig) -> None:
     """Train CLIP: its image tower on layouts first, then both on images and captions.
 
     Half of each batch of captioned images are near misses of the other half.
@@ -227,12 +224,12 @@ def build_clip(folder: Path, encoder_folder: Path, config: ClipBaseConfig) -> No
     tokenizer = AutoTokenizer.from_pretrained(encoder_folder)
     model = new_clip(tokenizer)
     readout = Readout(HIDDEN, model.visual_projection.out_features)
-    generator = torch.Generator().manual_seed(config.seed)
 
     def see(step: int) -> tuple[Tensor, dict[str, float]]:
         first = step * config.batch_size
         scenes = [scene_at(first + i, "train", 10 * config.seed) for i in range(config.batch_size)]
-        seen = model.vision_model(pixel_values=inputs_of(scenes, generator))
+        pixels = inputs_of(scenes, stream(config.seed, "clip_seeing", step))
+        seen = model.vision_model(pixel_values=pixels)
         embeds = F.normalize(model.visual_projection(seen.pooler_output), dim=-1)
         loss, right = readout.embedding(embeds, layout_of(scenes))
         patches, _ = layout_loss(readout.patches(seen.last_hidden_state[:, 1:]), layout_of(scenes))
@@ -254,22 +251,19 @@ def build_clip(folder: Path, encoder_folder: Path, config: ClipBaseConfig) -> No
         half = config.batch_size // 2
         scenes = [scene_at(step * half + i, "train", config.seed) for i in range(half)]
         scenes += [near_miss(s, rng) for s in scenes]
-        return contrastive_loss(model, tokenizer, readout, scenes, rng, generator)
+        pixels = inputs_of(scenes, stream(config.seed, "clip", step))
+        return contrastive_loss(model, tokenizer, readout, scenes, pixels, rng)
 
     image_tower = [model.vision_model, model.visual_projection, readout]
     text_tower = [model.text_model, model.text_projection, readout.mention]
-    for parts, loss_at, num_steps in (
-        (image_tower, see, config.num_steps_seeing),
-        (text_tower, read, config.num_steps_reading),
-        ([model, readout], contrast, config.num_steps),
+    for phase, parts, loss_at, num_steps in (
+        ("clip_seeing", image_tower, see, config.num_steps_seeing),
+        ("clip_reading", text_tower, read, config.num_steps_reading),
+        ("clip", [model, readout], contrast, config.num_steps),
     ):
-        fit(
-            nn.ModuleList(parts),
-            loss_at,
-            num_steps,
-            cosine(config.lr, num_steps),
-            lambda: save_clip(model, tokenizer, folder),
-        )
+        optimizer = cosine(config.lr, num_steps)
+        fit(run, phase, nn.ModuleList(parts), loss_at, num_steps, optimizer)
+    save_clip(model, tokenizer, folder)
 
 
 def captions_of(
@@ -292,15 +286,15 @@ def contrastive_loss(
     tokenizer: Qwen2Tokenizer,
     readout: Readout,
     scenes: list[Scene],
+    pixels: Float[Tensor, "b c h w"],
     rng: np.random.Generator,
-    generator: torch.Generator,
 ) -> tuple[Tensor, dict[str, float]]:
-    """Caption and render scenes, tell them apart both ways, and read their layouts."""
+    """Caption scenes, tell them and their images apart both ways, and read their layouts."""
     texts, tokens = captions_of(scenes, tokenizer, rng)
     output = model(
         input_ids=tokens["input_ids"],
         attention_mask=tokens["attention_mask"],
-        pixel_values=inputs_of(scenes, generator),
+        pixel_values=pixels,
     )
     labels = torch.arange(len(scenes))
     by_image, by_text = output.logits_per_image, output.logits_per_text

@@ -14,6 +14,8 @@ from torch import Tensor
 from uae.bases.fit import cosine, fit
 from uae.data.scenes.graph import scene_at
 from uae.data.scenes.render import render
+from uae.flow.noise import stream
+from uae.train.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +54,7 @@ def pixels_of(indices: range, seed: int) -> Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def build_vae(folder: Path, config: VaeConfig) -> None:
+def build_vae(run: Run, folder: Path, config: VaeConfig) -> None:
     """Train the vae on rendered scenes; save it in diffusers' layout, latents scaled to std 1."""
     torch.manual_seed(config.seed)
     vae = new_vae()
@@ -61,7 +63,8 @@ def build_vae(folder: Path, config: VaeConfig) -> None:
         first = step * config.batch_size
         pixels = pixels_of(range(first, first + config.batch_size), config.seed)
         posterior = vae.encode(pixels).latent_dist
-        redrawn = vae.decode(posterior.sample()).sample
+        latents = posterior.sample(stream(config.seed, "vae", step))
+        redrawn = vae.decode(latents).sample
         background = pixels[:, :, :1, :1]
         foreground = ((pixels - background).abs().amax(1, keepdim=True) > 0.05).float()
         weight = 1 + config.foreground_weight * F.max_pool2d(foreground, 3, 1, 1)
@@ -72,14 +75,12 @@ def build_vae(folder: Path, config: VaeConfig) -> None:
         mse = (redrawn - pixels).square().mean()
         return loss, {"reconstruction": reconstruction.item(), "kl": kl.item(), "mse": mse.item()}
 
-    def save() -> None:
-        with torch.no_grad():
-            pixels = pixels_of(range(10**9, 10**9 + 256), config.seed)
-            latents = torch.cat([vae.encode(p).latent_dist.mean for p in pixels.split(32)])
-        vae.register_to_config(
-            scaling_factor=1 / latents.std().item(), shift_factor=latents.mean().item()
-        )
-        vae.save_pretrained(folder)
-
     optimizer = cosine(config.lr, config.num_steps, muon=False)
-    fit(vae, loss_at, config.num_steps, optimizer, save)
+    fit(run, "vae", vae, loss_at, config.num_steps, optimizer)
+    with torch.no_grad():
+        pixels = pixels_of(range(10**9, 10**9 + 256), config.seed)
+        latents = torch.cat([vae.encode(p).latent_dist.mean for p in pixels.split(32)])
+    vae.register_to_config(
+        scaling_factor=1 / latents.std().item(), shift_factor=latents.mean().item()
+    )
+    vae.save_pretrained(folder)

@@ -17,13 +17,13 @@ def build(
     out: Path,
     talk: Talk = PLAINLY,
 ) -> int:
-    """Train the parts of uae-tiny from nothing; takes hours on two cores.
+    """Train uae-tiny from nothing, in hours on two cores; stopped, the same command goes on.
 
     Try:
         uae bases build --out runs/bases
 
     Args:
-        out: Folder for the parts; a part that is there already is kept.
+        out: Folder for the parts, the decoder's runs and the model, OUT/uae-tiny.
         talk: Format and verbosity.
     """
     talk.begin()
@@ -32,8 +32,8 @@ def build(
         raise UsageError(f"{out} is a file: expected a folder")
     from uae.bases.build import build_all
 
-    build_all(out)
-    talk.result(str(out), {"out": str(out)})
+    model = build_all(out)
+    talk.result(str(model), {"model": str(model)})
     return 0
 
 
