@@ -3,7 +3,7 @@
 import json
 
 from uae.eval.mmt_bench.encoder_answers import EncoderAnswers
-from uae.models.chat import Message, chat_prompts
+from uae.models.chat import Message, chat_prompts, context_length
 
 CHAT = "/v1/chat/completions"
 
@@ -81,6 +81,15 @@ def test_a_seed_repeats_and_choices_differ_in_draws(client, question):
     ]
     assert first != other
     assert unseeded[0] != unseeded[1]
+
+
+def test_a_limit_beyond_the_context_is_what_the_context_leaves(client, model, question):
+    """Clients ask for 32768 tokens whatever the model."""
+    limit = context_length(model.encoder)
+    body = client.post(CHAT, json=question | {"max_tokens": 32 * limit}).json()
+    usage, (choice,) = body["usage"], body["choices"]
+    assert usage["total_tokens"] <= limit
+    assert (choice["finish_reason"] == "length") == (usage["total_tokens"] == limit)
 
 
 def test_a_stop_text_ends_the_reply(client, question):

@@ -60,7 +60,7 @@ def prepare_chat(model: UnifiedAutoEncoder, asked: ChatRequest) -> Chat:
 
     Raises:
         ApiError: 400: the last turn is not the user's, an image cannot be opened, a text holds a
-            special token, or the context is too short for prompt and reply.
+            special token, or the prompt leaves no room in the context.
     """
     if asked.messages[-1].role != "user":
         message = f"messages: the last is by {asked.messages[-1].role!r}, expected one by 'user'"
@@ -104,22 +104,25 @@ def _messages(asked: ChatRequest) -> list[Message]:
 
 
 def _max_new_tokens(model: UnifiedAutoEncoder, asked: ChatRequest, num_prompt: int) -> int:
-    """Return the limit of a reply: what is asked for, else the model's setting or what is left.
+    """Return the limit of a reply: what is asked for or the model's setting, and what is left.
+
+    Clients ask for limits that suit the longest contexts there are (VLMEvalKit: 32768); a reply
+    that the context cuts ends with the reason "length".
 
     Raises:
-        ApiError: The context is too short.
+        ApiError: The prompt leaves no room.
     """
     limit = context_length(model.encoder)
-    wanted = asked.max_completion_tokens or asked.max_tokens
-    if num_prompt + (wanted or 1) > limit:
+    if num_prompt >= limit:
         raise ApiError(
             400,
-            f"{num_prompt} tokens of prompt and {wanted or 1} of reply are more than the model's "
-            f"context of {limit}: shorten the chat, or ask for fewer tokens",
-            param="messages" if num_prompt >= limit else "max_tokens",
+            f"the chat has {num_prompt} tokens, which leaves no room for a reply in the model's "
+            f"context of {limit}: shorten the chat",
+            param="messages",
             code="context_length_exceeded",
         )
-    return wanted or min(model.settings.max_new_tokens, limit - num_prompt)
+    wanted = asked.max_completion_tokens or asked.max_tokens or model.settings.max_new_tokens
+    return min(wanted, limit - num_prompt)
 
 
 def completion(chat: Chat, replies: Sequence[Reply]) -> ChatCompletion:
