@@ -59,7 +59,7 @@ def encoder_differences(
     for size in (1, config.micro_images, NUM_IMAGES):
         for part in parts_of(len(samples), size):
             rows = slice(part.start * GROUP_SIZE, part.stop * GROUP_SIZE)
-            new, _ = encoder_rl.score(session, samples, captions, part, config)
+            new = encoder_rl.score(session, samples, captions, part, config)
             found.append((new - captions.log_probs[rows])[captions.mask[rows]])
     return found
 
@@ -97,10 +97,10 @@ def measure(folder: Path, num_steps: int, seed: int) -> dict[str, Gaps]:
     gaps = {"encoder": Gaps(), "decoder": Gaps()}
     plain_encoder, plain_decoder = encoder_rl.improve, decoder_rl.improve
 
-    def improve_encoder(session, samples, captions, advantages, kept, config):
+    def improve_encoder(session, samples, captions, old, advantages, kept, config):
         with torch.no_grad():
             gaps["encoder"].add(encoder_differences(session, samples, captions, config))
-        return plain_encoder(session, samples, captions, advantages, kept, config)
+        return plain_encoder(session, samples, captions, old, advantages, kept, config)
 
     def improve_decoder(session, conditions, trajectory, advantages, config):
         with torch.no_grad():

@@ -63,7 +63,7 @@ def teach_to_end(encoder: Encoder) -> None:
     for _ in range(30):
         words = [COLORS[rng.integers(4)] for _ in range(4)]
         token_ids, mask = completions(encoder, [f"A {word} circle." for word in words])
-        log_probs, _ = encoder.log_probs(prompts, token_ids, mask)
+        log_probs = encoder.log_probs(prompts, token_ids, mask)
         (-log_probs.sum() / mask.sum()).backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uae import cli, ranks
-from uae.commands.loop import device_of
+from uae.device import device_of
 from uae.errors import EnvironmentFault, UsageError
 from uae.ranks import Ranks, check_alone, current, gathered, once, other_paths, own_path, share
 
@@ -106,6 +106,18 @@ def test_each_process_has_a_gpu_of_its_own(given_variables, monkeypatch):
     given_variables(WORLD_SIZE=4, RANK=2, LOCAL_RANK=2)
     with pytest.raises(EnvironmentFault, match=r"torch finds 2 GPUs: .* --nproc-per-node 2"):
         device_of("auto")
+
+
+def test_a_device_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert device_of("cuda:0") == "cuda:0"
+    with pytest.raises(EnvironmentFault, match=r"device cuda:1: torch finds 1 GPUs"):
+        device_of("cuda:1")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(EnvironmentFault, match=r"device cuda: torch finds no GPU"):
+        device_of("cuda")
+    with pytest.raises(UsageError, match=r"device 'gpu': expected auto, cpu, cuda"):
+        device_of("gpu")
 
 
 @pytest.mark.parametrize(

@@ -45,8 +45,8 @@ class Recipe:
     """Model folder or preset to start from."""
     seed: NonNegativeInt = 0
     """Seed of every random draw."""
-    device: str = "cpu"
-    """Device of the models, e.g. cpu or cuda."""
+    device: str = "auto"
+    """Device of the models: cpu, cuda or cuda:1; auto takes a GPU if there is one."""
     data: DataConfig = Field(default_factory=DataConfig)
     """Training images."""
     reward: dict[str, float] = Field(default_factory=lambda: {"clip": 1.0})

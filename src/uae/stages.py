@@ -12,13 +12,14 @@ A run folder holds
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from pydantic import RootModel
 
 from uae.data.sources import FolderSource, ImageSource, SceneSource
+from uae.device import device_of
 from uae.errors import UsageError
 from uae.eval.points import evaluate_point
 from uae.eval.run_report import write_run_report
@@ -106,6 +107,7 @@ def train_recipe(
 
     Raises:
         UsageError: The recipe does nothing, or `out` belongs to another run.
+        EnvironmentFault: The recipe's device is not there.
         Stopped: A signal asked for the end; the state is saved.
         RunFailed: The decoder fails the drawability gate, and the recipe stops at that.
     """
@@ -115,30 +117,37 @@ def train_recipe(
             "the recipe has no steps: set pretrain.num_steps, cold_start.num_steps, "
             "encoder_rl.num_steps or decoder_rl.num_steps above 0"
         )
+    device = device_of(recipe.device)
     config = RootModel[Recipe](recipe).model_dump(mode="json")
     with Run.open(out, config, resume=resume, overwrite=overwrite, track=recipe.track) as run:
         folder: str | Path = recipe.model
-        untrained = UnifiedAutoEncoder.from_pretrained(folder, recipe.device)
+        untrained = UnifiedAutoEncoder.from_pretrained(folder, device)
         source = source_of(recipe, untrained.decoder.size_px)
-        backbones = load_backbones(untrained, recipe.device)
+        backbones = load_backbones(untrained, device)
         rewarder_of(recipe, backbones)  # refuses an unknown backbone before any work
-        Context(recipe, run, untrained, untrained, source, backbones).evaluate("start")
+        start = Context(recipe, run, untrained, untrained, source, backbones)
+        start.evaluate("start")
         for stage in plan:
-            finished = out / "stages" / stage
-            if not finished.exists():
-                if stage == "rl":
-                    check_gate(recipe, out, folder)
-                model = UnifiedAutoEncoder.from_pretrained(folder, recipe.device)
-                context = Context(recipe, run, model, untrained, source, backbones)
-                STAGES[stage](context)
-                context.evaluate(point_after(stage, recipe))
-                save_whole(model, finished)
-            folder = finished
+            if not (out / "stages" / stage).exists():
+                run_stage(stage, folder, start)
+            folder = out / "stages" / stage
         if not (out / "model").exists():
             shutil.copytree(folder, out / ".model", dirs_exist_ok=True)
             (out / ".model").rename(out / "model")
         write_run_report(out)
     return out / "model"
+
+
+def run_stage(stage: str, before: str | Path, start: Context) -> None:
+    """Train and evaluate a stage from the model it begins with, and save what came of it."""
+    recipe, run = start.recipe, start.run
+    if stage == "rl":
+        check_gate(recipe, run.folder, before)
+    model = UnifiedAutoEncoder.from_pretrained(before, device_of(recipe.device))
+    context = replace(start, model=model)
+    STAGES[stage](context)
+    context.evaluate(point_after(stage, recipe))
+    save_whole(model, run.folder / "stages" / stage)
 
 
 def load_backbones(model: UnifiedAutoEncoder, device: str) -> dict[str, Similarity]:
@@ -186,7 +195,7 @@ def run_cold_start(context: Context) -> None:
 def drawing_learner(context: Context, stage: Literal["pretrain", "cold_start"]) -> Learner:
     """Make projector and decoder trainable together."""
     recipe, model = context.recipe, context.model
-    tuning = model.tune_decoder(recipe.tune_pretrain, recipe.seed)
+    tuning = model.tune_decoder(recipe.tune_pretrain, recipe.seed, keep_reference=False)
     model.projector.requires_grad_(True)
     parameters = {f"decoder.{n}": p for n, p in tuning.parameters().items()}
     parameters |= {f"projector.{n}": p for n, p in model.projector.named_parameters()}

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from uae.data import sources
 from uae.data.scenes.graph import scene_at
 from uae.data.scenes.render import render_image
 from uae.data.sources import (
@@ -83,6 +84,21 @@ def test_a_folder_skips_broken_files_and_keeps_the_rest(folder, caplog):
     assert [s.name for s in samples] == ["a.png", "b.jpg", "sub/c.png"]
     assert {s.image.size for s in samples} == {(32, 32)}
     assert "broken.png" in caplog.text
+
+
+def test_a_folder_keeps_no_more_images_than_fit(folder, monkeypatch):
+    monkeypatch.setattr(sources, "_KEPT_BYTES", 2 * 3 * 32**2)
+    source, opened = FolderSource(folder, 32), []
+    plain = sources.open_image
+
+    def opening(path):
+        opened.append(path.name)
+        return plain(path)
+
+    monkeypatch.setattr(sources, "open_image", opening)
+    for index in (0, 1, 1, 0, 2, 2, 1, 0):
+        source.sample(index, 0)
+    assert opened == ["a.png", "b.jpg", "c.png", "b.jpg", "a.png"]
 
 
 def test_a_folder_takes_captions_from_txt_files(folder):

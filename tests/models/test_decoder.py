@@ -1,5 +1,7 @@
 """The decoder against diffusers, and against itself with padding."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
@@ -41,6 +43,19 @@ def test_padding_changes_nothing(decoder, conditions):
     x, sigma = decoder.noise([stream(0), stream(1)]), torch.tensor([1.0, 0.4])
     plain = decoder.velocity(x, sigma, conditions)
     assert torch.allclose(decoder.velocity(x, sigma, padded(conditions, 5)), plain, atol=TOLERANCE)
+
+
+@torch.no_grad()
+def test_padding_changes_nothing_where_image_tokens_attend_twice(decoder, conditions):
+    """SD3.5-medium has a second attention, among image tokens alone, in its first blocks."""
+    config = dict(decoder.transformer.config) | {"dual_attention_layers": (0,)}
+    torch.manual_seed(0)
+    twice = Decoder(
+        SD3Transformer2DModel.from_config(config).eval(), decoder.vae, decoder.scheduler
+    )
+    x, sigma = twice.noise([stream(0), stream(1)]), torch.tensor([1.0, 0.4])
+    plain = twice.velocity(x, sigma, conditions)
+    assert torch.allclose(twice.velocity(x, sigma, padded(conditions, 5)), plain, atol=TOLERANCE)
 
 
 @torch.no_grad()
@@ -94,3 +109,14 @@ def test_pixels_are_in_range_and_latents_scaled(decoder):
     drawn = decoder.to_pixels(latents * 100)
     assert drawn.min() >= 0
     assert drawn.max() <= 1
+
+
+@torch.no_grad()
+def test_pixels_that_are_not_finite_are_never_a_colour(decoder, monkeypatch):
+    raw = torch.tensor([float("inf"), float("-inf"), float("nan"), 0.0, 9.0]).view(1, 1, 1, 5)
+    monkeypatch.setattr(
+        decoder.vae, "decode", lambda latents: SimpleNamespace(sample=raw.expand(1, 3, 1, 5))
+    )
+    pixels = decoder.to_pixels(torch.zeros(1, *decoder.latent_shape))[0, 0, 0]
+    assert pixels.isnan().tolist() == [True, True, True, False, False]
+    assert pixels[3:].tolist() == [0.5, 1.0]

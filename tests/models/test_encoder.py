@@ -31,8 +31,17 @@ def sampled(encoder, images, num_captions=2, length=12):
 
 def test_sampled_log_probs_are_those_of_training(encoder, images):
     captions = sampled(encoder, images)
-    log_probs, _ = encoder.log_probs(encoder.prompts(images), captions.token_ids, captions.mask)
+    log_probs = encoder.log_probs(encoder.prompts(images), captions.token_ids, captions.mask)
     assert torch.allclose(log_probs, captions.log_probs, atol=TOLERANCE)
+
+
+def test_entropies_are_those_of_the_sampled_distributions(encoder, images):
+    prompts, draws = encoder.prompts(images), uniforms([stream(0, i) for i in range(3)], 4)
+    captions = encoder.sample(prompts, draws, max_new_tokens=4)
+    log_p = encoder.next_log_probs(prompts)
+    expected = torch.distributions.Categorical(logits=log_p.clamp(min=-1e9)).entropy()
+    assert torch.allclose(captions.entropies[:, 0], expected, atol=TOLERANCE)
+    assert (captions.entropies[~captions.mask] == 0).all()
 
 
 def test_log_probs_match_one_plain_forward_pass(encoder, images):
@@ -50,7 +59,7 @@ def test_log_probs_match_one_plain_forward_pass(encoder, images):
     start = prompts.token_ids.shape[1] - 1
     logits = output.logits[:, start:-1].masked_fill(encoder._forbidden, float("-inf"))
     expected = logits.log_softmax(-1).gather(-1, captions.token_ids[..., None]).squeeze(-1)
-    log_probs, _ = encoder.log_probs(prompts, captions.token_ids, captions.mask)
+    log_probs = encoder.log_probs(prompts, captions.token_ids, captions.mask)
     assert torch.allclose(log_probs, expected.masked_fill(~captions.mask, 0), atol=TOLERANCE)
 
 
@@ -115,7 +124,7 @@ def test_several_images_may_stand_in_one_turn(encoder, images):
 def test_image_tokens_are_never_said(encoder, images):
     prompts = encoder.prompts(images[:1])
     said = torch.tensor([[encoder.model.config.image_token_id, encoder.end_id]])
-    log_probs, _ = encoder.log_probs(prompts, said, torch.ones_like(said).bool())
+    log_probs = encoder.log_probs(prompts, said, torch.ones_like(said).bool())
     assert log_probs[0, 0] == float("-inf")
     assert log_probs[0, 1].isfinite()
 

@@ -42,6 +42,14 @@ def test_reference_is_the_policy_before_training(model, mode):
     assert all(p.requires_grad for p in tuning.parameters().values())
 
 
+def test_a_reference_that_was_not_kept_is_not_made_up(model):
+    full = FineTuneConfig(mode="full")
+    tuning = model.tune_decoder(full, seed=0, keep_reference=False)
+    assert tuning.parameters()
+    with pytest.raises(AssertionError, match="were not kept"), tuning.reference():
+        pass
+
+
 def test_vision_tower_is_never_trained(model):
     for mode in ("lora", "full"):
         tuning = model.tune_encoder(FineTuneConfig(mode=mode, rank=4, alpha=8), seed=0)

@@ -54,6 +54,25 @@ def test_resumed_is_bitwise_uninterrupted(name, tmp_path):
     assert resumed.num_steps == whole.num_steps == 6
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_restored_state_is_where_the_weights_are(name, tmp_path):
+    """A checkpoint is read on the CPU; the meta device stands for a GPU."""
+    model = new_model()
+    learner = learner_of(model, name)
+    train(model, learner, range(1))
+    saved = copied(learner)
+    elsewhere = new_model().to("meta")
+    resumed = learner_of(elsewhere, name)
+    resumed.restore(saved, num_steps=1)
+    devices = {
+        (key.split("/")[1], value.device.type)
+        for key, value in resumed.tensors().items()
+        if key.startswith("state/") and value.ndim > 0
+    }
+    assert devices
+    assert {device for _, device in devices} == {"meta"}
+
+
 def test_every_weight_of_either_optimizer_is_saved():
     model = new_model()
     learner = learner_of(model, "muon")

@@ -1,5 +1,6 @@
 """The training loops, through their real classes on a tiny model with random weights."""
 
+import math
 import signal
 
 import pytest
@@ -180,6 +181,26 @@ def test_ratio_is_exactly_one_before_the_first_update(objective, tmp_path, rando
     for line in read_metrics(tmp_path / "metrics.jsonl"):
         assert line["policy/ratio_mean"] == 1.0
         assert line["policy/clipped_share"] == 0.0
+        if line["stage"] == "encoder_rl":
+            assert line["policy/sampling_gap"] < 1e-4
+            assert 0 < line["caption/entropy"] < math.log(768)
+
+
+@pytest.mark.parametrize("rule", ["sde", "cps"])
+def test_the_published_weighting_differs_in_the_sde_step_alone(rule, tmp_path, random_model_folder):
+    """Flow-GRPO's KL lacks |dt| in its SDE step; its CPS step has the whole std."""
+    seen = {}
+    for weighting in ("exact", "flow_grpo"):
+        changes = {"rule": rule, "kl_weighting": weighting, "num_steps": 2, "window_starts": 1}
+        recipe = recipe_with(schedule="decoder", decoder_rl=changes)
+        trained(tmp_path / weighting, random_model_folder, "rl", recipe)
+        # in the first step the KL is 0, its gradient too, so that both runs take the same step
+        seen[weighting] = read_metrics(tmp_path / weighting / "metrics.jsonl")[1]["kl/reference"]
+    assert seen["exact"] > 0
+    if rule == "cps":
+        assert seen["flow_grpo"] == seen["exact"]
+    else:
+        assert seen["flow_grpo"] < 0.5 * seen["exact"]
 
 
 def test_full_fine_tuning_moves_the_language_model_alone(tmp_path, random_model_folder):

@@ -63,7 +63,7 @@ def completions(encoder: Encoder, texts: Sequence[str]) -> tuple[Tensor, Tensor]
 def mean_loss(encoder: Encoder, prompts: Prompts, texts: Sequence[str]) -> Tensor:
     """Return the mean loss of a token of the completions."""
     token_ids, mask = completions(encoder, texts)
-    log_probs, _ = encoder.log_probs(prompts, token_ids, mask)
+    log_probs = encoder.log_probs(prompts, token_ids, mask)
     return -log_probs.sum() / mask.sum()
 
 

@@ -14,7 +14,8 @@ import torch
 from diffusers import AutoPipelineForText2Image
 
 from uae.commands.judges import found
-from uae.commands.loop import device_of, load
+from uae.commands.loop import load
+from uae.device import device_of
 from uae.endpoint import Endpoint, EndpointConfig
 from uae.errors import UsageError
 from uae.eval.judges.local_judge import LocalJudge

@@ -88,7 +88,7 @@ class JudgeChoice:
         import torch
 
         from uae.commands.judges import found
-        from uae.commands.loop import device_of
+        from uae.device import device_of
         from uae.eval.judges.local_judge import LocalJudge
 
         dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[self.judge_dtype]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, CLIPModel
 
-from uae.commands.loop import device_of
+from uae.device import device_of
 from uae.errors import UsageError
 from uae.eval.geneval.colors import ColorClassifier
 from uae.eval.geneval.detector import Detector, Variant

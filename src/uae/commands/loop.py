@@ -12,39 +12,13 @@ from torch import Tensor
 from uae.data.captions_file import CaptionRow
 from uae.data.images import NamedImage
 from uae.data.sources import to_pixels
-from uae.errors import EnvironmentFault
+from uae.device import device_of
 from uae.flow.noise import stream
 from uae.models.encoder import uniforms
 from uae.models.settings import resolve
 from uae.models.unified import UnifiedAutoEncoder
-from uae.ranks import current
 from uae.rewards.similarity import Similarity, cosine
 from uae.train.rollout import redraw as redraw_from
-
-
-def device_of(name: str) -> str:
-    """Resolve `auto`: a GPU for each process where several share the work.
-
-    Raises:
-        EnvironmentFault: The device is not there.
-    """
-    if name == "auto":
-        return _own_gpu() if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise EnvironmentFault(f"--device {name}: torch finds no GPU; use --device cpu")
-    return name
-
-
-def _own_gpu() -> str:
-    ranks, num_gpus = current(), torch.cuda.device_count()
-    if ranks.size == 1:
-        return "cuda"
-    if ranks.local >= num_gpus:
-        raise EnvironmentFault(
-            f"LOCAL_RANK is {ranks.local} and torch finds {num_gpus} GPUs: start torchrun with "
-            f"--nproc-per-node {num_gpus}, or give --device cuda to let the processes share one"
-        )
-    return f"cuda:{ranks.local}"
 
 
 def load(name: str, device: str) -> UnifiedAutoEncoder:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from uae.data.captions_file import read_captions
 from uae.data.images import fit_square, load_folder
+from uae.data.opening import open_image
 from uae.data.scenes.graph import Split, scene_at
 from uae.data.scenes.language import long_caption, prompt, terse_caption
 from uae.data.scenes.render import render_image
@@ -25,6 +26,8 @@ from uae.errors import UsageError
 from uae.flow.noise import stream
 
 log = logging.getLogger(__name__)
+
+_KEPT_BYTES = 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,24 +94,30 @@ class SceneSource:
 class FolderSource:
     """A folder of images, with captions where `captions.jsonl` or `.txt` files give them.
 
-    Unreadable files are skipped and named in the log when the source is built.
+    Every file is opened once when the source is built: those that cannot be read are skipped and
+    named in the log. It is opened again when its turn comes; the last `_KEPT_BYTES` stay in memory.
     """
 
     def __init__(self, folder: Path, size_px: int) -> None:
         reader = load_folder(folder)
-        self._images = [(item.name, fit_square(item.image, size_px)) for item in reader]
+        self._folder, self._size_px = folder, size_px
+        self._names = [item.name for item in reader]
         self._captions = read_captions(folder)
+        self._image = lru_cache(max(1, _KEPT_BYTES // (3 * size_px**2)))(self._opened)
         if reader.skipped:
             log.warning(reader.summary())
-        if not self._images:
+        if not self._names:
             raise UsageError(f"{folder}: none of its images can be read; {reader.summary()}")
 
     def __len__(self) -> int:
-        return len(self._images)
+        return len(self._names)
 
     def sample(self, index: int, wording_seed: int) -> Sample:
-        name, image = self._images[index]
-        return Sample(name, image, self._captions.get(name))
+        name = self._names[index]
+        return Sample(name, self._image(name), self._captions.get(name))
+
+    def _opened(self, name: str) -> Image.Image:
+        return fit_square(open_image(self._folder / name), self._size_px)
 
 
 def batch_indices(num_images: int, step: int, batch_size: int, seed: int) -> list[int]:

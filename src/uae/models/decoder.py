@@ -61,6 +61,8 @@ class MaskedJointAttention:
             query = torch.cat([query, text_query], dim=2)
             key = torch.cat([key, text_key], dim=2)
             value = torch.cat([value, heads(attn.add_v_proj(encoder_hidden_states))], dim=2)
+        else:  # SD3.5's second attention is among image tokens, which are all real
+            attention_mask = None
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask)
         mixed = rearrange(mixed, "b h s d -> b s (h d)")
         image = attn.to_out[1](attn.to_out[0](mixed[:, :num_image]))
@@ -212,11 +214,12 @@ class Decoder:
         return gaussian(generators, self.latent_shape).to(self.device)
 
     def to_pixels(self, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 y x"]:
-        """Decode latents to pixels in [0, 1]."""
+        """Decode latents to pixels in [0, 1], NaN where the vae gave nothing finite."""
         config = self.vae.config
         scaled = latents / config.scaling_factor + config.shift_factor
-        pixels = self.vae.decode(scaled.to(self.vae.dtype)).sample
-        return (pixels.float() / 2 + 0.5).clamp(0, 1)
+        pixels = self.vae.decode(scaled.to(self.vae.dtype)).sample.float()
+        pixels = pixels.masked_fill(pixels.isinf(), float("nan"))  # which a clamp would hide
+        return (pixels / 2 + 0.5).clamp(0, 1)
 
     def to_latents(self, pixels: Float[Tensor, "n 3 y x"]) -> Float[Tensor, "n c h w"]:
         """Encode pixels in [0, 1] to the mean of their latents."""

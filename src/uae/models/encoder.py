@@ -32,14 +32,16 @@ READ_ROLE = "generate"
 class Captions:
     """Sampled captions, in groups of one image each.
 
-    `log_probs` are those of the sampling policy at the sampling temperature, float32, 0 at padding.
-    A caption is truncated when it holds no end token, never because of its length.
+    `log_probs` are those of the sampling policy at the sampling temperature, float32, 0 at padding;
+    `entropies`, in nats, those of its distributions. A caption is truncated when it holds no end
+    token, never because of its length.
     """
 
     texts: list[str]
     token_ids: Int[Tensor, "n t"]
     mask: Bool[Tensor, "n t"]
     log_probs: Float[Tensor, "n t"]
+    entropies: Float[Tensor, "n t"]
     truncated: Bool[Tensor, " n"]
     group_id: Int[Tensor, " n"]
     policy_version: int
@@ -59,6 +61,7 @@ class SampledTokens:
     token_ids: Int[Tensor, " n"]
     mask: Bool[Tensor, " n"]
     log_probs: Float[Tensor, " n"]
+    entropies: Float[Tensor, " n"]
     running: Bool[Tensor, " n"]
 
 
@@ -286,6 +289,7 @@ class Encoder:
             token_ids=token_ids,
             mask=torch.stack([tokens.mask for tokens in sampled], 1),
             log_probs=torch.stack([tokens.log_probs for tokens in sampled], 1),
+            entropies=torch.stack([tokens.entropies for tokens in sampled], 1),
             truncated=sampled[-1].running,
             group_id=torch.arange(len(prompts.token_ids)).repeat_interleave(num_captions),
             policy_version=policy_version,
@@ -317,7 +321,9 @@ class Encoder:
             token = torch.where(running, token, self.tokenizer.pad_token_id)
             chosen = log_p.gather(1, token[:, None]).squeeze(1)
             mask, running = running, running & (token != self.end_id)
-            yield SampledTokens(token, mask, torch.where(mask, chosen, 0.0), running)
+            entropy = torch.special.entr(log_p.exp()).sum(-1)
+            chosen, entropy = (torch.where(mask, x, 0.0) for x in (chosen, entropy))
+            yield SampledTokens(token, mask, chosen, entropy, running)
             if not running.any() or t + 1 == max_new_tokens:
                 return
             hidden = self._continue(token[:, None], position + t, cache, prompt_mask)[:, -1]
@@ -335,8 +341,8 @@ class Encoder:
         token_ids: Int[Tensor, "n t"],
         mask: Bool[Tensor, "n t"],
         temperature: float = 1.0,
-    ) -> tuple[Float[Tensor, "n t"], Float[Tensor, "n t"]]:
-        """Score given completions with gradients: log-probabilities and entropies, 0 at padding.
+    ) -> Float[Tensor, "n t"]:
+        """Return the log-probabilities of given completions, with gradients; 0 at padding.
 
         Args:
             prompts: p prompts; n is a multiple of p, completions of one prompt stand together.
@@ -354,9 +360,7 @@ class Encoder:
         states = torch.cat([rearrange(hidden, "n d -> n 1 d"), later], dim=1)
         log_p = self._log_softmax(states, temperature)
         chosen = log_p.gather(-1, token_ids[..., None]).squeeze(-1)
-        finite = log_p.masked_fill(self._forbidden, 0.0)
-        entropy = -(finite.exp() * finite).masked_fill(self._forbidden, 0.0).sum(-1)
-        return chosen.masked_fill(~mask, 0.0), entropy.masked_fill(~mask, 0.0)
+        return chosen.masked_fill(~mask, 0.0)
 
     def caption_states(
         self, prompts: Prompts, token_ids: Int[Tensor, "n t"]

@@ -53,8 +53,8 @@ class FineTuneConfig:
 class FineTuning:
     """Makes a module trainable and keeps its reference.
 
-    tuning = FineTuning(encoder.model, FineTuneConfig(), ENCODER_TARGETS, ENCODER_FULL)
-    with tuning.reference(): ...   # the policy before training
+    model.tune_encoder(FineTuneConfig(), seed=0)
+    with model.encoder_tuning.reference(): ...   # the policy before training
     """
 
     def __init__(
@@ -64,6 +64,8 @@ class FineTuning:
         lora_targets: str,
         full_targets: str,
         generator: torch.Generator,
+        *,
+        keep_reference: bool = True,
     ) -> None:
         self.module = module
         self.config = config
@@ -84,7 +86,8 @@ class FineTuning:
             pattern = re.compile(full_targets)
             for name, parameter in module.named_parameters():
                 parameter.requires_grad_(bool(pattern.fullmatch(name)))
-            self._reference = {n: p.detach().clone() for n, p in self.parameters().items()}
+            if keep_reference:
+                self._reference = {n: p.detach().clone() for n, p in self.parameters().items()}
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """Trained parameters by name."""
@@ -106,6 +109,7 @@ class FineTuning:
                 if isinstance(layer, BaseTunerLayer):
                     layer.enable_adapters(not to_reference)
             return
+        assert self._reference, "the weights before training were not kept"
         for name, parameter in self.module.named_parameters():
             if name in self._reference:
                 kept = parameter.data

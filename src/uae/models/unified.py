@@ -130,14 +130,17 @@ class UnifiedAutoEncoder:
         )
         return self.encoder_tuning
 
-    def tune_decoder(self, config: FineTuneConfig, seed: int) -> FineTuning:
-        """Make the decoder's transformer trainable."""
+    def tune_decoder(
+        self, config: FineTuneConfig, seed: int, *, keep_reference: bool = True
+    ) -> FineTuning:
+        """Make the decoder's transformer trainable; `decoder_reference` needs `keep_reference`."""
         self.decoder_tuning = FineTuning(
             self.decoder.transformer,
             config,
             DECODER_TARGETS,
             DECODER_FULL,
             stream(seed, "lora", "decoder"),
+            keep_reference=keep_reference,
         )
         return self.decoder_tuning
 

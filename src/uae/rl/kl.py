@@ -11,8 +11,9 @@ from torch import Tensor
 from uae.flow.sde import Reduction, Transition, reduced
 
 Weighting = Literal["exact", "flow_grpo"]
-"""Of a step's KL. Flow-GRPO's code divides by 2 s^2 instead of 2 std^2 = 2 s^2 |dt|, so its KL is
-the exact one times |dt| (yifan123/flow_grpo#78, #27): published betas belong to "flow_grpo"."""
+"""Of a step's KL. Flow-GRPO's code divides by 2 s^2, where the std of its SDE step is s sqrt(|dt|),
+so its KL is the exact one times |dt| (yifan123/flow_grpo#78, #27): published betas belong to
+"flow_grpo". Of its CPS step s is the std itself, and both are the same."""
 
 
 def k1(log_probs: Float[Tensor, "*n"], ref_log_probs: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:

@@ -84,7 +84,7 @@ class DecoderRLConfig:
     """Weight of the KL to the decoder before RL; under `awm` of the squared velocity distance, and
     without it (about 1) training falls apart."""
     kl_weighting: Weighting = "flow_grpo"
-    """Scale of that KL; published betas belong to `flow_grpo`, the exact KL times |dt|."""
+    """Scale of that KL: published betas belong to `flow_grpo`, exact but for |dt| under `sde`."""
     advantage_scale: Literal["group", "global", "none"] = "global"
     """What advantages are divided by; Flow-GRPO divides by the spread of all rewards."""
 
@@ -288,7 +288,8 @@ def score_window(
                 before = model.decoder.velocity(x, sigma, condition)
             reference = rule(x, before, sigma, sigma_next, config.noise_level)
             kl = transition_kl(transition, reference, config.reduction)
-            kls.append(kl * (sigma - sigma_next) if config.kl_weighting == "flow_grpo" else kl)
+            is_scaled = config.kl_weighting == "flow_grpo" and config.rule == "sde"
+            kls.append(kl * (sigma - sigma_next) if is_scaled else kl)
     return torch.stack(log_probs, dim=1), torch.stack(kls, dim=1) if kls else None
 
 

@@ -27,6 +27,7 @@ from uae.train.logged import (
     parts_of,
     policy_metrics,
     reward_metrics,
+    sampling_gap,
 )
 from uae.train.rollout import (
     CaptioningConfig,
@@ -92,20 +93,32 @@ def train(session: Session, config: EncoderRLConfig, num_steps: int) -> None:
             scale=config.advantage_scale,
         )
         with session.timed("update"):
+            old = scored_again(session, samples, captions, config)
             diagnostics, report = improve(
-                session, samples, captions, advantages.values, advantages.kept, config
+                session, samples, captions, old, advantages.values, advantages.kept, config
             )
         session.log(
             reward_metrics(rewards, advantages)
             | caption_metrics(captions)
             | policy_metrics(diagnostics, report)
+            | {"policy/sampling_gap": sampling_gap(captions, old)}
         )
+
+
+@torch.no_grad()
+def scored_again(
+    session: Session, samples: list[Sample], captions: Captions, config: EncoderRLConfig
+) -> Float[Tensor, "n t"]:
+    """Return the captions' log-probabilities before the update, in the update's batches."""
+    parts = parts_of(len(samples), config.micro_images)
+    return torch.cat([score(session, samples, captions, part, config) for part in parts])
 
 
 def improve(
     session: Session,
     samples: list[Sample],
     captions: Captions,
+    old: Float[Tensor, "n t"],
     advantages: Float[Tensor, " n"],
     kept: Bool[Tensor, " n"],
     config: EncoderRLConfig,
@@ -115,8 +128,6 @@ def improve(
     parts = parts_of(len(samples), config.micro_images)
     mask = captions.mask & kept[:, None].to(captions.mask.device)
     denominator = token_denominator(mask, config.normalisation, config.captioning.max_new_tokens)
-    with torch.no_grad():
-        old = torch.cat([score(session, samples, captions, part, config)[0] for part in parts])
     for update in range(config.num_updates):
         parts_seen: list[Diagnostics] = []
         for part in parts:
@@ -124,8 +135,8 @@ def improve(
             reference = None
             if config.kl_beta:
                 with session.model.encoder_reference():
-                    reference, _ = score(session, samples, captions, part, config)
-            new, _ = score(session, samples, captions, part, config)
+                    reference = score(session, samples, captions, part, config)
+            new = score(session, samples, captions, part, config)
             loss, diagnostics = token_loss(
                 new,
                 old[rows],
@@ -153,8 +164,8 @@ def score(
     captions: Captions,
     part: slice,
     config: EncoderRLConfig,
-) -> tuple[Float[Tensor, "n t"], Float[Tensor, "n t"]]:
-    """Score the captions of the images in `part`: log-probabilities and entropies."""
+) -> Float[Tensor, "n t"]:
+    """Return the log-probabilities of the captions of the images in `part`."""
     encoder, n = session.model.encoder, config.captioning.num_captions
     rows = slice(part.start * n, part.stop * n)
     return encoder.log_probs(

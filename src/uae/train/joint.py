@@ -12,7 +12,7 @@ from uae.rl.advantage import group_advantages
 from uae.train import decoder_rl, encoder_rl
 from uae.train.decoder_rl import DecoderRLConfig
 from uae.train.encoder_rl import EncoderRLConfig
-from uae.train.logged import caption_metrics, policy_metrics, reward_metrics
+from uae.train.logged import caption_metrics, policy_metrics, reward_metrics, sampling_gap
 from uae.train.rollout import original_pixels, write_captions
 from uae.train.session import Session
 
@@ -50,12 +50,14 @@ def train(
             drawn, drawn_report = decoder_rl.improve(
                 session, conditions, trajectory, of_redraws, decoder
             )
+            old = encoder_rl.scored_again(session, samples, captions, encoder)
             told, told_report = encoder_rl.improve(
-                session, samples, captions, of_captions.values, of_captions.kept, encoder
+                session, samples, captions, old, of_captions.values, of_captions.kept, encoder
             )
         session.log(
             reward_metrics(rewards, of_redraws)
             | caption_metrics(captions)
             | {f"encoder/{k}": v for k, v in policy_metrics(told, told_report).items()}
+            | {"encoder/policy/sampling_gap": sampling_gap(captions, old)}
             | {f"decoder/{k}": v for k, v in policy_metrics(drawn, drawn_report).items()}
         )

@@ -138,7 +138,11 @@ class Learner:
             for parameter in optimizer.param_groups[0]["params"]:
                 name = self._names[parameter]
                 if name in states:
-                    optimizer.state[parameter] = states[name]
+                    # counts stay on the CPU, where the optimizers keep them
+                    optimizer.state[parameter] = {
+                        key: value if value.ndim == 0 else value.to(parameter.device)
+                        for key, value in states[name].items()
+                    }
 
 
 def _optimizers(

@@ -13,8 +13,8 @@ from uae.train.learner import StepReport
 def reward_metrics(rewards: Float[Tensor, " n"], advantages: Advantages) -> dict[str, float]:
     """Rewards of the valid samples, and how many groups and samples taught nothing."""
     valid = rewards[rewards.isfinite()]
-    return {
-        "reward/mean": valid.mean().item() if len(valid) else 0.0,
+    numbers = {} if len(valid) == 0 else {"reward/mean": valid.mean().item()}
+    return numbers | {
         "reward/std": valid.std().item() if len(valid) > 1 else 0.0,
         "group/zero_spread_share": advantages.num_zero_spread_groups / advantages.num_groups,
         "group/excluded_samples": float(advantages.num_excluded),
@@ -37,11 +37,18 @@ def policy_metrics(diagnostics: Diagnostics, report: StepReport) -> dict[str, fl
 
 
 def caption_metrics(captions: Captions) -> dict[str, float]:
-    """Length of the rollout's captions; truncated means without an end token."""
+    """Length and entropy of the rollout's captions; truncated means without an end token."""
+    num_tokens = captions.mask.sum().clamp(min=1)
     return {
+        "caption/entropy": (captions.entropies.sum() / num_tokens).item(),
         "caption/num_tokens": captions.num_tokens.float().mean().item(),
         "caption/truncated_share": captions.truncated.float().mean().item(),
     }
+
+
+def sampling_gap(captions: Captions, scored: Float[Tensor, "n t"]) -> float:
+    """Return how far sampling and scoring are apart, at the token where they differ most."""
+    return (captions.log_probs - scored).abs().masked_fill(~captions.mask, 0.0).max().item()
 
 
 def check_first_ratio(side: str, diagnostics: Diagnostics) -> None:

@@ -42,7 +42,7 @@ def test_letters_have_the_probability_of_their_tokens(model: EncoderAnswers):
     for letter, log_prob in zip("ABC", log_probs, strict=True):
         forms = [encoder.tokenizer(form)["input_ids"] for form in (letter, f" {letter}")]
         alone = [
-            encoder.log_probs(prompts, torch.tensor([[*ids, encoder.end_id]]), both)[0][0, 0].item()
+            encoder.log_probs(prompts, torch.tensor([[*ids, encoder.end_id]]), both)[0, 0].item()
             for ids in forms
             if len(ids) == 1
         ]

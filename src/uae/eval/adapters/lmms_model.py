@@ -57,7 +57,7 @@ class _Uae(lmms):
         # the end token belongs to no continuation; `log_probs` takes two tokens or more
         token_ids = torch.tensor([[*ids, self._encoder.end_id]], device=self._encoder.device)
         is_counted = torch.arange(token_ids.shape[1], device=self._encoder.device) < len(ids)
-        log_probs, _ = self._encoder.log_probs(prompts, token_ids, is_counted[None])
+        log_probs = self._encoder.log_probs(prompts, token_ids, is_counted[None])
         greedy = self._encoder.sample(prompts, None, max_new_tokens=len(ids)).token_ids
         return log_probs.sum().item(), greedy[0].tolist() == ids
 
