@@ -18,13 +18,13 @@ from faults.trials import Outcome, arguments, report
 from uae.data.sources import Sample
 from uae.flow.rollout import rows_of
 from uae.flow.sde import Trajectory
+from uae.models.batches import parts_of
 from uae.models.encoder import Captions
 from uae.models.projector import Conditions
 from uae.rl.advantage import Advantages
 from uae.train import decoder_rl, encoder_rl
 from uae.train.decoder_rl import DecoderRLConfig
 from uae.train.encoder_rl import EncoderRLConfig
-from uae.train.logged import parts_of
 from uae.train.session import Session
 
 LIMIT = 1e-5

@@ -41,12 +41,6 @@ class DamagedCheckpoint(RunFailed):
     """A checkpoint that is incomplete, altered or not one of ours; nothing of it was loaded."""
 
 
-class PartialResult(UaeError, RuntimeError):
-    """The work is finished, but some inputs were left out."""
-
-    exit_code: int = EXIT_PARTIAL
-
-
 class Stopped(UaeError):
     """A signal asked for the end, and the work was saved. The exit code is 128 + its number."""
 

@@ -16,7 +16,7 @@ class Rollout:
     Attributes:
         log_probs: Of each term under the policy that sampled it, reduced over latent dimensions.
         group_id: Which samples are compared with one another.
-        policy_version: Number of optimizer steps the sampling policy had seen.
+        policy_version: The step of the stage whose policy sampled.
     """
 
     log_probs: Float32[Tensor, "n w"]

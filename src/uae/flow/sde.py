@@ -184,7 +184,7 @@ def sde_rollout(
         noise_level: a > 0.
         generators: One per sample, on the CPU (`noise.stream`).
         group_id: Goes into the trajectory, as does `policy_version`.
-        policy_version: Number of optimizer steps the policy has seen.
+        policy_version: The step of the stage whose policy samples.
         rule: Of the stochastic steps.
         reduction: Of the log-probabilities.
 

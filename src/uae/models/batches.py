@@ -11,3 +11,8 @@ def parts_by_length(captions: Sequence[str], micro_batch: int) -> list[list[int]
     """
     order = sorted(range(len(captions)), key=lambda i: len(captions[i]))
     return [order[i : i + micro_batch] for i in range(0, len(order), micro_batch)]
+
+
+def parts_of(num_rows: int, size: int) -> list[slice]:
+    """Split rows into micro-batches."""
+    return [slice(i, min(i + size, num_rows)) for i in range(0, num_rows, size)]

@@ -23,6 +23,7 @@ from uae.flow.noise import stream
 from uae.flow.path import noised
 from uae.flow.rollout import concatenate, rows_of
 from uae.flow.sde import TRANSITIONS, Trajectory, log_prob, sde_rollout
+from uae.models.batches import parts_of
 from uae.models.decoder import SamplingConfig
 from uae.models.projector import Conditions
 from uae.models.unified import UnifiedAutoEncoder
@@ -34,7 +35,6 @@ from uae.train.learner import OptimizerConfig, StepReport, check_finite
 from uae.train.logged import (
     caption_metrics,
     check_first_ratio,
-    parts_of,
     policy_metrics,
     reward_metrics,
 )

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from uae.config import STRICT
 from uae.data.sources import Sample
+from uae.models.batches import parts_of
 from uae.models.decoder import SamplingConfig
 from uae.models.encoder import Captions
 from uae.rl.advantage import group_advantages
@@ -24,7 +25,6 @@ from uae.train.learner import OptimizerConfig, StepReport, check_finite
 from uae.train.logged import (
     caption_metrics,
     check_first_ratio,
-    parts_of,
     policy_metrics,
     reward_metrics,
     sampling_gap,
@@ -69,7 +69,7 @@ class EncoderRLConfig:
     """Weight of the k3 KL to the encoder before RL."""
     advantage_scale: Literal["group", "global", "none"] = "group"
     """What advantages are divided by: the group's spread, all rewards' spread, or nothing."""
-    normalisation: Literal["tokens", "constant"] = "tokens"
+    normalization: Literal["tokens", "constant"] = "tokens"
     """What the loss is divided by: the step's tokens, or captions x max_new_tokens."""
 
 
@@ -127,7 +127,7 @@ def improve(
     n = config.captioning.num_captions
     parts = parts_of(len(samples), config.micro_images)
     mask = captions.mask & kept[:, None].to(captions.mask.device)
-    denominator = token_denominator(mask, config.normalisation, config.captioning.max_new_tokens)
+    denominator = token_denominator(mask, config.normalization, config.captioning.max_new_tokens)
     for update in range(config.num_updates):
         parts_seen: list[Diagnostics] = []
         for part in parts:

@@ -64,8 +64,3 @@ def check_first_ratio(side: str, diagnostics: Diagnostics) -> None:
             "sampling and training do not agree (batch shape, precision or guidance), so the "
             "update was not made"
         )
-
-
-def parts_of(num_rows: int, size: int) -> list[slice]:
-    """Split rows into micro-batches."""
-    return [slice(i, min(i + size, num_rows)) for i in range(0, num_rows, size)]
