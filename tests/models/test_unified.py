@@ -32,6 +32,15 @@ def test_a_seed_gives_the_same_and_another_seed_another(model):
     assert not torch.equal(drawn, model.draw(["A bar."], seed=2))
 
 
+def test_batches_change_nothing_but_rounding(model):
+    images = [render_image(scene_at(i, "test")) for i in range(3)]
+    captions, pixels = model.reconstruct(images, seed=1)
+    parts_captions, parts_pixels = model.reconstruct(images, seed=1, batch_size=2)
+    assert parts_captions == captions
+    assert torch.allclose(parts_pixels, pixels, atol=1e-4)
+    assert len({*captions}) == 3
+
+
 def test_an_overlong_caption_is_drawn_and_said(model, caplog):
     caption = " ".join(["a red circle"] * model.settings.max_caption_tokens)
     with caplog.at_level(logging.WARNING):

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from uae.errors import UsageError
 from uae.flow.noise import stream
+from uae.models.batches import parts_of
 from uae.models.decoder import Decoder, SamplingConfig
 from uae.models.encoder import Captions, Encoder, uniforms
 from uae.models.finetune import (
@@ -196,12 +197,20 @@ class UnifiedAutoEncoder:
         temperature: float = 0.7,
         max_new_tokens: int | None = None,
         seed: int = 0,
+        batch_size: int = 32,
     ) -> list[str]:
-        """Describe images; see `sample_captions`."""
-        captions = self.sample_captions(
-            images, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed
-        )
-        return captions.texts
+        """Describe images, `batch_size` at once; see `sample_captions`."""
+        texts: list[str] = []
+        for part in parts_of(len(images), batch_size):
+            captions = self.sample_captions(
+                images[part],
+                temperature=temperature,
+                max_new_tokens=max_new_tokens,
+                seed=seed,
+                first=part.start,
+            )
+            texts += captions.texts
+        return texts
 
     @torch.no_grad()
     def draw(
@@ -250,8 +259,17 @@ class UnifiedAutoEncoder:
         return self.decoder.to_pixels(latents)
 
     def reconstruct(
-        self, images: Sequence[Image.Image], *, temperature: float = 0.7, seed: int = 0
+        self,
+        images: Sequence[Image.Image],
+        *,
+        temperature: float = 0.7,
+        seed: int = 0,
+        batch_size: int = 32,
     ) -> tuple[list[str], Float[Tensor, "n 3 y x"]]:
-        """Describe images and redraw them from the descriptions alone."""
-        captions = self.caption(images, temperature=temperature, seed=seed)
-        return captions, self.draw(captions, seed=seed)
+        """Describe images and redraw them from the descriptions alone, `batch_size` at once."""
+        captions = self.caption(images, temperature=temperature, seed=seed, batch_size=batch_size)
+        pixels = [
+            self.draw(captions[part], seed=seed, numbers=range(part.start, part.stop))
+            for part in parts_of(len(captions), batch_size)
+        ]
+        return captions, torch.cat(pixels)
