@@ -1,14 +1,18 @@
 """Recipes: the turns of the RL stage, and what does not fit together."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from uae.errors import UsageError
 from uae.flow.schedule import sigmas
 from uae.flow.sde import TRANSITIONS
 from uae.flow.sde import check_window as check_steps
 from uae.recipe import Recipe, Turn, check_divides, check_window, turns
+from uae.recipe_file import Setting, build
 from uae.train.decoder_rl import DecoderRLConfig
 
 STEPS = st.integers(0, 12)
@@ -83,7 +87,7 @@ def test_the_proposed_settings_fit(num_images, micro_images):
         ("decoder_rl", "window", 1),
         ("decoder_rl", "window_starts", 1),
         ("evaluation", "num_scenes", 1),
-        ("evaluation", "num_shown", 0),
+        ("evaluation", "num_shown", 1),
         ("evaluation", "seed", 0),
         ("data", "num_scenes", 1),
         ("tune_encoder", "rank", 1),
@@ -92,6 +96,48 @@ def test_the_proposed_settings_fit(num_images, micro_images):
 def test_a_count_below_what_makes_sense_is_refused(section, key, least):
     with pytest.raises(ValidationError, match=rf"{section}\.{key}\n.* greater than"):
         Recipe(**{section: {key: least - 1}})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("data.prompt_share", 7.0),
+        ("pretrain.condition_dropout", 2.0),
+        ("pretrain.sigma_std", -1.0),
+        ("encoder_rl.clip_low", 1.5),
+        ("encoder_rl.clip_high", 0.0),
+        ("encoder_rl.kl_beta", -0.1),
+        ("encoder_rl.captioning.temperature", 0.0),
+        ("encoder_rl.sampling.guidance_scale", -1.0),
+        ("encoder_rl.optimizer.lr", -1.0),
+        ("decoder_rl.clip", 0.0),
+        ("decoder_rl.max_advantage", 0.0),
+        ("decoder_rl.optimizer.max_grad_norm", -1.0),
+        ("decoder_rl.optimizer.weight_decay", -1.0),
+        ("reward.clip", -1.0),
+    ],
+)
+def test_a_number_that_makes_no_sense_is_refused_by_name(key, value):
+    with pytest.raises(UsageError, match=rf"{re.escape(key)} .*{value:g}"):
+        build(Recipe, [Setting(key, value, "test")])
+
+
+def test_a_reward_of_nothing_is_refused():
+    for reward in ({}, {"clip": 0.0}):
+        with pytest.raises(ValidationError, match="gives no reward; expected a backbone"):
+            Recipe(reward=reward)
+
+
+@pytest.mark.parametrize(
+    ("side", "group"),
+    [("encoder_rl", {"captioning": {"num_captions": 1}}), ("decoder_rl", {"num_redraws": 1})],
+)
+def test_a_group_of_one_is_refused_where_it_would_be_trained(side, group):
+    key = "captioning.num_captions" if side == "encoder_rl" else "num_redraws"
+    with pytest.raises(ValidationError, match=rf"{side}\.{key} 1: .* at least 2"):
+        Recipe(**{side: {"num_steps": 1, **group}})
+    other = "decoder" if side == "encoder_rl" else "encoder"
+    Recipe(**{"schedule": other, side: {"num_steps": 1, **group}})
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,25 @@
 """A whole run through `train_recipe`, on a tiny model with random weights."""
 
+import importlib.util
+import logging
 import math
+import resource
+import signal
 from dataclasses import replace
 
 import pytest
 
-from uae.errors import RunFailed, UsageError
+from uae import preflight
+from uae.errors import EnvironmentFault, RunFailed, Stopped, UsageError
 from uae.eval.points import EVALUATIONS, HEADLINES, point_folders, point_name
 from uae.evaluation import check_gate, record_point
 from uae.models.finetune import FineTuneConfig
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe import Recipe
-from uae.stages import point_after, stages_of, train_recipe
+from uae.stages import point_after, save_whole, stages_of, train_recipe
 from uae.train import run
 from uae.train.metrics import Metrics, read_metrics
+from uae.train.progress import Progress
 from uae.train.tracking import Tracker
 
 LORA = {"rank": 2, "alpha": 4}
@@ -105,6 +111,7 @@ def finished(random_model_folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "Tracker", lambda *_: TRACKER)
+        patch.setattr(preflight, "check_installed", lambda: None)
         assert train_recipe(recipe, out) == out / "model"
         yield recipe, out
 
@@ -226,8 +233,9 @@ def test_a_trained_model_can_be_trained_on(finished):
 def test_more_questions_than_scenes_are_refused(random_model_folder, tmp_path):
     evaluation = {"num_scenes": 1, "num_questions": 2, "prompts_per_category": 1}
     recipe = small_recipe(random_model_folder, evaluation=evaluation)
-    with pytest.raises(ValueError, match="expected more scenes or fewer questions"):
+    with pytest.raises(UsageError, match=r"evaluation\.num_questions, .* or fewer questions"):
         train_recipe(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_recipe_without_steps_is_refused_before_anything_is_written(tmp_path):
@@ -242,6 +250,62 @@ def test_an_unknown_reward_backbone_is_named(random_model_folder, tmp_path):
     recipe = small_recipe(random_model_folder, reward={"clip": 1.0, "siglip": 0.5})
     with pytest.raises(UsageError, match=r"reward\.siglip: .* expected one of clip, dinov2"):
         train_recipe(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_tracking_without_trackio_leaves_no_folder(random_model_folder, tmp_path, monkeypatch):
+    plain = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "trackio" else plain(name, *a)
+    )
+    with pytest.raises(EnvironmentFault, match="trackio is not installed"):
+        train_recipe(small_recipe(random_model_folder, track=True), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_signal_ends_an_evaluation_which_begins_again(random_model_folder, tmp_path, monkeypatch):
+    """In the first point and in the last one, after which the run would have been over."""
+    recipe = small_recipe(random_model_folder, schedule="decoder", pretrain={"num_steps": 0})
+    out, plain = tmp_path / "run", Progress.show
+
+    def show(self, title, done, *args, **kwargs):
+        if title == stop_at and done:
+            signal.raise_signal(signal.SIGTERM)
+        plain(self, title, done, *args, **kwargs)
+
+    monkeypatch.setattr(Progress, "show", show)
+    for point, done in (("start", []), ("decoder-rl", ["start"])):
+        stop_at = f"evaluation {point}: captioning"
+        with pytest.raises(Stopped, match="stopped by SIGTERM"):
+            train_recipe(recipe, out)
+        assert [point_name(folder) for folder in point_folders(out)] == done
+    stop_at = ""
+    assert train_recipe(recipe, out) == out / "model"
+
+
+def test_a_model_that_finds_no_space_is_not_half_there(random_model_folder, tmp_path):
+    model = UnifiedAutoEncoder.from_pretrained(random_model_folder)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(EnvironmentFault, match=r"rl: .*; free some space"):
+            save_whole(model, tmp_path / "rl")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not (tmp_path / "rl").exists()
+    save_whole(model, tmp_path / "rl")
+    UnifiedAutoEncoder.from_pretrained(tmp_path / "rl")
+
+
+def test_captions_beyond_the_decoder_are_said_once(random_model_folder, caplog):
+    model = UnifiedAutoEncoder.from_pretrained(random_model_folder)
+    limit = model.settings.max_caption_tokens
+    captions = {"a.png": "A red circle.", "b.png": "A red circle. " * limit}
+    with caplog.at_level(logging.WARNING):
+        preflight.say_long_captions(captions, model)
+    assert [
+        f"1 of 2 captions are longer than the {limit} tokens" in m for m in caplog.messages
+    ] == [True]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,12 @@
 """What all configurations share: unknown keys are errors, not defaults; differences in words."""
 
-from pydantic import ConfigDict
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Between = Annotated[float, Field(gt=0, lt=1)]
+"""Neither 0 nor 1."""
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 

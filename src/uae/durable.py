@@ -6,12 +6,15 @@ A rename within one folder is atomic; it is durable once the folder itself is sy
 import errno
 import os
 import queue
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
+
+from safetensors import SafetensorError
 
 from uae.errors import EnvironmentFault
 
@@ -32,13 +35,33 @@ def storage_faults(doing: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_SPACE:
-            advice = "free some space (or raise the quota or file-size limit) and resume"
-        elif error.errno in _NO_RIGHTS:
-            advice = "choose a folder that this user may write to"
+        raise _fault(doing, path, error) from error
+    except SafetensorError as error:  # which has the number of its OSError in words alone
+        code = re.search(r"os error (\d+)", str(error))
+        if code is None:
+            raise
+        number = int(code[1])
+        raise _fault(doing, path, OSError(number, os.strerror(number))) from error
+
+
+def _fault(doing: str, path: Path, error: OSError) -> EnvironmentFault:
+    if error.errno in _NO_SPACE:
+        advice = "free some space (or raise the quota or file-size limit) and resume"
+    elif error.errno in _NO_RIGHTS:
+        advice = "choose a folder that this user may write to"
+    else:
+        advice = "check that the disk is mounted and that the path exists"
+    return EnvironmentFault(f"{doing} {path}: {error.strerror or error}; {advice}")
+
+
+def sync_tree(folder: Path) -> None:
+    """Make a folder with all its files durable."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir():
+            sync_folder(path)
         else:
-            advice = "check that the disk is mounted and that the path exists"
-        raise EnvironmentFault(f"{doing} {path}: {error.strerror or error}; {advice}") from error
+            sync_file(path)
+    sync_folder(folder)
 
 
 def sync_folder(folder: Path) -> None:

@@ -7,10 +7,10 @@ model, or the stage before) and ends in one, so each can be run alone.
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 from pydantic.dataclasses import dataclass as config_dataclass
 
-from uae.config import STRICT
+from uae.config import STRICT, Share
 from uae.eval.config import EvaluationConfig
 from uae.models.finetune import FineTuneConfig
 from uae.train.cold_start import ColdStartConfig
@@ -31,9 +31,9 @@ class DataConfig:
     """A folder of images, with or without captions; empty for rendered scenes."""
     num_scenes: PositiveInt = 20_000
     """Number of training scenes, where no folder is given."""
-    prompt_share: float = 0.0
+    prompt_share: Share = 0.0
     """Share of scenes told by a short prompt ("a photo of ...") instead of a long caption."""
-    terse_share: float = 0.0
+    terse_share: Share = 0.0
     """Share of scenes told in one sentence that lists every object."""
 
 
@@ -49,7 +49,7 @@ class Recipe:
     """Device of the models: cpu, cuda or cuda:1; auto takes a GPU if there is one."""
     data: DataConfig = Field(default_factory=DataConfig)
     """Training images."""
-    reward: dict[str, float] = Field(default_factory=lambda: {"clip": 1.0})
+    reward: dict[str, NonNegativeFloat] = Field(default_factory=lambda: {"clip": 1.0})
     """Weights of the model's similarity backbones in the reward."""
     tune_encoder: FineTuneConfig = Field(default_factory=FineTuneConfig)
     """What is trained of the encoder in RL."""
@@ -83,8 +83,12 @@ class Recipe:
         check_divides("encoder_rl", self.encoder_rl.num_images, self.encoder_rl.micro_images)
         check_divides("decoder_rl", self.decoder_rl.num_images, self.decoder_rl.micro_images)
         check_window(self.decoder_rl)
-        if not self.reward:
-            raise ValueError("reward: {} gives no reward; expected a backbone, e.g. {clip: 1.0}")
+        if not any(self.reward.values()):
+            raise ValueError(
+                f"reward: {self.reward} gives no reward; expected a backbone with a weight "
+                "above 0, e.g. {clip: 1.0}"
+            )
+        check_groups(self)
         if self.schedule == "joint" and self.encoder_rl.num_steps != self.decoder_rl.num_steps:
             raise ValueError(
                 "schedule: joint updates both sides each step, but encoder_rl.num_steps is "
@@ -92,6 +96,31 @@ class Recipe:
                 f"{self.decoder_rl.num_steps}: set them equal"
             )
         return self
+
+
+def check_groups(recipe: Recipe) -> None:
+    """Refuse a group of one, which teaches nothing.
+
+    Raises:
+        ValueError: Names the key.
+    """
+    encoder, decoder = recipe.encoder_rl, recipe.decoder_rl
+    for key, size, is_trained in (
+        (
+            "encoder_rl.captioning.num_captions",
+            encoder.captioning.num_captions,
+            encoder.num_steps and recipe.schedule != "decoder",
+        ),
+        (
+            "decoder_rl.num_redraws",
+            decoder.num_redraws,
+            decoder.num_steps and recipe.schedule != "encoder",
+        ),
+    ):
+        if is_trained and size < 2:
+            raise ValueError(
+                f"{key} {size}: an advantage compares the samples of a group, expected at least 2"
+            )
 
 
 def check_divides(section: str, num_images: int, micro_images: int) -> None:

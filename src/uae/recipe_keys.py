@@ -5,6 +5,7 @@ someone that a key is misspelt. The values are still checked by the dataclasses 
 """
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -14,8 +15,11 @@ PLAIN = {
     "PositiveInt": "int",
     "NonNegativeInt": "int",
     "PositiveFloat": "float",
+    "NonNegativeFloat": "float",
+    "Share": "float",
+    "Between": "float",
 }
-"""Bounded types of pydantic: the help names their kind, and an error the bound."""
+"""Bounded types: the help names their kind, and an error the bound."""
 
 PACKAGE = Path(__file__).parent
 RECIPE = ("uae.recipe", "Recipe")
@@ -90,8 +94,11 @@ def _keys_of(
                 below = {k.arg: _made_by(k.value) for k in default.keywords if k.arg}
             yield from _keys_of(found[0], found[1], f"{prefix}{name}.", below)
         else:
-            kind = ast.unparse(found[1] if found else node.annotation)
-            yield RecipeKey(prefix + name, PLAIN.get(kind, kind), _shown(default), help_text)
+            kind = ast.unparse(node.annotation)
+            if found and kind not in PLAIN:
+                kind = ast.unparse(found[1])
+            kind = re.sub(r"\w+", lambda word: PLAIN.get(word[0], word[0]), kind)
+            yield RecipeKey(prefix + name, kind, _shown(default), help_text)
 
 
 def _made_by(value: ast.expr | None) -> ast.expr:

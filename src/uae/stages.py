@@ -20,12 +20,14 @@ from pydantic import RootModel
 
 from uae.data.sources import FolderSource, ImageSource, SceneSource
 from uae.device import device_of
+from uae.durable import storage_faults, sync_tree
 from uae.errors import UsageError
 from uae.eval.points import evaluate_point
 from uae.eval.run_report import write_run_report
 from uae.evaluation import check_gate, check_reward, record_point, shown_as
 from uae.models.settings import resolve
 from uae.models.unified import UnifiedAutoEncoder
+from uae.preflight import check_inputs, say_long_captions
 from uae.recipe import Recipe, turns_of
 from uae.rewards.similarity import Similarity
 from uae.train import cold_start, decoder_rl, encoder_rl, joint, pretrain
@@ -66,8 +68,19 @@ class Context:
         return session
 
     def evaluate(self, point: str) -> None:
-        """Score the model on held-out scenes, unless this point is done already."""
+        """Score the model on held-out scenes, unless this point is done already.
+
+        Raises:
+            Stopped: A signal asked for the end; the point begins again when the run goes on.
+        """
         run, recipe = self.run, self.recipe
+        shown = shown_as(f"evaluation {point}", run.metrics.progress)
+
+        def show(what: str, done: int, total: int) -> None:
+            shown(what, done, total)
+            if run.should_stop:
+                raise run.stopped()
+
         folder = evaluate_point(
             point,
             run.folder,
@@ -75,7 +88,7 @@ class Context:
             self.untrained,
             self.backbones,
             recipe.evaluation,
-            shown_as(f"evaluation {point}", run.metrics.progress),
+            show,
         )
         run.metrics.progress.close()
         limit = self.model.settings.max_caption_tokens
@@ -118,13 +131,15 @@ def train_recipe(
             "encoder_rl.num_steps or decoder_rl.num_steps above 0"
         )
     device = device_of(recipe.device)
+    check_inputs(recipe)
     config = RootModel[Recipe](recipe).model_dump(mode="json")
     with Run.open(out, config, resume=resume, overwrite=overwrite, track=recipe.track) as run:
         folder: str | Path = recipe.model
         untrained = UnifiedAutoEncoder.from_pretrained(folder, device)
         source = source_of(recipe, untrained.decoder.size_px)
+        if isinstance(source, FolderSource):
+            say_long_captions(source.captions, untrained)
         backbones = load_backbones(untrained, device)
-        rewarder_of(recipe, backbones)  # refuses an unknown backbone before any work
         start = Context(recipe, run, untrained, untrained, source, backbones)
         start.evaluate("start")
         for stage in plan:
@@ -132,8 +147,10 @@ def train_recipe(
                 run_stage(stage, folder, start)
             folder = out / "stages" / stage
         if not (out / "model").exists():
-            shutil.copytree(folder, out / ".model", dirs_exist_ok=True)
-            (out / ".model").rename(out / "model")
+            with storage_faults("cannot write the model in", out):
+                shutil.copytree(folder, out / ".model", dirs_exist_ok=True)
+                sync_tree(out / ".model")
+                (out / ".model").rename(out / "model")
         write_run_report(out)
     return out / "model"
 
@@ -235,8 +252,14 @@ STAGES: dict[str, Callable[[Context], None]] = {
 
 
 def save_whole(model: UnifiedAutoEncoder, folder: Path) -> None:
-    """Write a model folder that is there whole or not at all."""
+    """Write a model folder that is there whole or not at all.
+
+    Raises:
+        EnvironmentFault: No space or no rights.
+    """
     draft = folder.with_name(f".{folder.name}")
     shutil.rmtree(draft, ignore_errors=True)
-    model.save_pretrained(draft)
-    draft.rename(folder)
+    with storage_faults("cannot write the model in", folder):
+        model.save_pretrained(draft)
+        sync_tree(draft)
+        draft.rename(folder)

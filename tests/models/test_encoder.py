@@ -5,6 +5,7 @@ import torch
 
 from uae.data.scenes.graph import scene_at
 from uae.data.scenes.render import render_image
+from uae.errors import NonFinite
 from uae.flow.noise import stream
 from uae.models.encoder import Encoder, uniforms
 
@@ -33,6 +34,14 @@ def test_sampled_log_probs_are_those_of_training(encoder, images):
     captions = sampled(encoder, images)
     log_probs = encoder.log_probs(encoder.prompts(images), captions.token_ids, captions.mask)
     assert torch.allclose(log_probs, captions.log_probs, atol=TOLERANCE)
+
+
+def test_a_diverged_encoder_says_so(encoder, images, monkeypatch):
+    plain = encoder._log_softmax
+    monkeypatch.setattr(encoder, "_log_softmax", lambda *args: plain(*args) * float("nan"))
+    for draws in (None, uniforms([stream(0)], 4)):
+        with pytest.raises(NonFinite, match="have diverged"):
+            encoder.sample(encoder.prompts(images[:1]), draws, max_new_tokens=4)
 
 
 def test_entropies_are_those_of_the_sampled_distributions(encoder, images):

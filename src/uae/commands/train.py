@@ -13,7 +13,6 @@ from pydantic import TypeAdapter
 
 from uae.commands.startup import quick_start
 from uae.commands.talk import PLAINLY, SWITCH, Talk, json_line, write
-from uae.data.images import list_images
 from uae.errors import UsageError
 from uae.ranks import check_alone
 from uae.recipe_file import (
@@ -28,7 +27,7 @@ from uae.recipe_file import (
 from uae.recipe_keys import RecipeKey, recipe_keys
 
 if TYPE_CHECKING:
-    from uae.recipe import Recipe
+    pass
 
 CONFIG_NAME = "config.yaml"
 OWN_FLAGS = ("--recipe", "--out", "--data", "--resume", "--overwrite", "--print-config", "--json")
@@ -79,7 +78,6 @@ def train(
         write(json_line(values) if is_json else yaml.safe_dump(values, sort_keys=False).rstrip())
         return 0
     assert out is not None
-    _check_inputs(chosen)
     with quick_start():
         from uae.stages import train_recipe
 
@@ -89,23 +87,6 @@ def train(
     plain = str(model) if talk.chosen == "quiet" else "\n".join(lines)
     talk.result(plain, {"run": str(out), "model": str(model), "report": str(report)})
     return 0
-
-
-def _check_inputs(recipe: "Recipe") -> None:
-    """Look for the data and the model before the run's folder is made.
-
-    Raises:
-        UsageError: One is missing.
-    """
-    from uae.models.settings import PRESETS, SETTINGS_FILE, resolve
-
-    if recipe.data.folder:
-        list_images(recipe.data.folder)
-    if not Path(resolve(recipe.model), SETTINGS_FILE).is_file():
-        raise UsageError(
-            f"model {recipe.model!r}: no {SETTINGS_FILE} in {resolve(recipe.model)}; expected a "
-            f"folder written by `uae train`, or one of {', '.join(PRESETS)}"
-        )
 
 
 def read_layers(

@@ -102,7 +102,7 @@ class FolderSource:
         reader = load_folder(folder)
         self._folder, self._size_px = folder, size_px
         self._names = [item.name for item in reader]
-        self._captions = read_captions(folder)
+        self.captions = read_captions(folder)
         self._image = lru_cache(max(1, _KEPT_BYTES // (3 * size_px**2)))(self._opened)
         if reader.skipped:
             log.warning(reader.summary())
@@ -114,7 +114,7 @@ class FolderSource:
 
     def sample(self, index: int, wording_seed: int) -> Sample:
         name = self._names[index]
-        return Sample(name, self._image(name), self._captions.get(name))
+        return Sample(name, self._image(name), self.captions.get(name))
 
     def _opened(self, name: str) -> Image.Image:
         return fit_square(open_image(self._folder / name), self._size_px)

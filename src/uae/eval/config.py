@@ -16,7 +16,7 @@ class EvaluationConfig:
     """Prompts for each of GenEval's six categories, raw and long."""
     num_questions: PositiveInt = 40
     """Questions of each subtask."""
-    num_shown: NonNegativeInt = 8
+    num_shown: PositiveInt = 8
     """Fixed held-out images followed through the run, in pictures."""
     micro_batch: PositiveInt = 64
     """Images captioned or drawn at once."""

@@ -20,7 +20,7 @@ from diffusers import (
 from diffusers.models.attention_processor import Attention
 from einops import rearrange, repeat
 from jaxtyping import Float
-from pydantic import PositiveInt
+from pydantic import NonNegativeFloat, PositiveInt
 from pydantic.dataclasses import dataclass as config_dataclass
 from torch import Tensor
 
@@ -78,7 +78,7 @@ class SamplingConfig:
 
     num_steps: PositiveInt = 8
     """Euler steps from noise to image."""
-    guidance_scale: float = 1.0
+    guidance_scale: NonNegativeFloat = 1.0
     """Classifier-free guidance; 1 is without, at half the cost."""
 
 

@@ -25,6 +25,8 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
 )
 
+from uae.errors import NonFinite
+
 READ_ROLE = "generate"
 
 
@@ -314,6 +316,11 @@ class Encoder:
         running = torch.ones(len(hidden), dtype=torch.bool, device=self.device)
         for t in range(max_new_tokens):
             log_p = self._log_softmax(hidden, temperature)
+            if not log_p.amax(-1).isfinite().all():
+                raise NonFinite(
+                    "the encoder's next-token probabilities are not finite: its weights have "
+                    "diverged; try a lower learning rate from an earlier checkpoint"
+                )
             if uniforms is None:
                 token = log_p.argmax(-1)
             else:

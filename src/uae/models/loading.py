@@ -1,5 +1,5 @@
 # transformers' models are untyped
-# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false, reportGeneralTypeIssues=false
 """Loads models of transformers whole: what is missing or does not fit is never drawn at random."""
 
 from collections.abc import Mapping, Sequence

@@ -41,6 +41,21 @@ def resolve(name: str | Path) -> str | Path:
     return name
 
 
+def find_settings(name: str | Path) -> ModelSettings:
+    """Read the settings of a model by folder or preset.
+
+    Raises:
+        UsageError: There is none of that name.
+    """
+    folder = Path(resolve(name))
+    if not (folder / SETTINGS_FILE).is_file():
+        raise UsageError(
+            f"model {str(name)!r}: no {SETTINGS_FILE} in {folder}; expected a folder written by "
+            f"`uae train`, or one of {', '.join(PRESETS)}"
+        )
+    return read_settings(folder)
+
+
 def read_settings(folder: Path) -> ModelSettings:
     """Read the settings of a model folder.
 

@@ -8,7 +8,6 @@ and sizes are limited before anything is parsed, so a hostile folder costs an er
 """
 
 import logging
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -172,7 +171,7 @@ def _check_header(path: Path) -> None:
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors as they are, with the error of the file system if that fails."""
+    """Write tensors as they are."""
     portable: dict[str, Tensor] = {}
     storages: set[int] = set()
     for name, value in tensors.items():
@@ -182,13 +181,7 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
             tensor = tensor.clone(memory_format=torch.contiguous_format)
         storages.add(storage)
         portable[name] = tensor
-    try:
-        save_file(portable, path)
-    except SafetensorError as error:
-        code = re.search(r"os error (\d+)", str(error))
-        if code is None:
-            raise
-        raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
+    save_file(portable, path)
     sync_file(path)
 
 

@@ -13,11 +13,11 @@ from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass as config_dataclass
 from torch import Tensor
 
-from uae.config import STRICT
+from uae.config import STRICT, Between
 from uae.data.sources import Sample
 from uae.flow.noise import stream
 from uae.flow.path import noised
@@ -76,11 +76,11 @@ class DecoderRLConfig:
     """Optimizer steps per rollout."""
     micro_images: PositiveInt = 8
     """Images per backward pass, with all their redraws; changes memory, not the result."""
-    clip: float = 1e-3
+    clip: Between = 1e-3
     """The ratio is clipped to 1 +- clip."""
-    max_advantage: float = 5.0
+    max_advantage: PositiveFloat = 5.0
     """Advantages are clipped to this size."""
-    kl_beta: float = 0.01
+    kl_beta: NonNegativeFloat = 0.01
     """Weight of the KL to the decoder before RL; under `awm` of the squared velocity distance, and
     without it (about 1) training falls apart."""
     kl_weighting: Weighting = "flow_grpo"

@@ -10,11 +10,11 @@ from typing import Literal
 import torch
 from einops import reduce
 from jaxtyping import Bool, Float
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass as config_dataclass
 from torch import Tensor
 
-from uae.config import STRICT
+from uae.config import STRICT, Between
 from uae.data.sources import Sample
 from uae.models.batches import parts_of
 from uae.models.decoder import SamplingConfig
@@ -61,11 +61,11 @@ class EncoderRLConfig:
     """Optimizer steps per rollout."""
     micro_images: PositiveInt = 16
     """Images per backward pass; changes memory, not the result."""
-    clip_low: float = 0.2
+    clip_low: Between = 0.2
     """The ratio is clipped below 1 - clip_low."""
-    clip_high: float = 0.28
+    clip_high: PositiveFloat = 0.28
     """The ratio is clipped above 1 + clip_high."""
-    kl_beta: float = 1e-6
+    kl_beta: NonNegativeFloat = 1e-6
     """Weight of the k3 KL to the encoder before RL."""
     advantage_scale: Literal["group", "global", "none"] = "group"
     """What advantages are divided by: the group's spread, all rewards' spread, or nothing."""

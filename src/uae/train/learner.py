@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from pydantic import NonNegativeInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
 from pydantic.dataclasses import dataclass as config_dataclass
 from torch import Tensor, nn
 
@@ -20,13 +20,13 @@ _NOT_MUON = ("embed", "head", "proj_out", "projection", "lora_")
 class OptimizerConfig:
     """AdamW, or Muon for matrices beside it, with the gradient's norm clipped."""
 
-    lr: float
+    lr: NonNegativeFloat
     """Peak learning rate."""
     name: Literal["adamw", "muon"] = "adamw"
     """`muon` orthogonalises the updates of matrices; the rest stays with AdamW."""
-    weight_decay: float = 0.0
+    weight_decay: NonNegativeFloat = 0.0
     """Decoupled weight decay."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: PositiveFloat = 1.0
     """Gradients are scaled down to this norm."""
     warmup_steps: NonNegativeInt = 0
     """Steps over which the learning rate rises linearly to its peak."""

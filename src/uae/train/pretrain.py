@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass as config_dataclass
 from torch import Tensor
 
-from uae.config import STRICT
+from uae.config import STRICT, Share
 from uae.data.sources import Sample
 from uae.flow.noise import stream
 from uae.flow.path import (
@@ -46,11 +46,11 @@ class PretrainConfig:
     """Pairs per backward pass; changes memory, not the result."""
     optimizer: OptimizerConfig = Field(default_factory=lambda: OptimizerConfig(lr=1e-4))
     """Optimizer of projector and decoder."""
-    condition_dropout: float = 0.1
+    condition_dropout: Share = 0.1
     """Share of captions replaced by the negative caption, which guidance needs."""
     sigma_mean: float = 0.0
     """Mean of the logit of sigma."""
-    sigma_std: float = 1.0
+    sigma_std: NonNegativeFloat = 1.0
     """Standard deviation of the logit of sigma."""
     distilled_guidance_scale: PositiveFloat = 1.0
     """Guidance scale to distil into the weights; 1 learns from the images themselves."""

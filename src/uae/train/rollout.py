@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from einops import rearrange
 from jaxtyping import Float
-from pydantic import PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass as config_dataclass
 from torch import Tensor
 
@@ -30,7 +30,7 @@ class CaptioningConfig:
 
     num_captions: PositiveInt = 8
     """N, captions per image: the encoder's group."""
-    temperature: float = 1.0
+    temperature: PositiveFloat = 1.0
     """Temperature of sampling and of the log-probabilities."""
     max_new_tokens: PositiveInt = 64
     """Longest caption, in tokens."""

@@ -37,6 +37,19 @@ class SampleRow:
     reward: float
 
 
+def check_installed() -> None:
+    """Look for trackio.
+
+    Raises:
+        EnvironmentFault: It is not installed.
+    """
+    if importlib.util.find_spec("trackio") is None:
+        raise EnvironmentFault(
+            'trackio is not installed: pip install "uae[track]", or leave tracking off '
+            "(metrics.jsonl is written in any case)"
+        )
+
+
 class Tracker:
     """A trackio run of the run folder's name, in `FOLDER/trackio`."""
 
@@ -46,11 +59,7 @@ class Tracker:
         Raises:
             EnvironmentFault: trackio is not installed, or was imported for another folder.
         """
-        if importlib.util.find_spec("trackio") is None:
-            raise EnvironmentFault(
-                'trackio is not installed: pip install "uae[track]", or leave tracking off '
-                "(metrics.jsonl is written in any case)"
-            )
+        check_installed()
         folder = (run_folder / FOLDER).resolve()
         self._trackio = _import_for(folder)
         with _local_only():
