@@ -3,8 +3,8 @@
     python bench/learning.py --recipe demo --seeds 0 1 2 --out runs/learning [RECIPE FLAGS]
 
 Each seed is an ordinary run in OUT/seed-N (taken up again where it stopped). Prints a Markdown
-table: per seed the paired change of each headline figure over the held-out scenes, and its mean
-over seeds with a t interval where there are three or more.
+table: the first seed's figures before the stage, per seed the paired change of each over the
+held-out scenes, and its mean over seeds with a t interval where there are three or more.
 """
 
 import argparse
@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from uae.commands.train import read_layers
-from uae.eval.figures import change_interval_text, change_text
+from uae.eval.figures import Kind, change_interval_text, change_text, value_text
 from uae.eval.report_data import Row
 from uae.eval.run_report import score_run
 from uae.eval.scenes import scene_rows
-from uae.eval.statistics import estimate
+from uae.eval.statistics import Estimate, paired_difference
 from uae.recipe import Recipe
 from uae.recipe_file import Setting, build
 from uae.stages import train_recipe
@@ -33,6 +33,8 @@ SHOWN = (
     "small objects mentioned",
     "objects mentioned",
     "true claims",
+    "mentions of nothing",
+    "background right",
     "shape precision",
     "color precision",
     "size precision",
@@ -54,6 +56,7 @@ def rows_of(folder: Path) -> tuple[list[str], dict[str, Row]]:
     rows = scene_rows([point.evaluation for point in points])
     groups = ("Reconstruction similarity", "Understanding: captions")
     kept = {row.name: row for row in rows if row.group in groups}
+    kept |= {f"drawability, {r.name}": r for r in rows if r.group.startswith("Drawability")}
     kept |= {f"{r.group}, {r.name}": r for r in rows if r.name == "overall"}
     return [point.name for point in points], kept
 
@@ -62,29 +65,39 @@ def table(runs: Sequence[Path]) -> str:
     """Return one table per pair of neighbouring points."""
     found = [rows_of(folder) for folder in runs]
     points, first = found[0]
-    names = [n for n in (*SHOWN, *(n for n in first if n.endswith("overall"))) if n in first]
-    header = ["figure", *(folder.name for folder in runs), "mean over seeds"]
+    others = (n for n in first if n.startswith("drawability") or n.endswith("overall"))
+    names = [n for n in (*SHOWN, *others) if n in first]
+    names_of_runs = [folder.name for folder in runs]
+    header = ["figure", f"before, {names_of_runs[0]}", *names_of_runs, "mean over seeds"]
     blocks = []
     for i in range(1, len(points)):
         lines = [f"### {points[i - 1]} to {points[i]}", ""]
         lines += ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-        for name in names:
-            rows = [rows[name] for _, rows in found]
-            changes = [row.changes[i] for row in rows]
-            cells = [
-                ""
-                if c is None
-                else f"{change_text(c, row.kind)} ({change_interval_text(c, row.kind)})"
-                for c, row in zip(changes, rows, strict=True)
-            ]
-            mean = estimate(np.array([c.value for c in changes if c is not None]))
-            over_seeds = change_text(mean, rows[0].kind)
-            if mean.n >= MIN_SEEDS and any(c is not None and c.value for c in changes):
-                over_seeds += f" ({change_interval_text(mean, rows[0].kind)})"
-            cells.append(over_seeds)
-            lines.append("| " + " | ".join([name, *cells]) + " |")
+        lines += [line(name, [rows[name] for _, rows in found], i) for name in names]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
+
+
+def line(name: str, rows: Sequence[Row], i: int) -> str:
+    """Return a figure's line: its value before point `i`, and how it changed at `i` by seed."""
+    before, kind = rows[0].estimates[i - 1], rows[0].kind
+    changes = [row.changes[i] for row in rows]
+    cells = [
+        "" if c is None else f"{change_text(c, kind)} ({change_interval_text(c, kind)})"
+        for c in changes
+    ]
+    first = "" if before is None else value_text(before.value, kind)
+    return "| " + " | ".join([name, first, *cells, over_seeds(changes, kind)]) + " |"
+
+
+def over_seeds(changes: Sequence[Estimate | None], kind: Kind) -> str:
+    """Write the mean of the seeds' changes, with its interval if there are enough and one moved."""
+    values = np.array([c.value for c in changes if c is not None])
+    mean = paired_difference(np.zeros(len(values)), values, is_share=kind == "share")
+    text = change_text(mean, kind)
+    if mean.n >= MIN_SEEDS and values.any():
+        text += f" ({change_interval_text(mean, kind)})"
+    return text
 
 
 def main() -> None:

@@ -1,10 +1,11 @@
 """Samples per second of each stage by phase, and the share of the machine's matrix rate it reaches.
 
-    python bench/stages.py [--stage pretrain|encoder_rl|decoder_rl] [--model uae-tiny] [--steps 5]
+    python bench/stages.py [--stage STAGE ...] [--model uae-tiny] [--steps 4]
 
-One thread. Floating-point operations are counted by torch's FlopCounterMode over all steps, and set
-against CPU seconds and the rate of a 1024^3 float32 product measured beside them. The first step's
-times are left out. One JSON line per stage.
+Stages: pretrain, cold_start, encoder_rl, decoder_rl, joint; by default all. One thread.
+Floating-point operations are counted by torch's FlopCounterMode over all steps, and set against CPU
+seconds and the rate of a 1024^3 float32 product measured beside them. The first step's times are
+left out. One JSON line per stage.
 """
 
 import argparse
@@ -16,25 +17,31 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
+from pydantic import RootModel
 from torch.utils.flop_counter import FlopCounterMode
 
 from uae.data.sources import SceneSource
 from uae.eval.run_report import samples_per_step
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe import Recipe
-from uae.stages import Context, load_backbones, run_pretrain, run_rl
+from uae.stages import STAGES, Context, load_backbones
 from uae.train.metrics import read_metrics
 from uae.train.run import Run
 
+RL_SCHEDULES = {"encoder_rl": "encoder", "decoder_rl": "decoder", "joint": "joint"}
 SECTIONS = {
-    "pretrain": {"pretrain": {}},
-    "encoder_rl": {"schedule": "encoder", "encoder_rl": {}},
-    "decoder_rl": {"schedule": "decoder", "decoder_rl": {}},
+    "pretrain": ("pretrain",),
+    "cold_start": ("cold_start",),
+    "encoder_rl": ("encoder_rl",),
+    "decoder_rl": ("decoder_rl",),
+    "joint": ("encoder_rl", "decoder_rl"),
 }
+MIN_STEPS = 2  # the first one's times are left out
 
 
 def matrix_rate(size: int = 1024, repeats: int = 5) -> float:
@@ -49,14 +56,17 @@ def matrix_rate(size: int = 1024, repeats: int = 5) -> float:
     return statistics.median(rates)
 
 
-def measure(stage: str, model_name: str, num_steps: int) -> dict[str, object]:
-    """Run a stage for `num_steps` steps and summarise its time by phase."""
-    sections = {
-        key: {**value, "num_steps": num_steps} if isinstance(value, dict) else value
-        for key, value in SECTIONS[stage].items()
-    }
-    recipe = Recipe(model=model_name, **sections)
-    model = UnifiedAutoEncoder.from_pretrained(model_name)
+def recipe_of(stage: str, model_name: str, num_steps: int) -> Recipe:
+    """Return a recipe that runs a stage alone, with the defaults but for its steps."""
+    sections: dict[str, Any] = {name: {"num_steps": num_steps} for name in SECTIONS[stage]}
+    if stage in RL_SCHEDULES:
+        sections["schedule"] = RL_SCHEDULES[stage]
+    return Recipe(model=model_name, **sections)
+
+
+def measure(stage: str, recipe: Recipe) -> dict[str, Any]:
+    """Run the one stage that a recipe has steps for, and summarise its time by phase."""
+    model = UnifiedAutoEncoder.from_pretrained(recipe.model)
     source = SceneSource("train", 2000, model.decoder.size_px, 0)
     with tempfile.TemporaryDirectory() as folder:
         with Run.open(Path(folder) / "run", {"bench": stage}) as run:
@@ -64,23 +74,11 @@ def measure(stage: str, model_name: str, num_steps: int) -> dict[str, object]:
             counter = FlopCounterMode(display=False)
             start = time.process_time()
             with counter:
-                (run_pretrain if stage == "pretrain" else run_rl)(context)
+                STAGES["rl" if stage in RL_SCHEDULES else stage](context)
             cpu_s = time.process_time() - start
-        lines = read_metrics(Path(folder) / "run" / "metrics.jsonl")[1:]
-    config = {
-        "pretrain": {"batch_size": recipe.pretrain.batch_size},
-        "encoder_rl": {
-            "num_images": recipe.encoder_rl.num_images,
-            "captioning": {"num_captions": recipe.encoder_rl.captioning.num_captions},
-            "num_redraws": recipe.encoder_rl.num_redraws,
-        },
-        "decoder_rl": {
-            "num_images": recipe.decoder_rl.num_images,
-            "captioning": {"num_captions": recipe.decoder_rl.captioning.num_captions},
-            "num_redraws": recipe.decoder_rl.num_redraws,
-        },
-    }
-    sizes = samples_per_step(config)
+        every_line = read_metrics(Path(folder) / "run" / "metrics.jsonl")
+    num_steps, lines = len(every_line), every_line[1:]
+    sizes = samples_per_step(RootModel[Recipe](recipe).model_dump(mode="json"))
     phases = {}
     for key in (k for k in lines[0] if k.startswith("time/")):
         phase = key.removeprefix("time/").removesuffix("_s")
@@ -106,9 +104,12 @@ def main() -> None:
     parser.add_argument("--model", default="uae-tiny")
     parser.add_argument("--steps", type=int, default=4)
     arguments = parser.parse_args()
+    if arguments.steps < MIN_STEPS:
+        parser.error(f"--steps {arguments.steps}: expected {MIN_STEPS} or more")
     torch.set_num_threads(1)
     for stage in arguments.stage or list(SECTIONS):
-        sys.stdout.write(json.dumps(measure(stage, arguments.model, arguments.steps)) + "\n")
+        recipe = recipe_of(stage, arguments.model, arguments.steps)
+        sys.stdout.write(json.dumps(measure(stage, recipe)) + "\n")
 
 
 if __name__ == "__main__":

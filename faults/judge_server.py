@@ -74,8 +74,9 @@ def _answer(_path: str, body: dict[str, Any]) -> Answer:
     question = body["messages"][-1]["content"][-1]["text"]
     digest = hashlib.sha256(question.encode()).digest()
     if body.get("logprobs"):
-        form = "two" if question.startswith("How many") else "Yes"
-        return said("", top={form: math.log((digest[0] + 1) / 257)})
+        right, wrong = ("two", "three") if question.startswith("How many") else ("Yes", "No")
+        p = (digest[0] + 1) / 257
+        return said("", top={right: math.log(p), wrong: math.log(1 - p)})
     captions = {
         name: {point: 1 + digest[first + i] % 10 for i, point in enumerate(_POINTS)}
         for name, first in (("A", 2), ("B", 8))

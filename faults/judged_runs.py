@@ -36,10 +36,14 @@ class FixedJudge:
         """Say nothing: it is asked for probabilities alone."""
         return ""
 
-    def p_of(self, image: Image.Image, question: str, forms: Sequence[str]) -> float:
-        """Return a number in [0, 1)."""
+    def p_of(
+        self, image: Image.Image, question: str, answers: Sequence[Sequence[str]]
+    ) -> list[float]:
+        """Return a number in [0, 1) for the first answer, and share the rest among the others."""
         time.sleep(0.002)
-        return hashlib.sha256(question.encode()).digest()[0] / 256
+        first = hashlib.sha256(question.encode()).digest()[0] / 256
+        others = len(answers) - 1
+        return [first, *[(1 - first) / others for _ in range(others)]]
 
 
 def write_noise(paths: Sequence[Path], seed: int) -> None:

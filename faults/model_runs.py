@@ -135,6 +135,4 @@ def _audit(tiny: Tiny, out: Path, show: unified_bench.Show, _: bool) -> object:
     settings = pair_audit_summary.settings_of(
         task, dict.fromkeys(own, _STAMP), tiny.digests, pair_audit.RULES
     )
-    return pair_audit.audit_pair(
-        task, settings, list(tiny.backbones), resume="auto", understanding=None, show=show
-    )
+    return pair_audit.audit_pair(task, settings, list(tiny.backbones), resume="auto", show=show)

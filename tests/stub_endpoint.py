@@ -40,6 +40,8 @@ class Stub:
     asked: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     closing: threading.Event = field(default_factory=threading.Event)
+    close: Callable[[], None] = lambda: None
+    """Stops listening at once, as a process does that is killed."""
 
 
 @contextmanager
@@ -77,10 +79,15 @@ def stub(answer: Callable[[str, dict[str, Any]], Answer], port: int = 0) -> Iter
     served.url = f"http://127.0.0.1:{server.server_port}/v1"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    try:
-        yield served
-    finally:
+
+    def close() -> None:
         served.closing.set()
         server.shutdown()
         server.server_close()
+
+    served.close = close
+    try:
+        yield served
+    finally:
+        close()
         thread.join()

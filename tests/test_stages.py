@@ -17,7 +17,7 @@ from uae.models.finetune import FineTuneConfig
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe import Recipe
 from uae.stages import point_after, save_whole, stages_of, train_recipe
-from uae.train import run
+from uae.train import run, tracking
 from uae.train.metrics import Metrics, read_metrics
 from uae.train.progress import Progress
 from uae.train.tracking import Tracker
@@ -254,6 +254,7 @@ def test_an_unknown_reward_backbone_is_named(random_model_folder, tmp_path):
 
 
 def test_tracking_without_trackio_leaves_no_folder(random_model_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(preflight, "check_installed", tracking.check_installed)
     plain = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *a: None if name == "trackio" else plain(name, *a)

@@ -2,10 +2,13 @@
 
 import gc
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 
 from uae import cli
@@ -39,6 +42,23 @@ def photos(tmp_path) -> Path:
     for i, name in enumerate(("a.png", "b.jpg", "sub/c.webp")):
         render_image(scene_at(i, "test"), 96).save(folder / name)
     (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def answering_folder(random_model_folder, tmp_path_factory):
+    """The random model, but its replies begin as "Yes", "No", "2" or "3", by what it sees."""
+    folder = tmp_path_factory.mktemp("judge") / "answering"
+    shutil.copytree(random_model_folder, folder)
+    encoder = folder / "encoder"
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(encoder)
+    tokenizer = AutoTokenizer.from_pretrained(encoder)
+    direction = torch.randn(model.lm_head.in_features, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        model.lm_head.weight.zero_()
+        for answer, sign in (("Yes", 1), ("No", -1), ("2", 1), ("3", -1)):
+            model.lm_head.weight[tokenizer(answer)["input_ids"][0]] = sign * 20 * direction
+    model.save_pretrained(encoder)
     return folder
 
 

@@ -2,12 +2,15 @@
 
 import importlib.util
 import json
+import os
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from uae.commands import judges, loop
@@ -251,6 +254,12 @@ def test_geneval_of_an_incomplete_folder_is_refused_or_marked(run, geneval, imag
     result = json.loads((tmp_path / "scored/result.json").read_text())
     assert "overall" not in scores_of(result), "the category colors has no image"
     assert result["settings"]["options"]["is_complete"] is False
+    gap = result["settings"]["options"]["gaps"]["folders with missing samples"]
+    assert gap == {"num": 1, "first": ["00003 (0 of 1)"]}
+    assert "1 folders with missing samples: 00003 (0 of 1)" in result["marks"][0]
+    assert result["marks"][1] == "PART of the benchmark: 6 of 553 prompts"
+    page = (tmp_path / "scored/report.html").read_text()
+    assert '<p class="callout">INCOMPLETE, no score of the benchmark: 1 folders' in page
 
 
 @pytest.mark.parametrize(
@@ -261,12 +270,19 @@ def test_geneval_of_an_incomplete_folder_is_refused_or_marked(run, geneval, imag
         ("none.pth", "geneval-hf", "a .pth file is --variant geneval"),
         ("damaged.pth", "geneval", "is no checkpoint"),
         ("./nowhere", "geneval-hf", "--detector ./nowhere cannot be loaded"),
+        ("text.pth", "geneval", "--detector text.pth: text.pth is no checkpoint"),
+        ("list.pth", "geneval", "--detector list.pth: list.pth holds list"),
+        ("cut", "geneval-hf", "--detector cut: cut/model.safetensors is damaged or incomplete"),
     ],
 )
 def test_geneval_refuses_a_detector_that_is_none(
-    run, images, prompts, tmp_path, detector, variant, said
+    run, images, prompts, mask2former_folder, tmp_path, detector, variant, said
 ):
     (tmp_path / "damaged.pth").write_bytes(b"damaged")
+    (tmp_path / "text.pth").write_text("error: not found\n")
+    torch.save({"state_dict": [1]}, tmp_path / "list.pth")
+    shutil.copytree(mask2former_folder, tmp_path / "cut")
+    os.truncate(tmp_path / "cut/model.safetensors", 1000)
     command = ("eval", "geneval", images, "--detector", detector, "--variant", variant)
     given = ("--prompts", prompts, "--num-samples", 1, "--out", "scored")
     code, out, err = run(*command, *given)
@@ -348,7 +364,10 @@ def test_prompts_are_drawn_in_the_encoders_words_and_scored_as_such(
     scorer = [tmp_path / "drawn" if token == geneval[2] else token for token in geneval]
     code, out, _ = run(*scorer, "--allow-incomplete", "--json")
     assert code == 4
-    assert json.loads(out)["settings"]["options"]["wording"] == "rewritten by the encoder"
+    options = json.loads(out)["settings"]["options"]
+    assert options["wording"] == "rewritten by the encoder"
+    origin = json.loads((tmp_path / "drawn/images.json").read_text())
+    assert options["drawn_by"] == {key: origin[key] for key in ("model", "model_sha256", "seed")}
     summary = json.loads((tmp_path / "scored/summary.json").read_text())
     assert summary["instruction"] == rewriting.INSTRUCTION
     code, out, _ = run(*scorer, "--allow-incomplete", "--format", "human")

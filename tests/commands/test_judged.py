@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from stub_endpoint import fault, said, stub
+from stub_endpoint import DIE, fault, said, stub
 
 from uae.commands import loop
 from uae.eval.dpg.prompts import COLUMNS
-from uae.eval.drawing import ORIGIN
+from uae.eval.image_origin import ORIGIN
 from uae.eval.rewriting import INSTRUCTION
 
 KEY = "sk-secret-1234567890"
@@ -74,7 +74,9 @@ def scores_of(out: str) -> dict[str, dict]:
 # -- drawn and judged by the same tiny model ------------------------------------------------------
 
 
-def test_dpg_from_prompts_to_scores(run, dpg, random_model_folder, tmp_path, monkeypatch):
+def test_dpg_from_prompts_to_scores(
+    run, dpg, random_model_folder, answering_folder, tmp_path, monkeypatch
+):
     draw = ("eval", "dpg-images", "--model", random_model_folder, *dpg[:2], "--out", "drawn")
     code, out, _ = run(*draw, "--format", "human", "--batch-size", 4)
     assert code == 0
@@ -92,9 +94,13 @@ def test_dpg_from_prompts_to_scores(run, dpg, random_model_folder, tmp_path, mon
     assert Path("drawn/b.png").read_bytes() == before
     assert run(*draw, "--num-images", 1)[0] == 2, "grids are not mixed with single images"
 
-    judge = ("--judge", f"local:{random_model_folder}", "--out", "scored")
+    judge = ("--judge", f"local:{answering_folder}", "--out", "scored")
+    code, _, err = run("eval", "dpg", "drawn", *dpg, *judge, "--num-images", 1)
+    assert code == 2
+    assert "'dpg, 4 a prompt', asked for is 'dpg, 1 a prompt'" in err
     code, out, err = run("eval", "dpg", "drawn", *dpg, *judge, "--json")
     assert code == 0
+    assert json.loads(out)["settings"]["options"]["drawn_by"]["seed"] == 0
     assert "dpg 8/8" in err
     assert json.loads(out)["settings"]["benchmark"] == "dpg-other-judge"
     assert scores_of(out)["DPG"]["n"] == 2
@@ -103,32 +109,34 @@ def test_dpg_from_prompts_to_scores(run, dpg, random_model_folder, tmp_path, mon
     assert run("eval", "dpg", "drawn", *dpg, *judge, "--json")[1] == out
     code, _, err = run("eval", "dpg", "drawn", *dpg, *judge, "--compat")
     assert code == 2
-    assert "version: uae-dpg-1 in the run, uae-dpg-1-compat now" in err
+    assert "version: uae-dpg-2 in the run, uae-dpg-2-compat now" in err
 
 
-def test_geneval2_from_prompts_to_scores(run, g2, random_model_folder):
+def test_geneval2_from_prompts_to_scores(run, g2, random_model_folder, answering_folder):
     draw = ("eval", "geneval2-images", "--model", random_model_folder, *g2, "--out", "drawn")
     code, out, _ = run(*draw, "-q")
     assert (code, out) == (0, "drawn/paths.json\n")
     table = json.loads(Path("drawn/paths.json").read_text())
     assert all(Path(path).is_absolute() for path in table.values())
-    judge = ("--judge", f"local:{random_model_folder}", "--out", "scored")
+    judge = ("--judge", f"local:{answering_folder}", "--out", "scored")
     code, out, _ = run("eval", "geneval2", "drawn/paths.json", *g2, *judge, "--format", "human")
     assert code == 0
-    assert "geneval2-other-judge (uae-geneval2-1), judge local" in out
+    assert "geneval2-other-judge (uae-geneval2-2), judge local" in out
     assert "AM/skill/count" in out
     code, out, err = run("compare", "scored", "scored", "--json")
     assert (code, err) == (0, "")
 
 
-def test_a_judged_run_names_the_wording_of_its_prompts(run, g2, random_model_folder):
+def test_a_judged_run_names_the_wording_of_its_prompts(
+    run, g2, random_model_folder, answering_folder
+):
     draw = ("eval", "geneval2-images", "--model", random_model_folder, *g2, "--out", "drawn")
     code, out, _ = run(*draw, "--rewrite", "--json")
     assert code == 0
     assert json.loads(out)["wording"] == "rewritten by the encoder"
     [(prompt, drawn)] = json.loads(Path("drawn/paths.json").read_text()).items()
     assert prompt == "two red circles", "the scorer asks for the prompt"
-    judge = ("--judge", f"local:{random_model_folder}", "--out", "scored")
+    judge = ("--judge", f"local:{answering_folder}", "--out", "scored")
     code, out, _ = run("eval", "geneval2", "drawn/paths.json", *g2, *judge, "--format", "human")
     assert code == 0
     assert "\nprompts rewritten by the encoder\n" in out
@@ -145,12 +153,45 @@ def test_a_judged_run_names_the_wording_of_its_prompts(run, g2, random_model_fol
     assert "show prompts in different wordings" in err
 
 
+@pytest.mark.parametrize("benchmark", ["dpg", "geneval2"])
+@pytest.mark.parametrize("nonsense", ["I", "Sorry"])
+def test_a_judge_that_says_something_else_gives_no_score(
+    run, dpg, g2, tmp_path, benchmark, nonsense
+):
+    for name in ("x", "a", "b"):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+    (tmp_path / "paths.json").write_text(json.dumps({"two red circles": "x.png"}))
+    (tmp_path / "x.png").rename(tmp_path / "prompts/x.png")
+    (tmp_path / "paths.json").write_text(json.dumps({"two red circles": "prompts/x.png"}))
+    given = {"dpg": (".", *dpg), "geneval2": ("paths.json", *g2)}[benchmark]
+    num_questions, score = {"dpg": (8, "DPG"), "geneval2": (2, "AM")}[benchmark]
+    top = {nonsense: math.log(0.9), "No": math.log(0.01)}
+    with stub(lambda *_: said(nonsense, top=top)) as server:
+        judge = ("--judge", server.url, "--judge-model", "m", "--out", "scored", "--json")
+        code, out, err = run("eval", benchmark, *given, *judge)
+    assert code == 4
+    found = scores_of(out)[score]
+    assert (found["value"], found["n"]) == (None, 0)
+    [left_out] = json.loads(out)["excluded"]
+    assert left_out["reason"] == "judge: no verdict"
+    assert len(left_out["items"]) == num_questions
+    assert f"left out {num_questions} of" in err
+
+
 def test_geneval_pp_images_are_jpegs_named_by_line(run, pp, random_model_folder):
     draw = ("eval", "geneval-pp-images", "--model", random_model_folder, *pp, "--out", "drawn")
     assert run(*draw, "-q")[0] == 0
     assert sorted(path.name for path in Path("drawn").iterdir()) == ["1.jpg", "2.jpg", ORIGIN]
     with Image.open("drawn/1.jpg") as image:
         assert image.format == "JPEG"
+    other = ("--prompts", lines(Path("other.jsonl"), PP_LINES[::-1]))
+    judge = ("--judge", f"local:{random_model_folder}", "--out", "scored")
+    code, _, err = run("eval", "geneval-pp", "drawn", *other, *judge)
+    assert code == 2
+    assert "drawn holds images of other prompts: its images.json has prompts_sha256" in err
+    assert not Path("scored").exists()
+    code = run("eval", "geneval-pp", "drawn", *pp, *judge)[0]
+    assert code in (0, 4), "the tiny judge may give no verdict"
 
 
 # -- judged behind an address ---------------------------------------------------------------------
@@ -171,7 +212,7 @@ def test_an_address_judges_and_its_key_is_written_nowhere(run, pp, pp_images, mo
     assert not [path for path in Path("scored").rglob("*") if KEY in path.read_text()]
 
 
-def test_an_address_that_dies_half_way_is_taken_up_again(run, pp, pp_images):
+def test_an_address_that_refuses_the_key_half_way_is_taken_up_again(run, pp, pp_images):
     def answer(_path, body):
         is_first = "three cats" in str(body) or not body
         return said('{"correct": 1}') if is_first or is_up else fault(401)
@@ -188,6 +229,37 @@ def test_an_address_that_dies_half_way_is_taken_up_again(run, pp, pp_images):
     assert code == 0
     assert scores_of(out)["overall"]["n"] == 2
     assert len(server.asked) == 3
+
+
+def test_an_address_that_is_gone_half_way_is_taken_up_again(run, tmp_path):
+    values = [{**PP_LINES[1], "prompt": f"cup {i}"} for i in range(9)]
+    prompts = ("--prompts", lines(tmp_path / "pp.jsonl", values))
+    (tmp_path / "images").mkdir()
+    for i in range(1, 10):
+        Image.new("RGB", (8, 8), "red").save(tmp_path / f"images/{i}.jpg")
+
+    def dying(_path, body):
+        if "cup 3" in str(body):
+            first.close()  # in the middle of an answer, and nothing listens from then on
+            return DIE
+        return said('{"correct": 1}')
+
+    with stub(dying) as first:
+        judge = ("--judge", first.url, "--judge-model", "m", "--judge-tries", 1)
+        command = ("eval", "geneval-pp", "images", *prompts, *judge, "--out", "scored")
+        code, out, err = run(*command)
+    assert (code, out) == (1, "")
+    assert "5 items running failed, 8 last (judge: connection lost" in err
+    assert len(first.asked) == 4
+    code, _, err = run(*command)
+    assert code == 2
+    assert "does not answer" in err
+    port = int(first.url.split(":")[2].removesuffix("/v1"))
+    with stub(lambda *_: said('{"correct": 1}'), port) as again:
+        code, out, _ = run(*command, "--retry-failed", "--json")
+    assert code == 0
+    assert len(again.asked) == 6
+    assert (scores_of(out)["overall"]["value"], scores_of(out)["overall"]["n"]) == (1, 9)
 
 
 def test_probabilities_come_from_an_address_that_tells_them(run, g2, tmp_path):
@@ -217,7 +289,8 @@ def test_an_incomplete_set_is_refused_or_marked(run, pp, pp_images):
         assert not server.asked
         code, out, err = run(*command, "--allow-incomplete", "--format", "human")
     assert code == 4
-    assert "INCOMPLETE" in out
+    assert "INCOMPLETE, no score of the benchmark: 1 missing images: 2" in out
+    assert json.loads(Path("scored/result.json").read_text())["marks"][0] in out
     assert "the set of images is incomplete" in err
 
 

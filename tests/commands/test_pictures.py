@@ -2,10 +2,21 @@
 
 import io
 import json
+import resource
+import shutil
 import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
+
+
+@pytest.fixture
+def full_disk():
+    """Let files grow up to a number of bytes, as on a disk that has no more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda num_bytes: resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def json_lines(text: str) -> list[dict]:
@@ -67,8 +78,34 @@ def test_captions_of_two_seeds_are_not_mixed(run, photos, random_model_folder):
     before = Path("x.jsonl").read_text()
     code, _, err = run(*command, "--seed", "1")
     assert code == 2
-    assert "with seed 0, not by" in err
+    assert "x.jsonl holds captions of other settings (--seed 0, not 1)" in err
     assert Path("x.jsonl").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--temperature", "0", "--temperature 0.7, not 0.0"),
+        ("--max-new-tokens", "5", "--max-new-tokens 48, not 5"),
+    ],
+)
+def test_captions_of_two_ways_of_sampling_are_not_mixed(
+    run, photos, random_model_folder, option, value, said
+):
+    command = ("caption", photos / "a.png", "--model", random_model_folder, "--out", "x.jsonl")
+    run(*command)
+    [row] = json_lines(Path("x.jsonl").read_text())
+    longest = row["max_new_tokens"]
+    code, _, err = run(*command, option, value)
+    assert code == 2
+    assert f"({said})".replace("48", str(longest)) in err
+    assert run(*command, "--max-new-tokens", longest)[0] == 0  # the model's own, by name
+    # a file of before has neither key
+    old = {key: row[key] for key in ("image", "caption", "model", "seed")}
+    Path("x.jsonl").write_text(json.dumps(old) + "\n")
+    code, _, err = run(*command, option, value)
+    assert code == 0
+    assert json_lines(Path("x.jsonl").read_text()) == [old]
 
 
 def test_unreadable_files_are_left_out_counted_and_listed(run, photos, random_model_folder):
@@ -120,6 +157,17 @@ def test_an_overlong_caption_is_drawn_and_said(run, random_model_folder, monkeyp
     assert "trained for 128" in err
 
 
+def test_a_picture_on_a_full_disk_is_named_and_leaves_nothing(run, random_model_folder, full_disk):
+    command = ("draw", "A bar.", "--model", random_model_folder, "--out", "x.png")
+    full_disk(100)
+    code, out, err = run(*command)
+    assert (code, out) == (3, "")
+    assert err.startswith("error: cannot write x.png: File too large; free some space")
+    assert not list(Path().glob("*x.png*"))
+    full_disk(10**9)
+    assert run(*command)[0] == 0
+
+
 # -- reconstruct ----------------------------------------------------------------------------------
 
 
@@ -156,6 +204,59 @@ def test_reconstruct_for_a_reader_and_into_the_folder_itself(
         assert [line.split()[0] for line in lines[1:-2]] == ["a.png", "b.jpg", "sub/c.webp"]
         assert lines[-1] == "sheet  photos-reconstructed/sheet.png"
     assert run(*command[:-2], "-q")[1] == "photos-reconstructed\n"
+
+
+@pytest.mark.parametrize("what", ["a run", "photos", "captions"])
+def test_reconstruct_refuses_a_folder_that_is_not_its_own(run, photos, random_model_folder, what):
+    out = Path("other")
+    if what == "photos":
+        shutil.copytree(photos, out)
+    else:
+        out.mkdir()
+    if what == "a run":
+        (out / "config.yaml").write_text("seed: 0\n")
+    if what == "captions":  # of `uae caption`: they have no redraws
+        run("caption", photos, "--model", random_model_folder, "--out", out / "captions.jsonl")
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    code, table, err = run("reconstruct", photos, "--model", random_model_folder, "--out", out)
+    assert (code, table) == (2, "")
+    assert "--out other is not empty and was not written by this command" in err
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+def test_reconstruct_goes_on_in_a_folder_that_was_stopped_before_its_first_row(
+    run, photos, random_model_folder
+):
+    Path("again/redraws").mkdir(parents=True)
+    Path("again/redraws/a.png.png").touch()
+    Path("again/captions.jsonl").write_text('{"image": "a.p')
+    command = ("reconstruct", photos, "--model", random_model_folder, "--out", "again")
+    assert run(*command)[0] == 0
+    code, _, err = run(*command, "--temperature", "0.2")
+    assert code == 2
+    assert "(--temperature 0.7, not 0.2)" in err
+
+
+def test_reconstruct_on_a_full_disk_names_the_file_and_goes_on_later(
+    run, photos, random_model_folder, full_disk
+):
+    command = ("reconstruct", photos, "--model", random_model_folder, "--out", "again")
+    whole = run(*command)[1]
+    sheet, rows = Path("again/sheet.png"), Path("again/captions.jsonl")
+    size, old = sheet.stat().st_size, sheet.read_bytes()
+    full_disk(size - 1)
+    code, _, err = run(*command)
+    assert code == 3
+    assert "error: cannot write again/sheet.png: File too large" in err
+    assert sheet.read_bytes() == old
+    shutil.rmtree("again")
+    full_disk(100)
+    code, _, err = run(*command)
+    assert code == 3
+    assert "error: cannot write again/redraws/a.png.png: File too large" in err
+    assert (rows.read_text(), list(Path("again/redraws").iterdir())) == ("", [])
+    full_disk(10**9)
+    assert run(*command)[:2] == (0, whole)
 
 
 def test_a_caption_on_stdin_that_is_no_text(run, monkeypatch):

@@ -63,7 +63,10 @@ def test_mmt_bench_of_two_processes_is_that_of_one(run, mmt, tsv, tmp_path):  # 
     assert two.returncode == 1  # torchrun's, for any code that is not 0
     assert "exitcode  : 4" in two.stderr
     assert two.stderr.count("left out 1 of 5") == 1
-    assert_same(tmp_path / "one", tmp_path / "two")
+    thumbnails = [path.name for path in (tmp_path / "one/thumbnails").iterdir()]
+    assert len(thumbnails) == NUM_QUESTIONS + 1  # one has two images
+    names = (*FILES, *(f"thumbnails/{name}" for name in thumbnails))
+    assert_same(tmp_path / "one", tmp_path / "two", names)
     assert (tmp_path / "one.tsv").read_bytes() == (tmp_path / "two.tsv").read_bytes()
 
 
@@ -71,6 +74,7 @@ def test_captions_pictures_rewrites_and_judgements_are_shared_too(
     run,
     photos,
     random_model_folder,
+    answering_folder,
     backbones,
     prompts,  # noqa: F811
     dpg,  # noqa: F811
@@ -87,7 +91,7 @@ def test_captions_pictures_rewrites_and_judgements_are_shared_too(
     (tmp_path / "grids").mkdir()
     for name in "ab":
         Image.new("RGB", (16, 16), "red").save(tmp_path / "grids" / f"{name}.png")
-    judged = ("eval", "dpg", "grids", *dpg, "--judge", f"local:{random_model_folder}", "-q")
+    judged = ("eval", "dpg", "grids", *dpg, "--judge", f"local:{answering_folder}", "-q")
     commands = {"bench": bench, "audit": audit, "drawn": drawn, "judged": judged}
     ends = {name: run(*tokens, "--out", f"one/{name}") for name, tokens in commands.items()}
     assert [code for code, _, _ in ends.values()][:2] == [4, 4]

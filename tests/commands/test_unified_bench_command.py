@@ -1,9 +1,14 @@
 """Unified-Bench from the command line: halves by name, bad input, and its pages."""
 
+import base64
+import csv
 import json
+import os
 
 import pytest
 
+from tests.stub_endpoint import fault, said, stub
+from uae.commands import halves
 from uae.data.captions_file import CaptionRow, CaptionsWriter
 from uae.eval.scene_folder import QUESTIONS, write_scenes
 
@@ -40,15 +45,138 @@ def test_captions_of_somebody_else_are_redrawn_and_cut(run, bench, photos, tmp_p
         for name in ("a.png", "b.jpg"):
             writer.append(CaptionRow(image=name, caption="A red circle on a gray background."))
     curve = ("--curve", "cut", "--budgets", 2, "--budgets", 4)
-    code, out, err = run(
-        *bench, "--captioner", f"file:{captions}", *curve, "--out", "run", "--json"
-    )
+    theirs = (*bench, "--captioner", f"file:{captions}", *curve, "--out", "run", "--json")
+    code, out, err = run(*theirs)
+    assert code == 2
+    assert "1 images without a caption: sub/c.webp" in err
+    code, out, err = run(*theirs, "--allow-missing")
     assert code == 4
     assert "left out 1 of 3" in err
     assert "sub/c.webp: the captions file has no caption for it" in err
     scores = {x["name"]: x for x in json.loads(out)["scores"]}
     assert scores["cut area"]["n"] == 2
     assert scores["cut-2 tokens"]["value"] == 2
+    gaps = json.loads(out)["settings"]["options"]["gaps"]
+    assert gaps == {"images without a caption": {"num": 1, "first": ["sub/c.webp"]}}
+    assert json.loads(out)["marks"][0] in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_an_address_that_dies_within_a_curve_is_told_by_image_and_point(run, bench, tmp_path):
+    def answer(path, body):
+        asked = json.dumps(body)
+        return fault(503, "gone") if "Use at most" in asked else said("A red circle.")
+
+    curve = ("--curve", "ask", "--budgets", 8, "--budgets", 16, "--out", "run")
+    with stub(answer) as server:
+        described = (*bench, "--captioner", f"endpoint:m@{server.url}", *curve)
+        code, out, err = run(*described, "--format", "human")
+        assert code == 4
+        assert "3 images, 0 left out" in out
+        assert "ask-8 failed: 3" in out
+        rows = [" ".join(line.split()) for line in out.splitlines()]
+        for score in ("ask-8 overall", "ask-16 overall", "ask area"):
+            assert f"{score} n/a no interval n = 0, 3 left out" in rows
+        assert "6 parts of items failed" in err
+        assert "sub/c.webp, ask-16: captioner: server error" in err
+        result = json.loads((tmp_path / "run" / "result.json").read_text())
+        assert [(x["part"], x["num_items"]) for x in result["failed"]] == [
+            ("ask-16", 3),
+            ("ask-8", 3),
+        ]
+        assert "ask-16: 3" in (tmp_path / "run" / "report.html").read_text()
+        # a run that is done says it again
+        assert run(*described, "--format", "human")[0] == 4
+        server.answer = lambda *_: said("A red circle.")
+        assert run(*described, "--retry-failed", "-q")[0] == 0
+
+
+@pytest.fixture
+def redraws(photos, tmp_path):
+    folder = tmp_path / "redraws"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("a.png", "sub/recon_c.webp"):
+        source = photos / name.replace("recon_", "")
+        (folder / name).write_bytes(source.read_bytes())
+    return folder
+
+
+def test_a_folder_that_lacks_redraws_is_refused_by_name_unless_allowed(
+    run, bench, redraws, tmp_path
+):
+    theirs = (*bench, "--generator", f"folder:{redraws}", "--out", "run")
+    (redraws / "z.png").write_bytes((redraws / "a.png").read_bytes())
+    code, _, err = run(*theirs)
+    assert code == 2
+    assert "1 images without a redraw: b.jpg" in err
+    assert "--allow-missing" in err
+    assert not (tmp_path / "run" / "captions").exists()
+    code, out, err = run(*theirs, "--allow-missing", "--format", "human")
+    assert code == 4
+    assert "1 redraws of no image: z.png" in err
+    assert "INCOMPLETE" in out
+    assert "1 images without a redraw: b.jpg" in out
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    gap = {"num": 1, "first": ["b.jpg"]}
+    assert result["settings"]["options"]["gaps"] == {"images without a redraw": gap}
+    assert result["scores"][0]["n"] == 2
+    assert "INCOMPLETE" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_captions_of_no_image_are_told(run, bench, photos, tmp_path):
+    with CaptionsWriter(tmp_path / "theirs.jsonl") as writer:
+        for name in ("a.png", "b.jpg", "sub/c.webp", "y.png", "z.png"):
+            writer.append(CaptionRow(image=name, caption="A red circle."))
+    code, _, err = run(*bench, "--captioner", "file:theirs.jsonl", "--out", "run", "-q")
+    assert code == 0
+    assert "theirs.jsonl: not used" in err
+    assert "2 captions of no image: y.png, z.png" in err
+
+
+def test_a_folder_of_images_that_may_not_be_read_is_told(run, bench, photos, monkeypatch):
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("photos/sub"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    code, _, err = run(*bench, "--out", "run", "-q")
+    assert code == 4
+    assert "1 folders could not be read" in err
+    assert "photos/sub" in err
+
+
+def hub_model(place, commit: str, name: str) -> None:
+    """Put a model into a cache as the hub's client does, with one file."""
+    snapshot = place / "models--them--tiny" / "snapshots" / commit
+    snapshot.mkdir(parents=True, exist_ok=True)
+    (snapshot / name).write_text("{}")
+    refs = place / "models--them--tiny" / "refs"
+    refs.mkdir(exist_ok=True)
+    (refs / "main").write_text(commit)
+
+
+@pytest.mark.parametrize(
+    ("flag", "kind", "kinds", "name"),
+    [
+        ("--captioner", "vlm", halves.CAPTIONERS, "config.json"),
+        ("--generator", "diffusers", halves.GENERATORS, "model_index.json"),
+    ],
+)
+def test_a_model_of_the_hub_is_stamped_by_its_commit(
+    flag, kind, kinds, name, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    given = halves.Given("", 0, "cpu", halves.torch.float32)
+    spec = halves.Spec.read(flag, f"{kind}:them/tiny", kinds)
+    for commit in ("a" * 40, "b" * 40):
+        hub_model(tmp_path, commit, name)
+        halves._commit.cache_clear()
+        assert halves.stamp_of(spec, given).files == {"commit": commit}
+    hub_model(tmp_path, "c" * 40, name)
+    assert spec.commit == "b" * 40  # what is loaded is what was stamped
 
 
 def test_without_backbones_the_models_own_are_taken(run, photos, random_model_folder):
@@ -153,6 +281,47 @@ def test_an_audit_asks_both_sides_questions_and_is_taken_up_again(run, auditing,
     [understanding] = (audit for audit in audits if audit["name"] == "Understanding")
     assert understanding["status"] != "not measured"
     assert run(*asking)[:2] == (code, first)
+    settings = json.loads(first)["settings"]
+    assert len(settings["data"]["questions understanding"]) == 64
+    assert settings["options"]["prompt"] == "vlmevalkit"
+    assert "after understanding" in {x["name"] for x in json.loads(first)["scores"]}
+    code, _, err = run(*asking, "--prompt", "compact")
+    assert code == 2
+    assert "options.prompt" in err
+
+
+@pytest.mark.parametrize("text", [None, "index\tquestion\n1\twhat?\n"])
+def test_questions_that_are_not_there_or_wrong_are_found_before_anything_is_made(
+    run, auditing, tmp_path, text
+):
+    if text:
+        (tmp_path / "q.tsv").write_text(text)
+    code, _, err = run(*auditing, "--questions", "q.tsv", "--out", "run")
+    assert code == 2
+    assert "q.tsv" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_questions_whose_images_do_not_open_are_named_and_counted(run, auditing, tmp_path):
+    write_scenes(tmp_path / "scenes", 12, "test", seed=0, size_px=64, questions_per_subtask=1)
+    csv.field_size_limit(2**30)
+    with (tmp_path / "scenes" / QUESTIONS).open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    for row in rows[:3]:
+        row["image"] = base64.b64encode(b"no image at all").decode()
+    with (tmp_path / "q.tsv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), delimiter="\t")
+        writer.writeheader()
+        writer.writerows(rows)
+    code, out, err = run(*auditing, "--questions", "q.tsv", "--out", "run", "--json")
+    assert code == 4
+    result = json.loads(out)
+    assert result["num_excluded"] == 3
+    for row in rows[:3]:
+        assert f"understanding question {row['index']}: image: " in err
+    scores = {x["name"]: x for x in result["scores"]}
+    assert scores["after understanding"]["n"] == len(rows) - 3
+    assert scores["after understanding"]["num_excluded"] == 3
 
 
 def test_a_reward_that_is_no_backbone_is_refused(run, auditing):

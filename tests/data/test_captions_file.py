@@ -3,6 +3,10 @@
 import io
 import json
 import logging
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,7 +22,7 @@ from uae.data.captions_file import (
     read_rows,
     take_in,
 )
-from uae.errors import UsageError
+from uae.errors import EnvironmentFault, UsageError
 
 ROW = CaptionRow(
     image="b/2.jpg",
@@ -26,6 +30,8 @@ ROW = CaptionRow(
     num_tokens=7,
     model="uae-tiny",
     seed=3,
+    temperature=0.7,
+    max_new_tokens=128,
     is_truncated=True,
     redraw="redraws/2.png",
     similarities={"clip": 0.9, "dinov2": 1.0},
@@ -92,6 +98,31 @@ def test_a_row_is_on_file_when_append_returns(path: Path) -> None:
     with CaptionsWriter(path) as captions:
         captions.append(ROW)
         assert read_rows(path) == [ROW]
+
+
+@contextmanager
+def files_up_to(num_bytes: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_named_and_leaves_whole_rows(path: Path) -> None:
+    with CaptionsWriter(path) as captions:
+        captions.append(ROW)
+    size = path.stat().st_size
+    fault = r"cannot write .*captions\.jsonl: File too large; free some space"
+    with (
+        pytest.raises(EnvironmentFault, match=fault),
+        files_up_to(size + 9),
+        CaptionsWriter(path) as captions,
+    ):
+        captions.append(replace(ROW, image="2.jpg"))
+    assert path.stat().st_size == size
+    assert read_rows(path) == [ROW]
 
 
 def test_a_kill_at_any_byte_loses_at_most_the_last_row(

@@ -162,6 +162,42 @@ def test_photos_are_jpeg_as_often():
     assert sizes(base64.b64encode(buffer.getvalue()).decode()) == [(16, 8)]
 
 
+def without(path: Path, *columns: str) -> Path:
+    """The file without some of its columns."""
+    with path.open(newline="") as file:
+        table = list(csv.DictReader(file, dialect="excel-tab"))
+    kept = [column for column in table[0] if column not in columns]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, kept, dialect="excel-tab", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(table)
+    return path
+
+
+def test_a_file_without_categories_and_splits_is_of_one(tmp_path: Path):
+    write_tsv(tmp_path / "q.tsv", rows(2))
+    whole = list(read_tsv(tmp_path / "q.tsv"))
+    without(tmp_path / "q.tsv", "l2-category", "split")
+    first, second = read_tsv(tmp_path / "q.tsv")
+    assert (first.question.l2_category, first.split) == ("all", "ALL")
+    assert second.question.category == whole[1].question.category
+    assert second.image == whole[1].image
+    without(tmp_path / "q.tsv", "category", "hint")
+    assert {row.question.category for row in read_tsv(tmp_path / "q.tsv")} == {"all"}
+
+
+def test_a_file_of_text_alone_has_no_images_and_is_read_as_such_where_asked(tmp_path: Path):
+    path = tmp_path / "q.tsv"
+    write_tsv(path, rows(2))
+    with pytest.raises(UsageError, match="line 2, column 'image': an image found, expected a file"):
+        list(read_tsv(path, text_only=True))
+    without(path, "image")
+    with pytest.raises(UsageError, match="column 'image' is missing"):
+        list(read_tsv(path))
+    read = list(read_tsv(path, text_only=True))
+    assert [row.image for row in read] == ["", ""]
+
+
 # -- faults -------------------------------------------------------------------------------------
 
 
@@ -208,7 +244,7 @@ def test_hidden_answers_are_asked_for(tmp_path: Path):
         list(read_tsv(edited(path, "answer", "X"), hidden_answers=True))
 
 
-@pytest.mark.parametrize("column", ["index", "l2-category", "answer", "image", "B"])
+@pytest.mark.parametrize("column", ["index", "question", "answer", "image", "B"])
 def test_a_missing_column_is_named(tmp_path: Path, column: str):
     path = tmp_path / "q.tsv"
     columns = ["index", "question", *LETTERS[:4], "answer", "category", "l2-category", "split"]

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from uae.errors import UsageError
 from uae.eval import rewriting
-from uae.eval.drawing import ORIGIN, begin, check_origin, origin_of, wording_of
+from uae.eval.drawing import begin, check_origin, origin_of
+from uae.eval.image_origin import ORIGIN, wording_of
 from uae.eval.rewriting import INSTRUCTION, REWRITES, WORDING, Rewrite, rewrite_prompts
 from uae.models.chat import Message, ReplyConfig, chat_prompts, grow_replies
 from uae.models.unified import UnifiedAutoEncoder

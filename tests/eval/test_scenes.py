@@ -7,6 +7,7 @@ from uae.data.scenes.render import render
 from uae.eval.drawability import drawability_samples
 from uae.eval.generation import generation_samples
 from uae.eval.geneval.clauses import TAGS
+from uae.eval.report_data import metric_row
 from uae.eval.scene_prompts import generation_prompts
 from uae.eval.scenes import (
     SceneEvaluation,
@@ -66,6 +67,14 @@ def test_rows_compare_points_scene_by_scene():
     drawn = rows["Drawability of true captions", "shape"].estimates[0]
     assert drawn is not None
     assert drawn.n == sum(len(s.objects) for s in SCENES)
+
+
+def test_intervals_of_shares_end_where_shares_do():
+    mostly, never = np.array([1.0, 1.0, 0.5, 1.0, 0.9]), np.array([0.0, 0.2, 0.0, 0.0, 0.0])
+    rows = [metric_row("g", "n", [never, mostly], kind=kind) for kind in ("number", "share")]
+    for found in ([row.estimates[1] for row in rows], [row.overall for row in rows]):
+        number, share = (x.high for x in found if x is not None)
+        assert number > 1 == share
 
 
 def test_a_point_may_lack_a_part():

@@ -191,3 +191,63 @@ def test_paired_difference_by_cluster_is_the_mean_over_rows() -> None:
     assert got.value == pytest.approx(0.175)
     # Two clusters: the resampled means are 0.1, 0.175 and 0.2 only.
     assert (got.low, got.high) == pytest.approx((0.1, 0.2))
+
+
+def test_a_clustered_share_that_all_agree_on_has_wilsons_interval_of_the_clusters() -> None:
+    cluster_id = np.repeat(np.arange(25), 3)
+    got = estimate(np.ones(75), cluster_id=cluster_id)
+    assert (got.value, got.n, got.high) == (1.0, 75, 1.0)
+    assert got.low == pytest.approx(25 / (25 + stats.norm.ppf(0.975) ** 2), rel=1e-12)  # .867
+    halves = estimate(np.tile([0.0, 1.0], 26), cluster_id=np.repeat(np.arange(26), 2))
+    reference = stats.binomtest(13, 26).proportion_ci(0.95, method="wilson")
+    assert (halves.low, halves.high) == pytest.approx((reference.low, reference.high), rel=1e-12)
+
+
+def test_a_share_whose_samples_agree_keeps_a_width() -> None:
+    # Wilson's with p = .3 and n = 10, as of 3 in 10
+    got, reference = estimate(np.full(10, 0.3), is_share=True), proportion(3, 10)
+    assert (got.value, got.n) == (pytest.approx(0.3), 10)
+    assert (got.low, got.high) == pytest.approx((reference.low, reference.high), rel=1e-12)
+    number = estimate(np.full(10, 0.3))  # a similarity, say, of which nothing more is known
+    assert number.high - number.low < 1e-12
+
+
+def test_intervals_of_shares_end_at_0_and_1_and_others_do_not() -> None:
+    samples = np.array([1.0, 1.0, 0.5, 1.0, 0.9])
+    share, number = estimate(samples, is_share=True), estimate(samples)
+    assert number.high > 1
+    assert (share.low, share.high) == (number.low, 1.0)
+    before, after = np.zeros(3), np.array([1.0, 0.4, 1.0])
+    change = paired_difference(before, after, is_share=True)
+    plain = paired_difference(before, after)
+    assert plain.high > 1
+    assert (change.low, change.high) == (plain.low, 1.0)
+
+
+def test_a_clustered_change_without_a_difference_has_the_interval_of_the_clusters() -> None:
+    same, cluster_id = np.tile([1.0, 0.0, 1.0], 20), np.repeat(np.arange(20), 3)
+    got = paired_difference(same, same, cluster_id=cluster_id)
+    alone = paired_difference(np.ones(20), np.ones(20))
+    assert (got.value, got.n) == (0.0, 60)
+    assert (got.low, got.high) == pytest.approx((alone.low, alone.high))
+    assert got.low < 0 < got.high
+
+
+def test_no_interval_stays_none_for_shares() -> None:
+    assert math.isnan(estimate([0.4], is_share=True).low)
+    assert math.isnan(estimate([NAN], is_share=True).high)
+    assert math.isnan(estimate(np.ones(2), cluster_id=np.zeros(2)).low)
+    assert math.isnan(paired_difference([0.2], [0.4], is_share=True).low)
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=12), st.booleans())
+def test_shares_lie_in_their_intervals_and_these_in_0_to_1(
+    values: list[float], is_clustered: bool
+) -> None:
+    samples, cluster_id = np.array(values), np.arange(len(values)) if is_clustered else None
+    share = estimate(samples, cluster_id=cluster_id, is_share=True)
+    change = paired_difference(samples, samples[::-1], cluster_id=cluster_id, is_share=True)
+    assert 0 <= share.low <= share.value + 1e-12
+    assert share.value - 1e-12 <= share.high <= 1
+    assert share.low < share.high
+    assert -1 <= change.low <= change.high <= 1

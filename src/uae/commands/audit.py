@@ -1,10 +1,10 @@
 """`uae eval audit`: a trained pair against the pair it began as, on any images."""
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import numpy as np
 from cyclopts import Parameter
 from cyclopts.types import NonNegativeInt, PositiveInt
 
@@ -17,7 +17,9 @@ from uae.errors import UsageError
 
 if TYPE_CHECKING:
     from uae.commands.halves import Pair
+    from uae.eval.mmt_bench.evaluate import MmtConfig
     from uae.eval.mmt_bench.prompt import PromptName
+    from uae.eval.results.rows import ItemRow
 
 NEXT = {"audit": "uae eval unified-bench IMAGES --model MODEL --out RUN"}
 """What the help names as the next command."""
@@ -33,6 +35,7 @@ def audit(
     reward: Annotated[tuple[str, ...], Parameter(negative="")] = ("clip",),
     backbone: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     questions: Path | None = None,
+    text_questions: Path | None = None,
     prompt: Literal["vlmevalkit", "compact"] = "vlmevalkit",
     seed: NonNegativeInt = 0,
     batch_size: PositiveInt = 16,
@@ -55,6 +58,7 @@ def audit(
         reward: Backbones that were the reward; the others are held out.
         backbone: As for unified-bench; by default those that the trained model names.
         questions: MMT-Bench's .tsv, or any file in its columns: is general understanding kept?
+        text_questions: A .tsv in its columns without images: are text skills kept?
         prompt: Wording of the questions; compact is what uae-tiny was trained on.
         seed: Seed of the noise; captions are the most probable words.
         batch_size: Images at once; changes speed and memory alone.
@@ -65,12 +69,15 @@ def audit(
     talk.begin()
     check_run(out, resume)
     files = find_images(images, without=out)
+    checked = _checked(questions, text_questions, prompt)
     with quick_start():
         import torch
 
         from uae.commands import halves
         from uae.eval.pair_audit import run
+        from uae.eval.pair_audit.questions import QuestionSet
         from uae.eval.pair_audit.summary import settings_of, summary_text
+        from uae.eval.results.stamp import file_digest
 
         given = halves.Given("", seed, device, torch.float32)
         pairs = {
@@ -93,14 +100,21 @@ def audit(
             out=out,
         )
         stamps = {side: pair.stamp() for side, pair in pairs.items()}
-        settings = settings_of(task, stamps, halves.digests(chosen, device), run.RULES)
-    asked = partial(_understanding, pairs, questions, prompt, out, talk) if questions else None
+        asked = [
+            QuestionSet(file.kind, file.names, partial(_answers, pairs, file, out, talk))
+            for file in checked
+        ]
+        files_asked = {file.kind: file_digest(file.path) for file in checked}
+        options = {"prompt": prompt} if checked else {}
+        settings = settings_of(
+            task, stamps, halves.digests(chosen, device), run.RULES, files_asked, options
+        )
     progress, show = stages_of(talk)
     result, audits = run.audit_pair(
-        task, settings, list(chosen), resume=resume, understanding=asked, show=show
+        task, settings, list(chosen), resume=resume, questions=asked, show=show
     )
     progress.close()
-    return ended(result, out, summary_text(result, audits), talk)
+    return ended(result, out, summary_text(result, audits), talk, files.left_out)
 
 
 def _check_reward(reward: tuple[str, ...], chosen: dict[str, str]) -> None:
@@ -109,29 +123,54 @@ def _check_reward(reward: tuple[str, ...], chosen: dict[str, str]) -> None:
         raise UsageError(f"--reward {unknown[0]}: expected one of {', '.join(chosen)}")
 
 
-def _understanding(
-    pairs: "dict[str, Pair]", questions: Path, prompt: "PromptName", out: Path, talk: Talk
-) -> tuple[np.ndarray, np.ndarray]:
-    """Ask both encoders the same questions; return 1 where right, in the same order."""
+@dataclass(frozen=True, kw_only=True)
+class _QuestionFile:
+    """Questions of one kind, read and checked."""
+
+    kind: str
+    path: Path
+    folder: str
+    config: "MmtConfig"
+    names: list[str]
+
+
+def _checked(
+    questions: Path | None, text_questions: Path | None, prompt: "PromptName"
+) -> list[_QuestionFile]:
+    """Read all questions before anything is loaded."""
+    from uae.eval.mmt_bench.evaluate import MmtConfig, check_tsv
+    from uae.eval.pair_audit.questions import TEXT_SKILLS, UNDERSTANDING
+
+    given = (
+        (UNDERSTANDING, questions, "questions", MmtConfig(prompt=prompt)),
+        (TEXT_SKILLS, text_questions, "text_questions", MmtConfig(prompt=prompt, text_only=True)),
+    )
+    return [
+        _QuestionFile(
+            kind=kind, path=path, folder=folder, config=config, names=check_tsv(path, config)
+        )
+        for kind, path, folder, config in given
+        if path
+    ]
+
+
+def _answers(
+    pairs: "dict[str, Pair]", file: _QuestionFile, out: Path, talk: Talk
+) -> "dict[str, list[ItemRow]]":
+    """Ask both encoders the same questions; return their rows by side."""
     from uae.commands import loop
     from uae.eval.mmt_bench.encoder_answers import EncoderAnswers
-    from uae.eval.mmt_bench.evaluate import MmtConfig, evaluate_mmt
+    from uae.eval.mmt_bench.evaluate import evaluate_mmt
     from uae.eval.results.rows import ITEMS, read_rows
     from uae.models.settings import resolve
 
     answers = {}
     for side, pair in pairs.items():
-        name, folder = pair.writes.name, out / "questions" / side
+        name, folder = pair.writes.name, out / file.folder / side
         asked = EncoderAnswers(loop.load(name, pair.given.device).encoder)
-        progress, show = progress_of(f"questions, {side}", "question", talk)
-        stamp, config = asked.stamp(name, Path(resolve(name))), MmtConfig(prompt=prompt)
-        evaluate_mmt(asked, questions, folder, stamp, config, show=show)
+        progress, show = progress_of(f"{file.kind}, {side}", "question", talk)
+        stamp = asked.stamp(name, Path(resolve(name)))
+        evaluate_mmt(asked, file.path, folder, stamp, file.config, show=show)
         progress.close()
-        rows = read_rows(folder / ITEMS)[0]
-        answers[side] = {row.item: row.samples.get("answer", np.nan) for row in rows}
-    items = sorted(answers["before"])
-    before, after = (
-        np.array([side[item] for item in items], dtype=np.float64)
-        for side in (answers["before"], answers["after"])
-    )
-    return before, after
+        answers[side] = read_rows(folder / ITEMS)[0]
+    return answers

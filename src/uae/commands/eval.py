@@ -185,7 +185,9 @@ def _values(point: "Point") -> dict[str, Any]:
 
     rows = [
         {"metric": metric.key, "group": metric.group, "name": metric.name}
-        | asdict(estimate(metric.samples, cluster_id=metric.cluster_id))
+        | asdict(
+            estimate(metric.samples, cluster_id=metric.cluster_id, is_share=metric.kind == "share")
+        )
         | {"kind": metric.kind, "better": metric.better, "note": metric.note}
         for metric in scene_metrics(point.evaluation)
     ]

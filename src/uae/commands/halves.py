@@ -4,6 +4,7 @@ Each half says what its results depend on before it is loaded, so that a folder 
 refused within a second.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoPipelineForText2Image
+from transformers.utils.hub import cached_file, extract_commit_hash
 
 from uae.commands.judges import found
 from uae.commands.loop import load
@@ -47,6 +49,8 @@ ENCODER_PARTS = ("encoder", "encoder_lora", SETTINGS_FILE)
 DECODER_PARTS = ("projector", "decoder", "decoder_lora")
 CAPTIONERS = ("uae", "vlm", "endpoint", "file")
 GENERATORS = ("uae", "diffusers", "endpoint", "folder")
+INDEX_FILES = {"vlm": "config.json", "diffusers": "model_index.json"}
+"""A small file that every model of a kind has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,17 @@ class Spec:
         """The folder of weights that it names; None for a hub id or an address."""
         place = Path(resolve(self.name))
         return place if place.is_dir() else None
+
+    @property
+    def commit(self) -> str | None:
+        """The commit that a hub id stands for, here or on the hub; None for anything else.
+
+        Raises:
+            UsageError: There is no such model.
+        """
+        if self.kind not in INDEX_FILES or self.folder:
+            return None
+        return _commit(self)
 
     def check(self) -> None:
         """Refuse a folder that holds no model of this package.
@@ -119,6 +134,13 @@ class Spec:
         return endpoint
 
 
+@functools.cache  # what is loaded is to be what was stamped, though the hub may change meanwhile
+def _commit(spec: Spec) -> str | None:
+    with found(spec.flag, spec.name):
+        file = cached_file(spec.name, INDEX_FILES[spec.kind])
+    return extract_commit_hash(file, None)
+
+
 @dataclass(frozen=True, slots=True)
 class Given:
     """What both halves are loaded with."""
@@ -150,7 +172,9 @@ def captioner_of(spec: Spec, given: Given) -> Callable[[], Captioner]:
     def load_vlm() -> Captioner:
         try:
             with found(spec.flag, spec.name):
-                vlm = LocalJudge.from_pretrained(spec.name, device_of(given.device), given.dtype)
+                vlm = LocalJudge.from_pretrained(
+                    spec.name, device_of(given.device), given.dtype, spec.commit or "main"
+                )
         except ValueError as error:  # transformers' word for another kind of model
             raise UsageError(
                 f"{spec.flag} vlm:{spec.name} is no vision-language model: {error}"
@@ -160,15 +184,15 @@ def captioner_of(spec: Spec, given: Given) -> Callable[[], Captioner]:
     return load_vlm
 
 
-def generator_of(spec: Spec, given: Given) -> Callable[[], Generator]:
-    """Return what loads a generator; a folder and an address are checked at once.
+def generator_of(spec: Spec, given: Given, images: Mapping[str, Path]) -> Callable[[], Generator]:
+    """Return what loads a generator of these images; folder and address are checked at once.
 
     Raises:
         UsageError: There is no such folder or address, or, when loaded, no such model.
     """
     if spec.kind == "folder":
-        images = ImageFolder(Path(spec.name))
-        return lambda: images
+        redraws = ImageFolder(Path(spec.name), list(images))
+        return lambda: redraws
     if spec.kind == "endpoint":
         drawn = EndpointGenerator(spec.endpoint(), given.seed)
         return lambda: drawn
@@ -178,7 +202,9 @@ def generator_of(spec: Spec, given: Given) -> Callable[[], Generator]:
 
     def load_pipeline() -> Generator:
         with found(spec.flag, spec.name):
-            pipeline = AutoPipelineForText2Image.from_pretrained(spec.name, torch_dtype=given.dtype)
+            pipeline = AutoPipelineForText2Image.from_pretrained(
+                spec.name, torch_dtype=given.dtype, revision=spec.commit
+            )
         pipeline.set_progress_bar_config(disable=True)
         return PipelineGenerator(pipeline.to(device_of(given.device)), given.seed)
 
@@ -203,22 +229,22 @@ def stamp_of(spec: Spec, given: Given) -> ModelStamp:
         name=spec.name,
         dtype="float32" if spec.is_ours else str(given.dtype).removeprefix("torch."),
         backend=f"{spec.kind}, {torch.device(device_of(given.device)).type}",
-        files={"weights": digest} if (digest := _digest(spec)) else {},
+        files=_files(spec),
     )
 
 
-def _digest(spec: Spec) -> str:
-    """Return one sha256 of all files that a half is made of; empty for a hub id."""
-    folder = spec.folder
+def _files(spec: Spec) -> dict[str, str]:
+    """Return one sha256 of all files that a half is made of; of a hub id its commit."""
+    folder, commit = spec.folder, spec.commit
     if folder is None:
-        return ""
+        return {"commit": commit} if commit else {}
     parts = ENCODER_PARTS if spec.flag == CAPTIONER else ENCODER_PARTS + DECODER_PARTS
     kept = {
         path: digest
         for path, digest in folder_digests(folder).items()
         if not spec.is_ours or path.split("/")[0] in parts
     }
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+    return {"weights": hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,11 +287,11 @@ class Pair:
         return captioner_of(self.writes, self.given)
 
     def generator(self, images: Mapping[str, Path]) -> Callable[[], Generator]:
-        """Return what loads the generator; `images` are for one that sees them."""
+        """Return what loads the generator of the redraws of `images`."""
         given = self.given
         if self.sees_image:
             return lambda: HiddenStates(load(self.draws.name, given.device), images, given.seed)
-        return generator_of(self.draws, given)
+        return generator_of(self.draws, given, images)
 
     def task(
         self,

@@ -6,12 +6,12 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from PIL import Image
 
-from uae.data.captions_file import read_rows
+from uae.data.captions_file import Writing, read_rows
 from uae.data.images import NamedImage, fit_square, list_images
 from uae.data.opening import open_image, read_image
 from uae.data.untrusted.file import FORMATS, MAX_FILE_BYTES, UnreadableImage
@@ -103,11 +103,13 @@ def _open(path: Path) -> Image.Image:
     return read_image(stream, Path("stdin"))
 
 
-def check_same_writer(path: Path, model: str, seed: int) -> None:
-    """Refuse to mix captions of several models or seeds in one file.
+def check_same_writer(path: Path, writing: Writing) -> None:
+    """Refuse to mix captions of several models, seeds or ways of sampling in one file.
+
+    Rows without a model are anybody's; what a row does not say is not compared.
 
     Raises:
-        UsageError: Names the file, and what wrote it.
+        UsageError: Names the file, and how it was written.
     """
     if not path.exists():
         return
@@ -115,11 +117,16 @@ def check_same_writer(path: Path, model: str, seed: int) -> None:
         raise UsageError(
             f"{path} is a folder: expected a file name, e.g. {path / 'captions.jsonl'}"
         )
-    for row in read_rows(path):
-        if row.model is not None and (row.model, row.seed) != (model, seed):
+    for row in (row for row in read_rows(path) if row.model is not None):
+        changed = [
+            f"--{key.replace('_', '-')} {before}, not {now}"
+            for key, now in asdict(writing).items()
+            if (before := getattr(row, key)) not in (None, now)
+        ]
+        if changed:
             raise UsageError(
-                f"{path} holds captions by {row.model} with seed {row.seed}, not by {model} with "
-                f"seed {seed}: choose another --out, or the same model and seed to go on"
+                f"{path} holds captions of other settings ({'; '.join(changed)}): choose another "
+                "--out, or the same settings to go on"
             )
 
 

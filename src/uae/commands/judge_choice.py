@@ -96,6 +96,8 @@ class JudgeChoice:
         try:
             with found("--judge", self.judge):
                 return LocalJudge.from_pretrained(name, place, dtype)
+        except UsageError:
+            raise
         except ValueError as error:  # transformers' word for another kind of model
             raise UsageError(
                 f"--judge {self.judge} is no vision-language model: {error}"

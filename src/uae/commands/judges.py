@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
 from transformers import AutoTokenizer, CLIPModel
 
 from uae.device import device_of
@@ -43,9 +44,18 @@ def load_judges(detector: str, variant: Variant, clip: str, device: str) -> Judg
 
 @contextmanager
 def found(flag: str, name: str) -> Iterator[None]:
-    """Turn transformers' error for a model that is not there into one of usage."""
+    """Turn transformers' errors for a model that is not there, or damaged, into ones of usage."""
     try:
         yield
+    except UsageError as error:
+        if flag in str(error):
+            raise
+        raise UsageError(f"{flag} {name}: {error}") from error
+    except SafetensorError as error:
+        raise UsageError(
+            f"{flag} {name}: a weights file is damaged or incomplete ({error}): copy or download "
+            "it again"
+        ) from error
     except OSError as error:
         if error.errno is not None:  # the disk's or the network's own
             raise

@@ -4,18 +4,19 @@ So an image's caption is the same alone, in a folder, and after a job that was s
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from uae.data.captions_file import CaptionRow
+from uae.data.captions_file import CaptionRow, Writing
 from uae.data.images import NamedImage
 from uae.data.sources import to_pixels
 from uae.device import device_of
 from uae.flow.noise import stream
 from uae.models.encoder import uniforms
-from uae.models.settings import resolve
+from uae.models.settings import find_settings, resolve
 from uae.models.unified import UnifiedAutoEncoder
 from uae.rewards.similarity import Similarity, cosine
 from uae.train.rollout import redraw as redraw_from
@@ -34,19 +35,27 @@ def load_backbones(model: UnifiedAutoEncoder, device: str) -> dict[str, Similari
     }
 
 
+def writing(
+    model: str, seed: int, temperature: float, max_new_tokens: int | None = None
+) -> Writing:
+    """Say how captions are written; by default as long as the model's settings let them be."""
+    return Writing(
+        model=model,
+        seed=seed,
+        temperature=temperature,
+        max_new_tokens=max_new_tokens or find_settings(model).max_new_tokens,
+    )
+
+
 @torch.no_grad()
 def describe(
     model: UnifiedAutoEncoder,
     items: Sequence[NamedImage],
-    model_name: str,
-    *,
-    seed: int,
-    temperature: float,
-    max_new_tokens: int | None = None,
+    writing: Writing,
 ) -> list[CaptionRow]:
     """Caption images; a temperature of 0 takes the most probable words."""
-    limit = max_new_tokens or model.settings.max_new_tokens
-    draws = uniforms([stream(seed, "caption", item.name) for item in items], limit)
+    limit, temperature = writing.max_new_tokens, writing.temperature
+    draws = uniforms([stream(writing.seed, "caption", item.name) for item in items], limit)
     captions = model.encoder.sample(
         model.encoder.prompts([item.image for item in items]),
         draws if temperature > 0 else None,
@@ -58,9 +67,8 @@ def describe(
             image=item.name,
             caption=text,
             num_tokens=model.encoder.num_tokens(text),
-            model=model_name,
-            seed=seed,
             is_truncated=truncated,
+            **asdict(writing),
         )
         for item, text, truncated in zip(
             items, captions.texts, captions.truncated.tolist(), strict=True

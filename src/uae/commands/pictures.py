@@ -15,11 +15,10 @@ from uae.commands.inputs import STDIN, check_same_writer, ended, find_images, op
 from uae.commands.startup import quick_start
 from uae.commands.talk import PLAINLY, Talk, json_line, write
 from uae.data.captions_file import CaptionRow, CaptionsWriter
+from uae.data.images import WRITTEN_FORMATS, write_image
 from uae.errors import EXIT_DONE, UsageError
 
 log = logging.getLogger(__name__)
-
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def caption(
@@ -58,24 +57,18 @@ def caption(
     """
     talk.begin()
     files = find_images(images, allow_stdin=True)
-    if out is not None:
-        check_same_writer(out, model, seed)
     with quick_start():
         from uae.commands import loop
 
+        writing = loop.writing(model, seed, temperature, max_new_tokens)
+        if out is not None:
+            check_same_writer(out, writing)
         auto_encoder = loop.load(model, device)
     with CaptionsWriter(out) if out else contextlib.nullcontext() as writer:
         todo = writer.missing(files.paths) if writer else list(files.paths)
         num_done = 0
         for items in opened(files, todo, auto_encoder.decoder.size_px, batch_size):
-            rows = loop.describe(
-                auto_encoder,
-                items,
-                model,
-                seed=seed,
-                temperature=temperature,
-                max_new_tokens=max_new_tokens,
-            )
+            rows = loop.describe(auto_encoder, items, writing)
             for row in rows:
                 writer.append(row) if writer else _write_caption(row, files.is_one, talk)
             num_done += len(rows)
@@ -135,8 +128,7 @@ def draw(
     if guidance_scale is not None:
         sampling = replace(sampling, guidance_scale=guidance_scale)
     [image] = to_images(auto_encoder.draw([text], seed=seed, sampling=sampling))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path)
+    write_image(image, path)
     values = {
         "image": str(path),
         "caption": text,
@@ -160,6 +152,6 @@ def _picture_path(out: Path | None, caption: str, seed: int) -> Path:
     slug = re.sub(r"[^a-z0-9]+", "-", caption.lower())[:48].strip("-") or "drawing"
     if out is None or out.is_dir():
         return (out or Path()) / f"{slug}-{seed}.png"
-    if out.suffix.lower() not in PICTURE_SUFFIXES:
-        raise UsageError(f"--out {out}: expected a file that ends in {', '.join(PICTURE_SUFFIXES)}")
+    if out.suffix.lower() not in WRITTEN_FORMATS:
+        raise UsageError(f"--out {out}: expected a file that ends in {', '.join(WRITTEN_FORMATS)}")
     return out

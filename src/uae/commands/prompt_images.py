@@ -109,15 +109,15 @@ def dpg_images(
     talk.begin()
     check_folder(out, "--out")
     with quick_start():
-        from uae.eval.dpg.drawing import pictures_of
+        from uae.eval.dpg.drawing import NumImages, pictures_of, set_name
         from uae.eval.dpg.prompts import prompts_digest, read_prompts
 
     read = read_prompts(prompts)
-    name = f"dpg, {num_images} a prompt"
+    count: NumImages = 4 if num_images == "4" else 1
     auto_encoder, origin = begin(
-        model, out, name, prompts_digest(read), seed, device, rewrite=rewrite
+        model, out, set_name(count), prompts_digest(read), seed, device, rewrite=rewrite
     )
-    pictures = pictures_of(out, read, 4 if num_images == "4" else 1)
+    pictures = pictures_of(out, read, count)
     counts = draw(auto_encoder, pictures, seed, batch_size, out if rewrite else None, talk)
     return finish(NEXT["dpg-images"], out, out, origin, counts, talk)
 

@@ -14,7 +14,7 @@ from uae.commands.inputs import ImageFiles, check_same_writer, ended, find_image
 from uae.commands.startup import quick_start
 from uae.commands.talk import PLAINLY, Talk, json_line, write
 from uae.data.captions_file import CAPTIONS_NAME, CaptionRow, CaptionsWriter, read_rows
-from uae.data.images import fit_square
+from uae.data.images import fit_square, write_image
 from uae.data.opening import open_image
 from uae.data.sheet import MAX_ROWS, SheetRow, reconstruction_sheet
 from uae.data.untrusted.file import UnreadableImage
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 log = logging.getLogger(__name__)
+
+REDRAWS = "redraws"
 
 
 def reconstruct(
@@ -61,12 +63,12 @@ def reconstruct(
     talk.begin()
     out = out or _folder_for(images)
     files = find_images(images, without=out)
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out} is a file: expected a folder")
-    check_same_writer(out / CAPTIONS_NAME, model, seed)
+    _check_folder(out)
     with quick_start():
         from uae.commands import loop
 
+        writing = loop.writing(model, seed, temperature)
+        check_same_writer(out / CAPTIONS_NAME, writing)
         auto_encoder = loop.load(model, device)
         backbones = loop.load_backbones(auto_encoder, device)
     size_px = auto_encoder.decoder.size_px
@@ -74,7 +76,7 @@ def reconstruct(
     with CaptionsWriter(out / CAPTIONS_NAME) as writer:
         todo = writer.missing(files.paths)
         for items in opened(files, todo, size_px, batch_size):
-            rows = loop.describe(auto_encoder, items, model, seed=seed, temperature=temperature)
+            rows = loop.describe(auto_encoder, items, writing)
             _warn_of_overlong(rows, auto_encoder.settings.max_caption_tokens)
             redraws = loop.redraw(auto_encoder, rows, seed)
             _save(rows, redraws, loop.compare(backbones, items, redraws), writer)
@@ -94,6 +96,26 @@ def _folder_for(images: Sequence[Path]) -> Path:
     return Path(f"{only.name if only.is_dir() else only.stem}-reconstructed")
 
 
+def _check_folder(out: Path) -> None:
+    """Refuse a folder that holds something else than an earlier call of this command.
+
+    Raises:
+        UsageError: It does, or is a file.
+    """
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise UsageError(f"--out {out} is a file: expected a folder")
+    path = out / CAPTIONS_NAME
+    rows = read_rows(path) if path.is_file() else []
+    others = {entry.name for entry in out.iterdir()} - {CAPTIONS_NAME, REDRAWS}
+    if any(row.redraw is None for row in rows) or (others and not rows):
+        raise UsageError(
+            f"--out {out} is not empty and was not written by this command (it has no "
+            f"{CAPTIONS_NAME} with redraws): choose another folder"
+        )
+
+
 def _save(
     rows: Sequence[CaptionRow],
     redraws: "Tensor",
@@ -104,10 +126,8 @@ def _save(
     from uae.data.sources import to_images
 
     for row, image, score in zip(rows, to_images(redraws), scores, strict=True):
-        place = Path("redraws", f"{row.image}.png")
-        path = writer.path.parent / place
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path)
+        place = Path(REDRAWS, f"{row.image}.png")
+        write_image(image, writer.path.parent / place)
         writer.append(replace(row, redraw=place.as_posix(), similarities=score))
 
 
@@ -127,7 +147,7 @@ def _write_sheet(out: Path, rows: Sequence[CaptionRow], files: ImageFiles, size_
     """Draw the first rows, opened again, so that a folder of any size fits into memory."""
     shown = list(_sheet_rows(out, rows[:MAX_ROWS], files, size_px))
     if shown:
-        reconstruction_sheet(shown).save(out / "sheet.png")
+        write_image(reconstruction_sheet(shown), out / "sheet.png")
 
 
 def _sheet_rows(

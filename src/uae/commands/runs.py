@@ -1,7 +1,7 @@
 """What the commands of all benchmarks share: checks, progress, and how a run ends."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -11,6 +11,7 @@ from uae.errors import EXIT_DONE, EXIT_PARTIAL, UsageError
 from uae.ranks import current, once
 
 if TYPE_CHECKING:
+    from uae.data.untrusted.file import UnreadableImage
     from uae.eval.results.result import BenchResult
     from uae.train.progress import Progress
 
@@ -72,8 +73,22 @@ def _terminal(talk: Talk) -> bool | None:
     return None if current().is_first and talk.chosen != "quiet" else False
 
 
-def ended(result: "BenchResult", out: Path, text: str, talk: Talk) -> int:
-    """Write the page and the scores, list what was left out on stderr, and return the exit code."""
+def ended(
+    result: "BenchResult",
+    out: Path,
+    text: str,
+    talk: Talk,
+    left_out: Sequence["UnreadableImage"] = (),
+) -> int:
+    """Write the page and the scores, list what was left out on stderr, and return the exit code.
+
+    Args:
+        result: Of the run.
+        out: Its folder.
+        text: The scores in lines.
+        talk: Format and verbosity.
+        left_out: Folders of images that could not be read.
+    """
     from uae.eval.results.page import write_page
     from uae.eval.results.result import result_values
 
@@ -87,14 +102,21 @@ def ended(result: "BenchResult", out: Path, text: str, talk: Talk) -> int:
             write(f"{x.score.name} {x.estimate.value}")
     else:
         write(f"{text}\n\nrun   {out}\npage  {page}\nnext  uae compare OTHER {out}")
-    if not result.num_excluded:
-        return EXIT_DONE
-    lines = [
-        f"  {item}: {exclusion.reason}" + (f": {detail}" if detail else "")
+    excluded = [
+        f"{item}: {exclusion.reason}" + (f": {detail}" if detail else "")
         for exclusion in result.excluded
         for item, detail in exclusion.items.items()
     ]
-    more = [f"  ... and {len(lines) - MAX_LISTED} more"] if len(lines) > MAX_LISTED else []
+    failed = [f"{item}, {x.part}: {why}" for x in result.failed for item, why in x.items.items()]
     total = f"left out {result.num_excluded} of {result.num_items}; they count in no score"
-    log.warning("\n".join([total, *lines[:MAX_LISTED], *more]))
-    return EXIT_PARTIAL
+    _list(total, excluded)
+    _list(f"{len(failed)} parts of items failed; the rest of each item counts", failed)
+    _list(f"{len(left_out)} folders could not be read", list(map(str, left_out)))
+    return EXIT_PARTIAL if excluded or failed or left_out else EXIT_DONE
+
+
+def _list(total: str, lines: Sequence[str]) -> None:
+    """Warn with a count and the first lines of what it counts."""
+    if lines:
+        more = [f"... and {len(lines) - MAX_LISTED} more"] if len(lines) > MAX_LISTED else []
+        log.warning("\n  ".join([total, *lines[:MAX_LISTED], *more]))

@@ -57,6 +57,7 @@ def unified_bench(
     seed: NonNegativeInt = 0,
     batch_size: PositiveInt = 16,
     dtype: Dtype = "float32",
+    allow_missing: Annotated[bool, SWITCH] = False,
     resume: Resume = "auto",
     retry_failed: Annotated[bool, SWITCH] = False,
     device: str = "auto",
@@ -90,6 +91,8 @@ def unified_bench(
         seed: Seed of noise and of sampled captions.
         batch_size: Images at once; changes speed and memory alone.
         dtype: Of vlm captioners and diffusers generators.
+        allow_missing: Measure what a captions file or a folder of redraws covers; the result is
+            marked as incomplete.
         resume: must refuses a folder without a run, never one with a run.
         retry_failed: Try again where an address gave no answer.
         device: auto, cpu, cuda or cuda:1.
@@ -102,6 +105,7 @@ def unified_bench(
         import torch
 
         from uae.commands import halves
+        from uae.commands.coverage import gaps_of
         from uae.eval.unified_bench import run, summary
         from uae.eval.unified_bench.budgets import check_sizes
         from uae.eval.unified_bench.captioners import Request
@@ -118,16 +122,17 @@ def unified_bench(
             plain=Request(temperature=temperature),
             curve=Curve(methods=curve, sizes=budgets if curve else (), num_samples=samples),
         )
+        gaps = gaps_of(pair, files.paths, allow_missing=allow_missing)
         digests, is_official = halves.digests(chosen, device), chosen == OFFICIAL
         settings = run.settings_of(
-            task, pair.stamp(), digests, sees_image=hidden_states, is_official=is_official
+            task, pair.stamp(), digests, gaps, sees_image=hidden_states, is_official=is_official
         )
     progress, show = stages_of(talk)
     result = run.evaluate(
         task, settings, list(chosen), resume=resume, retry_failed=retry_failed, show=show
     )
     progress.close()
-    return ended(result, out, summary.summary_text(result), talk)
+    return ended(result, out, summary.summary_text(result), talk, files.left_out)
 
 
 def caption_duel(
@@ -166,10 +171,14 @@ def caption_duel(
     chosen.check()
     files = find_images(images, without=out)
     with quick_start():
+        from uae.commands.coverage import warn_of_extra
         from uae.eval.unified_bench import duel
+        from uae.eval.unified_bench.captioners import CaptionsFile
         from uae.eval.unified_bench.summary import summary_text
 
         duels = duel.pair_up(files.paths, first, second)
+        for path in (first, second):
+            warn_of_extra(path, CaptionsFile(path).extra(list(files.paths)), "captions")
         judge = chosen.load(device)
     settings = duel.settings_of(judge, duels, first, second)
     progress, show = progress_of("caption-duel", "pair", talk)
@@ -177,7 +186,7 @@ def caption_duel(
         judge, duels, out, settings, resume=resume, retry_failed=retry_failed, show=show
     )
     progress.close()
-    return ended(result, out, summary_text(result), talk)
+    return ended(result, out, summary_text(result), talk, files.left_out)
 
 
 def backbones_of(texts: Iterable[str]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 
 from uae.data.images import list_images
+from uae.durable import append_whole, storage_faults
 from uae.errors import UsageError
 
 logger = logging.getLogger(__name__)
@@ -27,10 +28,22 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {  # key -> (accepted types, h
     "num_tokens": ((int, type(None)), "a whole number or null"),
     "model": ((str, type(None)), "text or null"),
     "seed": ((int, type(None)), "a whole number or null"),
+    "temperature": ((int, float, type(None)), "a number or null"),
+    "max_new_tokens": ((int, type(None)), "a whole number or null"),
     "is_truncated": ((bool,), "true or false"),
     "redraw": ((str, type(None)), "text or null"),
     "similarities": ((dict,), "an object of numbers"),
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writing:
+    """What captions depend on besides their images: alike for all rows that a command adds."""
+
+    model: str
+    seed: int
+    temperature: float
+    max_new_tokens: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +56,8 @@ class CaptionRow:
         num_tokens: Its length by the tokenizer of the model that reads it.
         model: Folder or Hub id of the model that wrote it.
         seed: Seed of the sampling.
+        temperature: Of the sampling; 0 takes the most probable words.
+        max_new_tokens: Longest caption that was allowed, in tokens of the model that wrote it.
         is_truncated: The caption reached the token limit without an end token.
         redraw: Path of the image drawn from it, relative to this file.
         similarities: Image similarity of redraw and image, by backbone.
@@ -53,6 +68,8 @@ class CaptionRow:
     num_tokens: int | None = None
     model: str | None = None
     seed: int | None = None
+    temperature: float | None = None
+    max_new_tokens: int | None = None
     is_truncated: bool = False
     redraw: str | None = None
     similarities: Mapping[str, float] = field(default_factory=dict)
@@ -86,7 +103,7 @@ class CaptionsWriter:
         """
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._stream = self.path.open("a+b")
+        self._stream = self.path.open("a+b", buffering=0)
         self._done: set[str] = set()
         with ExitStack() as undo:
             undo.callback(self._stream.close)
@@ -105,20 +122,26 @@ class CaptionsWriter:
         self._stream.truncate(end)
         self._stream.seek(max(end - 1, 0))
         if self._stream.read(1) not in (b"", b"\n"):
-            self._stream.write(b"\n")
-            self._stream.flush()
+            self._write(b"\n")
 
     def missing(self, images: Iterable[str]) -> list[str]:
         """Return those of `images` that have no row yet, in their order."""
         return [image for image in images if image not in self._done]
 
     def append(self, row: CaptionRow) -> None:
-        """Write a row; when this returns the operating system has it, and a kill loses nothing."""
+        """Write a row; when this returns the operating system has it, and a kill loses nothing.
+
+        Raises:
+            EnvironmentFault: It cannot be written; names the file.
+        """
         values = {key: value for key, value in asdict(row).items() if value not in (None, {})}
         # ASCII alone: file names that are no valid Unicode and odd line separators survive it
-        self._stream.write(json.dumps(values, ensure_ascii=True, allow_nan=False).encode() + b"\n")
-        self._stream.flush()
+        self._write(json.dumps(values, ensure_ascii=True, allow_nan=False).encode() + b"\n")
         self._done.add(row.image)
+
+    def _write(self, data: bytes) -> None:
+        with storage_faults("cannot write", self.path):
+            append_whole(self._stream.fileno(), data)
 
     def __enter__(self) -> "CaptionsWriter":
         return self

@@ -1,5 +1,6 @@
 """The user's own images: folders, with whatever else lies there, and fitting to a square."""
 
+import io
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -11,9 +12,12 @@ from PIL import Image
 
 from uae.data.opening import open_image
 from uae.data.untrusted.file import FORMATS, Reason, UnreadableImage
+from uae.durable import replace_file, storage_faults
 from uae.errors import UsageError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp"})
+WRITTEN_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+"""Suffixes of files that are written, with Pillow's names of their formats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,23 @@ def fit_square(
     inside = _resize(image, size, (0, 0, width, height))
     square.paste(inside, ((size_px - size[0]) // 2, (size_px - size[1]) // 2))
     return square
+
+
+def write_image(image: Image.Image, path: Path) -> None:
+    """Write an image file whole or not at all, over an older one; make its folder.
+
+    Args:
+        image: The image.
+        path: Ends in one of `WRITTEN_FORMATS`, which says the format.
+
+    Raises:
+        EnvironmentFault: It cannot be written; names the file.
+    """
+    encoded = io.BytesIO()
+    image.save(encoded, WRITTEN_FORMATS[path.suffix.lower()])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with storage_faults("cannot write", path):
+        replace_file(path, encoded.getvalue())
 
 
 def _resize(

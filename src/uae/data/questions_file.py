@@ -1,8 +1,9 @@
 """Multiple-choice questions about images as TSV files, in MMT-Bench's columns.
 
-    index  question  [hint]  A  B  [C ... I]  answer  category  l2-category  split  image
+    index  question  [hint]  A  B  [C ... I]  answer  [category]  [l2-category]  [split]  image
 
-One row is a question (`category` is its subtask, `l2-category` its meta-task). `image` holds
+One row is a question (`category` is its subtask, `l2-category` its meta-task); without one of these
+columns all rows are of one category or split. Questions of text alone have no `image`, which holds
 base64, or, where several images are kept apart, a list of it: ['/9j/...', 'iVBOR...']
 (open-compass/VLMEvalKit `vlmeval/dataset/image_base.py`). Rows are read one by one, with their
 images still encoded, so a file of any size needs the memory of its largest row.
@@ -15,7 +16,7 @@ import base64
 import binascii
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,9 @@ from uae.errors import UsageError
 LETTERS = "ABCDEFGHI"
 IMAGE_COLUMN = "image"
 
-_REQUIRED = ("index", "question", "A", "B", "answer", "category", "l2-category", "split", "image")
+_REQUIRED = ("index", "question", "A", "B", "answer", IMAGE_COLUMN)
+_DEFAULTS = {"category": "all", "l2-category": "all", "split": "ALL"}
+"""What a row is of where the file lacks the column."""
 _MAX_CELL_CHARS = 2**28  # a quote that is never closed would read the rest of the file into a cell
 _MAX_ASPECT = 200  # Qwen2.5-VL's own limit; lines of text are longer than most photos
 
@@ -66,7 +69,7 @@ class QuestionRow:
     Attributes:
         index: Its number in the file, unique.
         question: What is asked.
-        image: The cell of its images, still encoded.
+        image: The cell of its images, still encoded; empty for a question of text alone.
         split: "VAL", say.
         where: File and line that it was read from.
     """
@@ -117,7 +120,7 @@ def write_tsv(path: Path, rows: Iterable[QuestionRow]) -> None:
     """Write rows, with as many option columns as the widest row needs, and at least four."""
     rows = list(rows)
     letters = LETTERS[: max([4, *(len(row.question.options) for row in rows)])]
-    columns = ["index", "question", "hint", *letters, *_REQUIRED[4:]]
+    columns = ["index", "question", "hint", *letters, "answer", *_DEFAULTS, IMAGE_COLUMN]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, dialect="excel-tab", lineterminator="\n")
         writer.writeheader()
@@ -138,18 +141,26 @@ def write_tsv(path: Path, rows: Iterable[QuestionRow]) -> None:
             )
 
 
-def read_tsv(path: Path, *, hidden_answers: bool = False) -> Iterator[QuestionRow]:
+def read_tsv(
+    path: Path, *, hidden_answers: bool = False, text_only: bool = False
+) -> Iterator[QuestionRow]:
     """Read rows one by one; images stay encoded.
 
     Args:
         path: The file.
         hidden_answers: Take rows without an answer too.
+        text_only: The file has no images.
 
     Raises:
         UsageError: A column is missing or a cell is wrong; the message names file, line and column.
     """
     seen: set[int] = set()
-    for cells, where in read_cells(path, _REQUIRED):
+    for cells, where in read_cells(path, _REQUIRED[:-1] if text_only else _REQUIRED):
+        if text_only and cells.get(IMAGE_COLUMN):
+            raise UsageError(
+                f"{where}, column {IMAGE_COLUMN!r}: an image found, expected a file of questions "
+                "of text alone"
+            )
         row = _row(cells, where, hidden_answers)
         if row.index in seen:
             raise UsageError(
@@ -197,12 +208,13 @@ def read_cells(path: Path, required: tuple[str, ...]) -> Iterator[tuple[dict[str
         ) from error
 
 
-def _row(cells: Mapping[str, str], where: str, hidden_answers: bool) -> QuestionRow:
+def _row(cells: dict[str, str], where: str, hidden_answers: bool) -> QuestionRow:
     def wrong(column: str, right: str) -> UsageError:
         found = _shown(cells.get(column, ""))
         return UsageError(f"{where}, column {column!r}: {found} found, expected {right}")
 
-    for column in ("question", "category", "l2-category", "split"):
+    cells = _DEFAULTS | cells
+    for column in ("question", *_DEFAULTS):
         if not cells[column].strip():
             raise wrong(column, f"the {column}'s text")
     if not (cells["index"].isascii() and cells["index"].isdecimal()):
@@ -221,7 +233,8 @@ def _row(cells: Mapping[str, str], where: str, hidden_answers: bool) -> Question
         l2_category=cells["l2-category"],
         hint=cells.get("hint", ""),
     )
-    return QuestionRow(int(cells["index"]), question, cells["image"], cells["split"], where)
+    image = cells.get(IMAGE_COLUMN, "")
+    return QuestionRow(int(cells["index"]), question, image, cells["split"], where)
 
 
 def _shown(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Which option a free answer to a multiple-choice question means: rules `uae-mcq-1`.
+"""Which option a free answer to a multiple-choice question means: rules `uae-mcq-2`.
 
 VLMEvalKit's rules (open-compass/VLMEvalKit vlmeval/utils/matching_util.py `can_infer`), in order:
 
@@ -7,9 +7,11 @@ VLMEvalKit's rules (open-compass/VLMEvalKit vlmeval/utils/matching_util.py `can_
 3. "(correct) answer is X"
 4. an answer no longer than twice all options' texts together holds exactly one option's text
 
-Three departures, each where the original guesses or misreads: what fits no rule is unparsed, never
-given to a judge nor to chance; rule 3 wants a capital letter alone ("answer is blue" is no B); rule
-4 first looks for an option that is the whole answer ("top left" beside the option "top").
+Departures, each where the original guesses, misreads or passes over an answer: what fits no rule is
+unparsed, never given to a judge nor to chance; rule 3 wants a capital letter alone ("answer is
+blue" is no B) and takes all letters that MMT-Bench has, A to I, where the original stops at D; rule
+4 first looks for the one option that is the whole answer ("top left" beside the option "top"). Two
+options of one text cannot be told apart by it: such an answer is unparsed, as in the original.
 """
 
 import re
@@ -17,7 +19,7 @@ from collections.abc import Sequence
 
 from uae.data.questions_file import LETTERS
 
-RULES = "uae-mcq-1"
+RULES = "uae-mcq-2"
 
 API_FAILURE = "Failed to obtain answer via API"
 
@@ -58,7 +60,7 @@ def extract_answer(reply: str, options: Sequence[str]) -> str | None:
 def _option_in(reply: str, options: Sequence[str]) -> str | None:
     texts = [option.lower() for option in options]
     text = " ".join(reply.translate(_PUNCTUATION).lower().split())
-    if text and text in texts:
+    if text and texts.count(text) == 1:
         return LETTERS[texts.index(text)]
     if len(reply) > 2 * sum(map(len, texts)):
         return None

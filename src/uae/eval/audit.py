@@ -30,6 +30,7 @@ from uae.eval.audit_checks import (
     STROKES,
     SWAP,
     TEXT,
+    TEXT_SKILLS,
     UNDERSTANDING,
     Check,
     Direction,
@@ -60,6 +61,8 @@ class AuditSamples:
     """Share of the objects a caption names whose shape is right."""
     understanding: Shaped[np.ndarray, " m"] | None = None
     """1 where a multiple-choice question was answered rightly; rows are questions."""
+    text_skills: Shaped[np.ndarray, " t"] | None = None
+    """The same of questions without an image; where none was asked there is no such audit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,7 @@ def verdict(before: AuditSamples, after: AuditSamples, originals: PixelAudit) ->
         _compare(PRECISION, before.caption_precision, after.caption_precision),
         _compare(SHAPES, before.shape_accuracy, after.shape_accuracy),
         _compare(UNDERSTANDING, before.understanding, after.understanding),
+        *_text_skills(before, after),
         *_text_audits(before.text, after.text),
         _compare(STROKES, *(excess_over(originals.strokes, p.strokes) for p in pixels)),
         _compare(
@@ -190,6 +194,12 @@ def _swap(before: AuditSamples, after: AuditSamples) -> Audit:
     return Audit(audit.name, audit.status, audit.sentence + gap, audit.change)
 
 
+def _text_skills(before: AuditSamples, after: AuditSamples) -> tuple[Audit, ...]:
+    if before.text_skills is None:
+        return ()
+    return (_compare(TEXT_SKILLS, before.text_skills, after.text_skills),)
+
+
 def _text_audits(before: TextAudit, after: TextAudit) -> tuple[Audit, ...]:
     pairs = {
         "repetition": (before.repetition, after.repetition),
@@ -226,7 +236,7 @@ def _compare(
 ) -> Audit:
     if before is None or after is None:
         return Audit(check.name, "not measured", f"{check.subject}: not measured.")
-    change = paired_difference(before, after)
+    change = paired_difference(before, after, is_share=check.kind == "share")
     status = judge(change, check.margin, check.bad)
     levels = (value_text(estimate(side).value, check.kind) for side in (before, after))
     sentence = (

@@ -63,6 +63,14 @@ UNDERSTANDING = Check(
     "The encoder pays for its captions with what it understood.",
     "share",
 )
+TEXT_SKILLS = Check(
+    "Text skills",
+    "Accuracy on multiple-choice questions without an image",
+    "fall",
+    0.02,
+    "The encoder pays for its captions with what it knew of language.",
+    "share",
+)
 TEXT = {
     "repetition": Check(
         "Repetition",

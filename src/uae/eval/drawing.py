@@ -1,7 +1,7 @@
 """A benchmark's prompts drawn by our decoder into the files that its scorer expects.
 
-What drew a folder stands in its `images.json`, of which a scorer reads the wording of the prompts
-alone. An image depends on model, seed, prompt and number of the sample, not on its batch.
+What drew a folder stands in its `images.json`, see `image_origin`. An image depends on model, seed,
+prompt and number of the sample, not on its batch.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ from uae.data.opening import opens
 from uae.data.sources import to_images
 from uae.durable import replace_file, storage_faults
 from uae.errors import UsageError
+from uae.eval.image_origin import ORIGIN, read_origin
 from uae.eval.results.stamp import folder_digests
 from uae.eval.rewriting import INSTRUCTION, WORDING
 from uae.flow.noise import stream
@@ -28,7 +29,6 @@ from uae.ranks import share
 
 log = logging.getLogger(__name__)
 
-ORIGIN = "images.json"
 JPEG_QUALITY = 95
 
 
@@ -78,7 +78,7 @@ def check_origin(root: Path, origin: Mapping[str, Any]) -> None:
         UsageError: Says what the folder holds.
     """
     if (root / ORIGIN).is_file():
-        changed = config_differences(_read_origin(root), dict(origin))
+        changed = config_differences(read_origin(root), dict(origin))
         if changed:
             raise UsageError(
                 f"--out {root} holds other images ({'; '.join(changed)}): choose another folder"
@@ -88,25 +88,6 @@ def check_origin(root: Path, origin: Mapping[str, Any]) -> None:
             f"--out {root} is not empty and was not written by this command (it has no {ORIGIN}): "
             "choose another folder"
         )
-
-
-def wording_of(root: Path) -> dict[str, str]:
-    """Say for a scorer that a folder shows prompts in other words; empty for the benchmark's own.
-
-    Raises:
-        UsageError: The folder's `images.json` is damaged.
-    """
-    origin = _read_origin(root) if (root / ORIGIN).is_file() else {}
-    if not isinstance(origin, dict):  # another program's file of that name
-        return {}
-    return {key: str(origin[key]) for key in ("wording", "instruction") if key in origin}
-
-
-def _read_origin(root: Path) -> object:
-    try:
-        return json.loads((root / ORIGIN).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UsageError(f"{root / ORIGIN} is damaged: choose another folder") from error
 
 
 def begin(root: Path, origin: Mapping[str, Any]) -> None:

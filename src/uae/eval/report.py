@@ -113,7 +113,12 @@ def write_report(path: Path, data: ReportData) -> None:
 
 
 def webp_uri(image: Image.Image, budget: PictureBudget) -> str:
-    """Encode a picture as a data URI; tiny ones stay exact."""
+    """Encode a picture as a data URI."""
+    return "data:image/webp;base64," + base64.b64encode(webp_bytes(image, budget)).decode()
+
+
+def webp_bytes(image: Image.Image, budget: PictureBudget) -> bytes:
+    """Encode a picture, made smaller, as WebP; tiny ones stay exact."""
     image = image.convert("RGB")
     image.thumbnail((budget.size_px, budget.size_px), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
@@ -121,7 +126,7 @@ def webp_uri(image: Image.Image, budget: PictureBudget) -> str:
         image.save(buffer, "WEBP", lossless=True, quality=100, method=4)
     else:
         image.save(buffer, "WEBP", quality=budget.quality, method=4)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return buffer.getvalue()
 
 
 def word_diff(before: str, after: str) -> Markup:

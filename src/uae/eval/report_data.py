@@ -141,24 +141,29 @@ def metric_row(
         is_headline: As `Row.is_headline`.
         cluster_id: The image of each row, where several rows share one.
     """
-    changes: list[Estimate | None] = []
+    is_share, changes = kind == "share", list[Estimate | None]()
     measured: list[Shaped[np.ndarray, " n"]] = []
     for values in samples:
         if values is None:
             changes.append(None)
             continue
-        pair = (measured[-1], values) if measured else None
-        changes.append(paired_difference(*pair, cluster_id=cluster_id) if pair else None)
+        changes.append(
+            paired_difference(measured[-1], values, cluster_id=cluster_id, is_share=is_share)
+            if measured
+            else None
+        )
         measured.append(values)
     return Row(
         group=group,
         name=name,
         estimates=tuple(
-            None if values is None else estimate(values, cluster_id=cluster_id)
+            None if values is None else estimate(values, cluster_id=cluster_id, is_share=is_share)
             for values in samples
         ),
         changes=tuple(changes),
-        overall=paired_difference(measured[0], measured[-1], cluster_id=cluster_id)
+        overall=paired_difference(
+            measured[0], measured[-1], cluster_id=cluster_id, is_share=is_share
+        )
         if len(measured) > 1
         else None,
         kind=kind,

@@ -10,6 +10,7 @@ import yaml
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
+from uae.data.images import write_image
 from uae.data.scenes.graph import scene_at
 from uae.data.scenes.language import long_caption, prompt, short_caption
 from uae.data.scenes.render import render
@@ -134,7 +135,7 @@ def write_sheet(path: Path, items: Sequence[GalleryItem]) -> None:
         )
         for states in zip(*(item.states for item in items), strict=True)
     ]
-    progress_sheet([item.original for item in items], columns).save(path)
+    write_image(progress_sheet([item.original for item in items], columns), path)
 
 
 def gallery(originals: np.ndarray, points: Sequence[Point]) -> list[GalleryItem]:
@@ -164,17 +165,28 @@ def before_rl(points: Sequence[Point]) -> Point:
 
 
 def samples_per_step(config: dict[str, Any]) -> dict[tuple[str, str], int]:
-    """Return how many captions or redraws each phase of a step handles."""
-    sizes: dict[tuple[str, str], int] = {}
-    encoder, decoder = config["encoder_rl"], config["decoder_rl"]
-    captions = encoder["num_images"] * encoder["captioning"]["num_captions"]
-    redraws = captions * encoder["num_redraws"]
-    sizes |= {("encoder_rl", phase): captions for phase in ("caption", "update")}
-    sizes |= {("encoder_rl", phase): redraws for phase in ("redraw", "score")}
-    captions = decoder["num_images"] * decoder["captioning"]["num_captions"]
-    redraws = captions * decoder["num_redraws"]
-    sizes[("decoder_rl", "caption")] = captions
-    sizes |= {("decoder_rl", phase): redraws for phase in ("redraw", "score", "update")}
-    return sizes | {
-        ("pretrain", phase): config["pretrain"]["batch_size"] for phase in ("data", "update")
+    """Return how many captions or redraws each phase of a step handles, by (stage, phase).
+
+    The update of joint RL is counted by its redraws, though it trains on their captions too.
+    """
+    encoder, decoder, cold = config["encoder_rl"], config["decoder_rl"], config["cold_start"]
+    pairs = config["pretrain"]["batch_size"]
+    of_encoder, of_decoder = _num_captions(encoder), _num_captions(decoder)
+    told = of_encoder * encoder["num_redraws"]
+    drawn = of_decoder * decoder["num_redraws"]
+    both = of_encoder * decoder["num_redraws"]
+    sizes = {
+        "pretrain": {"data": pairs, "update": pairs},
+        "cold_start": {
+            "caption": cold["batch_size"] * cold["captioning"]["num_captions"],
+            "update": cold["batch_size"],
+        },
+        "encoder_rl": {"caption": of_encoder, "redraw": told, "score": told, "update": of_encoder},
+        "decoder_rl": {"caption": of_decoder, "redraw": drawn, "score": drawn, "update": drawn},
+        "joint": {"caption": of_encoder, "redraw": both, "score": both, "update": both},
     }
+    return {(stage, phase): n for stage, phases in sizes.items() for phase, n in phases.items()}
+
+
+def _num_captions(side: dict[str, Any]) -> int:
+    return side["num_images"] * side["captioning"]["num_captions"]

@@ -7,13 +7,18 @@
 - rows that share an image: percentile bootstrap over images (Efron), seeded
 - an unweighted mean of independent figures: MOVER (Zou and Donner 2008), from their intervals
 
+Rows of 0 and 1 are shares, and so are others that a caller calls so (shares of a scene's objects,
+say). The interval of a share ends at 0 and 1, that of its change at -1 and +1. Where all samples of
+a share agree, or all images, their spread of 0 is no certainty: Wilson's interval of as many trials
+as samples, or images, stands in for it, and Bonett and Price's for a change of rows of 0 and 1.
+
 A NaN sample is one that failed or has nothing to measure: it is left out and counted, never 0.
 A difference is called real when it lies "outside its interval": when the interval excludes 0.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -24,6 +29,7 @@ NUM_RESAMPLES = 4000
 
 _Z = float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
 _NAN = float("nan")
+_ROUNDING = 1e-9
 _WEIGHTS_PER_CHUNK = 4_000_000  # resampling weights held at once: 32 MB
 
 
@@ -59,6 +65,7 @@ def estimate(
     samples: Shaped[np.ndarray, " n"] | Sequence[float | int],
     *,
     cluster_id: Shaped[np.ndarray, " n"] | None = None,
+    is_share: bool = False,
     seed: int = 0,
 ) -> Estimate:
     """Estimate the mean of samples; samples that are all 0 or 1 are a proportion.
@@ -66,16 +73,23 @@ def estimate(
     Args:
         samples: NaN where a sample failed or has nothing to measure.
         cluster_id: The image of each row, where several rows share one.
+        is_share: Samples lie in [0, 1], and so must their mean's interval.
         seed: Seed of the bootstrap, used with `cluster_id` only.
     """
     values = np.asarray(samples, dtype=np.float64)
     kept = ~np.isnan(values)
     num_excluded = int((~kept).sum())
-    if cluster_id is not None:
-        return _clustered_mean(values[kept], cluster_id[kept], num_excluded, seed)
-    if kept.any() and _is_binary(values[kept]):
-        return proportion(int(values[kept].sum()), int(kept.sum()), num_excluded=num_excluded)
-    return _t_mean(values[kept], num_excluded)
+    values, is_binary = values[kept], bool(kept.any()) and _is_binary(values[kept])
+    if cluster_id is None and is_binary:
+        return proportion(int(values.sum()), values.size, num_excluded=num_excluded)
+    if cluster_id is None:
+        mean, num_trials = _t_mean(values, num_excluded), values.size
+    else:
+        mean = _clustered_mean(values, cluster_id[kept], num_excluded, seed)
+        num_trials = np.unique(cluster_id[kept]).size
+    if not (is_share or is_binary):
+        return mean
+    return _within(_wilson(mean, num_trials) if _is_point(mean) else mean, 0.0, 1.0)
 
 
 def proportion(num_successes: int, n: int, *, num_excluded: int = 0) -> Estimate:
@@ -89,16 +103,7 @@ def proportion(num_successes: int, n: int, *, num_excluded: int = 0) -> Estimate
     if n == 0:
         return Estimate(_NAN, _NAN, _NAN, 0, num_excluded)
     share = num_successes / n
-    shrink = 1 / (1 + _Z**2 / n)
-    centre = shrink * (share + _Z**2 / (2 * n))
-    half = shrink * _Z * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
-    return Estimate(
-        share,
-        0.0 if num_successes == 0 else centre - half,
-        1.0 if num_successes == n else centre + half,
-        n,
-        num_excluded,
-    )
+    return _wilson(Estimate(share, share, share, n, num_excluded), n)
 
 
 def mean_of(estimates: Sequence[Estimate]) -> Estimate:
@@ -127,6 +132,7 @@ def paired_difference(
     after: Shaped[np.ndarray, " n"] | Sequence[float | int],
     *,
     cluster_id: Shaped[np.ndarray, " n"] | None = None,
+    is_share: bool = False,
     seed: int = 0,
 ) -> Estimate:
     """Estimate mean(after - before) over the same scenes and seeds.
@@ -137,6 +143,7 @@ def paired_difference(
         before: Row i is the same scene, drawn with the same seed, as row i of `after`.
         after: As `before`.
         cluster_id: The image of each row, where several rows share one.
+        is_share: Both sides lie in [0, 1], so their change in [-1, 1].
         seed: Seed of the bootstrap, used with `cluster_id` only.
 
     Raises:
@@ -151,15 +158,43 @@ def paired_difference(
     differences = second - first
     kept = ~np.isnan(differences)
     num_excluded = int((~kept).sum())
-    if cluster_id is not None:
-        return _clustered_mean(differences[kept], cluster_id[kept], num_excluded, seed)
-    if kept.any() and _is_binary(first[kept]) and _is_binary(second[kept]):
-        return _paired_proportions(differences[kept], num_excluded)
-    return _t_mean(differences[kept], num_excluded)
+    is_binary = bool(kept.any()) and _is_binary(first[kept]) and _is_binary(second[kept])
+    differences = differences[kept]
+    if cluster_id is None and is_binary:
+        return _paired_proportions(differences, differences.size, num_excluded)
+    if cluster_id is None:
+        change, num_trials = _t_mean(differences, num_excluded), differences.size
+    else:
+        change = _clustered_mean(differences, cluster_id[kept], num_excluded, seed)
+        num_trials = np.unique(cluster_id[kept]).size
+    if is_binary and _is_point(change):
+        return _paired_proportions(differences, num_trials, num_excluded)
+    return _within(change, -1.0, 1.0) if is_share or is_binary else change
 
 
 def _is_binary(values: Float[np.ndarray, " n"]) -> bool:
     return bool(np.isin(values, (0.0, 1.0)).all())
+
+
+def _is_point(estimate: Estimate) -> bool:
+    """Whether there is an interval and it has no width but that of rounding."""
+    return estimate.high - estimate.low < _ROUNDING
+
+
+def _within(estimate: Estimate, least: float, most: float) -> Estimate:
+    if math.isnan(estimate.low):
+        return estimate
+    return replace(estimate, low=max(least, estimate.low), high=min(most, estimate.high))
+
+
+def _wilson(estimate: Estimate, num_trials: int) -> Estimate:
+    """Give a share the interval of `num_trials` independent trials."""
+    share, n = min(max(estimate.value, 0.0), 1.0), num_trials
+    shrink = 1 / (1 + _Z**2 / n)
+    centre = shrink * (share + _Z**2 / (2 * n))
+    half = shrink * _Z * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
+    low, high = 0.0 if share == 0 else centre - half, 1.0 if share == 1 else centre + half
+    return replace(estimate, low=low, high=high)
 
 
 def _t_mean(values: Float[np.ndarray, " n"], num_excluded: int) -> Estimate:
@@ -174,16 +209,17 @@ def _t_mean(values: Float[np.ndarray, " n"], num_excluded: int) -> Estimate:
     return Estimate(mean, mean - half, mean + half, n, num_excluded)
 
 
-def _paired_proportions(differences: Float[np.ndarray, " n"], num_excluded: int) -> Estimate:
+def _paired_proportions(
+    differences: Float[np.ndarray, " n"], num_trials: int, num_excluded: int
+) -> Estimate:
     """Bonett and Price (2012): Wald's interval with one pair added to each kind of disagreement."""
-    n = differences.size
-    gained, lost = (int((differences == sign).sum()) for sign in (1.0, -1.0))
-    p_gained, p_lost = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
+    gained, lost = (float((differences == sign).mean()) for sign in (1.0, -1.0))
+    p_gained, p_lost = ((num_trials * p + 1) / (num_trials + 2) for p in (gained, lost))
     centre = p_gained - p_lost
-    half = _Z * math.sqrt((p_gained + p_lost - centre**2) / (n + 2))
-    return Estimate(
-        (gained - lost) / n, max(-1.0, centre - half), min(1.0, centre + half), n, num_excluded
-    )
+    half = _Z * math.sqrt((p_gained + p_lost - centre**2) / (num_trials + 2))
+    value, n = float(differences.mean()), differences.size
+    change = Estimate(value, centre - half, centre + half, n, num_excluded)
+    return _within(change, -1.0, 1.0)
 
 
 def _clustered_mean(

@@ -18,7 +18,6 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 from transformers import (
-    AutoConfig,
     AutoImageProcessor,
     CLIPModel,
     Dinov2Model,
@@ -28,6 +27,7 @@ from transformers import (
 from transformers.image_processing_base import ImageProcessingMixin
 
 from uae.errors import UsageError
+from uae.models.loading import load_whole, read_config
 
 Resampling = Literal["bicubic", "bilinear"]
 
@@ -95,24 +95,25 @@ class Similarity:
         """Load a CLIP (LongCLIP too), SigLIP, DINOv2 or DINOv3 folder or hub id.
 
         Raises:
-            UsageError: The model is of another kind, or a SigLIP 2 without a fixed size.
+            UsageError: The model is of another kind, or a SigLIP 2 without a fixed size; or its
+                weights are damaged, incomplete or of other shapes.
         """
-        kind = AutoConfig.from_pretrained(name).model_type
+        kind = read_config(name).model_type
         if kind == "clip":
-            model = clip = CLIPModel.from_pretrained(name).to(device)
+            model = clip = load_whole(CLIPModel, name).to(device)
 
             def embed(pixels: Tensor) -> Tensor:
                 return clip.visual_projection(clip.vision_model(pixel_values=pixels).pooler_output)
 
         elif kind == "siglip":
-            model = siglip = SiglipModel.from_pretrained(name).to(device)
+            model = siglip = load_whole(SiglipModel, name).to(device)
 
             def embed(pixels: Tensor) -> Tensor:
                 return siglip.vision_model(pixel_values=pixels).pooler_output
 
         elif kind in ("dinov2", "dinov3_vit"):
             dino_class = Dinov2Model if kind == "dinov2" else DINOv3ViTModel
-            model = dino = dino_class.from_pretrained(name).to(device)
+            model = dino = load_whole(dino_class, name).to(device)
 
             def embed(pixels: Tensor) -> Tensor:
                 return dino(pixel_values=pixels).pooler_output

@@ -1,5 +1,6 @@
 """DPG-Bench's scores in closed form: dependencies, means, and where compat differs."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ from PIL import Image
 from scripted_judge import ScriptedJudge
 
 from uae.errors import UsageError
-from uae.eval.dpg.prompts import Item, Question
+from uae.eval.dpg.drawing import set_name
+from uae.eval.dpg.prompts import Item, Question, prompts_digest
 from uae.eval.dpg.run import DpgTask, crops, find_images, score
 from uae.eval.dpg.score import with_dependencies
 from uae.eval.drawing import in_grid
+from uae.eval.image_origin import ORIGIN
 from uae.eval.judges.judge import JudgeFailed
 from uae.eval.prompt_set import PromptSet
 
@@ -127,6 +130,25 @@ def test_compat_counts_the_last_image_before_dependencies(images, tmp_path):
     assert compat.settings["version"] != plain.settings["version"]
 
 
+def test_a_reply_that_is_neither_yes_nor_no_is_left_out_by_reason(images, tmp_path):
+    def refusing(color, _text):
+        return [0.01, 0.02] if color == BLUE else [0.9, 0.05]
+
+    result = score(task_of(images, ScriptedJudge(refusing)), tmp_path / "run")
+    [left_out] = result.excluded
+    assert (left_out.reason, list(left_out.items)) == ("judge: no verdict", ["bus/image 1"])
+    assert "'Question 1?'" in left_out.items["bus/image 1"]
+    assert (result.by_name("DPG").value, result.by_name("DPG").num_excluded) == (1, 1)
+    nobody = score(task_of(images, ScriptedJudge(lambda *_: [0.0, 0.0])), tmp_path / "none")
+    assert (nobody.by_name("DPG").n, nobody.by_name("DPG").num_excluded) == (0, 2)
+
+
+def test_the_likelier_of_yes_and_no_is_the_answer(images, tmp_path):
+    yes = score(task_of(images, ScriptedJudge(lambda *_: [0.3, 0.1])), tmp_path / "yes")
+    no = score(task_of(images, ScriptedJudge(lambda *_: [0.1, 0.3])), tmp_path / "no")
+    assert (yes.by_name("DPG").value, no.by_name("DPG").value) == (1, 0)
+
+
 def test_yes_is_more_than_a_half(images, tmp_path):
     half = score(task_of(images, ScriptedJudge(lambda *_: 0.5)), tmp_path / "half")
     more = score(task_of(images, ScriptedJudge(lambda *_: 0.51)), tmp_path / "more")
@@ -167,6 +189,28 @@ def test_a_grid_is_cut_row_by_row(images):
         assert [crop.getpixel((0, 0)) for crop in four] == [RED, BLUE, GREEN, WHITE]
         assert {crop.size for crop in four} == {(6, 4)}
         assert crops(grid, 1)[0].size == (12, 8)
+
+
+def write_origin(images: Path, prompts: str, digest: str) -> None:
+    """Say that the folder was drawn by our own command."""
+    origin = {"model": "m", "model_sha256": "abc", "seed": 0, "prompts": prompts}
+    (images / ORIGIN).write_text(json.dumps(origin | {"prompts_sha256": digest}))
+
+
+def test_images_of_other_prompts_or_of_another_number_are_refused(images):
+    texts = {name: item.prompt for name, item in PROMPTS.by_name.items()}
+    digest = prompts_digest(texts)
+    write_origin(images, set_name(4), digest)
+    assert find_images(images, PROMPTS, 4).is_complete
+    said = r"has prompts 'dpg, 4 a prompt', asked for is 'dpg, 1 a prompt'"
+    with pytest.raises(UsageError, match=said):
+        find_images(images, PROMPTS, 1, allow_incomplete=True)
+    write_origin(images, set_name(1), digest)
+    with pytest.raises(UsageError, match="give the --num-images"):
+        find_images(images, PROMPTS, 4)
+    write_origin(images, set_name(4), prompts_digest(texts | {"sea": "A lake."}))
+    with pytest.raises(UsageError, match=rf"images of other prompts: .*--prompts has {digest}"):
+        find_images(images, PROMPTS, 4)
 
 
 def test_what_is_no_grid_is_refused(images):

@@ -345,16 +345,42 @@ def test_foreign_weights_are_refused(mmdet_state, tmp_path):
     path = tmp_path / "mask2former.pth"
     with pytest.raises(UsageError, match="is no file"):
         read_mmdet(path)
-    for content in (b"", b"not a checkpoint", b"PK\x03\x04"):
+    # the first byte decides what torch's unpickler does: e is a KeyError, ( or } an IndexError
+    contents = (b"", b"not a checkpoint", b"PK\x03\x04", b"e", b"hello", b"}", b"R.", b"M", b"X")
+    for content in contents:
         path.write_bytes(content)
         with pytest.raises(UsageError, match="is no checkpoint that holds tensors and plain"):
             read_mmdet(path)
     torch.save({"state_dict": mmdet_state, "optimizer": Detector}, path)
     with pytest.raises(UsageError, match="is no checkpoint that holds tensors and plain"):
         read_mmdet(path)
-    torch.save([1], path)
-    with pytest.raises(UsageError, match="holds list"):
-        read_mmdet(path)
+    for values in ([1], {"state_dict": [torch.ones(1)]}):
+        torch.save(values, path)
+        with pytest.raises(UsageError, match="holds list: expected a dict of tensors"):
+            read_mmdet(path)
+    for values in ({}, {"state_dict": {"epoch": 50}}):
+        torch.save(values, path)
+        with pytest.raises(UsageError, match="holds no tensors"):
+            read_mmdet(path)
+
+
+def test_weights_of_other_shapes_are_refused(
+    mmdet_state, mask2former_folder, tmp_path, monkeypatch
+):
+    path = tmp_path / "mask2former.pth"
+    monkeypatch.setattr(module, "official_config", lambda: tiny_config(mask2former_folder))
+    merging = "backbone.stages.0.downsample.reduction.weight"
+    joined = "backbone.stages.0.blocks.0.attn.w_msa.qkv.bias"
+    head = "panoptic_head.cls_embed.bias"
+    for key, value, said in (
+        (merging, torch.ones(8, 7), r"\(8, 7\): expected a multiple of 4 along the last axis"),
+        (joined, torch.ones(2), r"\(2,\): expected a multiple of 3 along the first axis"),
+        (joined, torch.tensor(1.0), r"\(\): expected a multiple of 3"),
+        (head, torch.ones(5), r"'class_predictor\.bias' have the shape \(5,\): expected \(81,\)"),
+    ):
+        torch.save({"state_dict": {**mmdet_state, key: value}}, path)
+        with pytest.raises(UsageError, match=said):
+            Detector.from_mmdet(path)
 
 
 def test_missing_weights_are_refused(mmdet_state, mask2former_folder, tmp_path, monkeypatch):
@@ -362,9 +388,7 @@ def test_missing_weights_are_refused(mmdet_state, mask2former_folder, tmp_path, 
     path = tmp_path / "mask2former.pth"
     torch.save({"state_dict": mmdet_state}, path)
     monkeypatch.setattr(module, "official_config", lambda: tiny_config(mask2former_folder))
-    with pytest.raises(
-        UsageError, match=r"lacks 1 of the detector's weights: 'class_predictor\.bias'"
-    ):
+    with pytest.raises(UsageError, match=r"lacks 1 of the weights of .*: 'class_predictor\.bias'"):
         Detector.from_mmdet(path)
 
 

@@ -63,6 +63,28 @@ def test_longer_names_are_samples_too(tmp_path):
     assert len(read_folder(tmp_path, PROMPTS, 1).samples) == 6
 
 
+def test_two_files_of_one_sample_are_refused(tmp_path):
+    drawn(tmp_path, 1)
+    samples = tmp_path / "00002" / "samples"
+    (samples / "00000.png").write_bytes((samples / "0000.png").read_bytes())
+    for allow in (False, True):
+        with pytest.raises(
+            UsageError, match=r"holds 0000\.png and 00000\.png, two files of sample"
+        ):
+            read_folder(tmp_path, PROMPTS, 2, allow_incomplete=allow)
+
+
+def test_samples_are_in_the_order_of_their_numbers(tmp_path):
+    drawn(tmp_path, 1)
+    samples = tmp_path / "00002" / "samples"
+    for name in ("0010.png", "00002.png"):
+        (samples / name).write_bytes((samples / "0000.png").read_bytes())
+    found = incomplete(tmp_path)
+    assert found.gaps.extra_samples == ["00002/samples/0010.png"]
+    of_two = [sample.path.name for sample in found.samples if sample.prompt_id == 2]
+    assert of_two == ["0000.png", "00002.png"]
+
+
 def test_missing_and_extra_folders(tmp_path):
     drawn(tmp_path)
     for name, new in (("00001", "1"), ("00004", "00044")):

@@ -79,6 +79,8 @@ def test_a_complete_folder(images, run, tmp_path):
     assert values["benchmark"] == "geneval-hf"
     assert values["prompts"] == "two of each"
     assert values["is_complete"] is True
+    assert values["part"] == {"num": 12, "published": 553, "unit": "prompts"}
+    assert "PART of the benchmark: 12 of 553 prompts" in result.text().splitlines()
     assert values["config"]["threshold"] == 0.01
     assert values["overall"]["n"] == 24
     assert "INCOMPLETE" not in result.text()

@@ -18,8 +18,10 @@ from uae.eval.geneval2.run import (
     benchmark_of,
     geometric_mean,
     score,
+    settings_of,
 )
 from uae.eval.judges.judge import JudgeFailed
+from uae.eval.results.marks import marks_of
 
 LINES = [
     {
@@ -117,6 +119,20 @@ def test_an_image_with_a_failed_question_is_left_out(file, table, tmp_path):
     assert again == scored(file, table, tmp_path / "fresh", ScriptedJudge(p_of))
 
 
+def test_a_reply_that_is_no_answer_is_left_out_and_a_wrong_one_is_not(file, table, tmp_path):
+    def saying(_color, text):
+        return {"How": [0.0, 0.9], "Are": [0.4, 0.1], "Is ": [0.001, 0.002]}[text[:3]]
+
+    result = scored(file, table, tmp_path / "run", ScriptedJudge(saying))
+    [left_out] = result.excluded
+    assert (left_out.reason, list(left_out.items)) == ("judge: no verdict", ["0001/0"])
+    am, gm = result.by_name("AM"), result.by_name("GM")
+    assert (am.value, am.n, am.num_excluded) == (pytest.approx(0.2), 1, 1)
+    assert gm.value == 0, "a wrong number has the probability 0, as upstream"
+    nobody = scored(file, table, tmp_path / "none", ScriptedJudge(lambda *_: [0.0, 0.0]))
+    assert (nobody.by_name("AM").n, nobody.num_excluded) == (0, 3)
+
+
 def test_only_the_official_judge_gives_the_official_name():
     local = ScriptedJudge(name=OFFICIAL_JUDGE)
     assert benchmark_of(local.stamp) == "geneval2"
@@ -177,7 +193,39 @@ def test_a_prompt_without_an_image_is_missing(file, table, tmp_path):
     assert result.settings["options"]["is_complete"] is False
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"a": 1}'])
+def test_two_images_of_one_prompt_are_refused(file, table):
+    table.write_text('{"a cat": "cat.jpg", "two": "kites.png", "a cat": "kites.png"}')
+    with pytest.raises(UsageError) as caught:
+        find_images(table, read_prompts(file), allow_incomplete=True)
+    assert "the prompt 'a cat' comes twice, with cat.jpg and kites.png" in str(caught.value)
+
+
+def test_images_belong_to_their_prompts_in_whatever_file(file, table, tmp_path, caplog):
+    turned = read_prompts(write(tmp_path / "turned.jsonl", LINES[::-1]))
+    assert find_images(table, turned).paths["0000"].name == "cat.jpg"
+    assert not caplog.text
+    less = read_prompts(write(tmp_path / "less.jsonl", LINES[1:]))
+    assert find_images(table, less).is_complete
+    assert "1 files of no item: kites.png" in caplog.text
+    other = [LINES[0], LINES[1] | {"prompt": "a dog"}]
+    with pytest.raises(UsageError, match="1 missing images: 0001"):
+        find_images(table, read_prompts(write(tmp_path / "other.jsonl", other)))
+
+
+@pytest.mark.parametrize(("num", "has_mark"), [(799, True), (800, False)])
+def test_fewer_prompts_than_published_are_marked(tmp_path, num, has_mark):
+    lines = [LINES[1] | {"prompt": f"cat {i}"} for i in range(num)]
+    prompts = read_prompts(write(tmp_path / "g2.jsonl", lines))
+    (tmp_path / "paths.json").write_text(json.dumps({"cat 0": "cat.png"}))
+    Image.new("RGB", (4, 4)).save(tmp_path / "cat.png")
+    found = find_images(tmp_path / "paths.json", prompts, allow_incomplete=True)
+    marks = marks_of(settings_of(Task(prompts, found, ScriptedJudge(p_of))).values())
+    mark = "PART of the benchmark: 799 of 800 prompts"
+    assert [x for x in marks if x.startswith("PART")] == [mark] * has_mark
+    assert f"{num - 1} missing images: 0001, 0002, 0003, 0004, 0005, and {num - 6} more" in marks[0]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"a": 1}', '[["a", "b"]]'])
 def test_a_table_that_is_none_is_refused(file, tmp_path, text):
     path = tmp_path / "paths.json"
     path.write_text(text)
@@ -187,3 +235,11 @@ def test_a_table_that_is_none_is_refused(file, tmp_path, text):
 
 def test_a_count_is_a_word_or_a_digit():
     assert Atom("?", "seven", "count").forms == ("seven", "Seven", " seven", "7", " 7")
+
+
+def test_other_answers_are_no_form_of_the_right_one():
+    for answer in ("one", "seven", "Yes"):
+        atom = Atom("?", answer, "count")
+        assert not set(atom.forms) & set(atom.other_forms)
+    assert {"Three", " 8", "none", "Many"} <= set(Atom("?", "seven", "count").other_forms)
+    assert Atom("?", "Yes", "object").other_forms == ("No", "no", " No", " no")

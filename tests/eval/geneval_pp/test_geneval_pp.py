@@ -13,6 +13,10 @@ from uae.errors import UsageError
 from uae.eval.geneval_pp.judging import Verdict, question_of, read_verdict
 from uae.eval.geneval_pp.prompts import find_images, read_prompts
 from uae.eval.geneval_pp.run import Task, benchmark_of, score
+from uae.eval.image_origin import ORIGIN
+from uae.eval.judges.summary import summary_text
+from uae.eval.results.compare import compare
+from uae.eval.results.result import read_result
 
 LINES = [
     {
@@ -57,6 +61,12 @@ def images(tmp_path) -> Path:
 def scored(file: Path, images: Path, out: Path, judge: ScriptedJudge):
     prompts = read_prompts(file)
     return score(Task(prompts, find_images(images, prompts), judge), out)
+
+
+def write_origin(images: Path, **changes) -> None:
+    """Say that the folder was drawn by our own command."""
+    origin = {"model": "m", "model_sha256": "abc", "seed": 0, "prompts": "pp.jsonl"}
+    (images / ORIGIN).write_text(json.dumps(origin | changes))
 
 
 def words(_color, text: str) -> str:
@@ -108,6 +118,37 @@ def test_a_judge_that_never_gives_a_verdict_ends_no_run(images, tmp_path):
 )
 def test_only_the_official_judge_gives_the_official_name(name, kind, benchmark):
     assert benchmark_of(ScriptedJudge(name=name, kind=kind).stamp) == benchmark
+
+
+def test_overall_is_left_out_where_a_tag_has_no_image(file, images, tmp_path):
+    (images / "1.jpg").unlink()
+    prompts = read_prompts(file)
+    found = find_images(images, prompts, allow_incomplete=True)
+    result = score(Task(prompts, found, ScriptedJudge(words=words)), tmp_path / "run")
+    assert [x.score.name for x in result.scores] == ["color_spatial_attr", "counting"]
+    assert result.by_name("color_spatial_attr").n == 0
+    assert result.by_name("counting").value == 0.5
+    (images / "2.jpg").rename(images / "1.jpg")  # each tag has one
+    found = find_images(images, prompts, allow_incomplete=True)
+    result = score(Task(prompts, found, ScriptedJudge(words=words)), tmp_path / "other")
+    assert result.by_name("overall").value == 0.5
+
+
+def test_an_incomplete_result_names_what_is_missing(file, images, tmp_path):
+    (images / "2.jpg").unlink()
+    (images / "3.jpg").write_bytes(b"damaged")
+    prompts = read_prompts(file)
+    found = find_images(images, prompts, allow_incomplete=True)
+    score(Task(prompts, found, ScriptedJudge(words=words)), tmp_path / "run")
+    values = json.loads((tmp_path / "run/result.json").read_text())
+    gaps = values["settings"]["options"]["gaps"]
+    assert gaps["missing images"] == {"num": 1, "first": ["2"]}
+    assert [name.partition(":")[0] for name in gaps["unreadable images"]["first"]] == ["3"]
+    said = "INCOMPLETE, no score of the benchmark: 1 missing images: 2; 1 unreadable images: 3: "
+    assert values["marks"][0].startswith(said)
+    assert values["marks"][1] == "PART of the benchmark: 3 of 280 prompts"
+    text = summary_text(read_result(tmp_path / "run"))
+    assert all(mark in text.splitlines() for mark in values["marks"])
 
 
 # -- the judge's question and verdict -------------------------------------------------------------
@@ -177,3 +218,35 @@ def test_images_are_numbered_from_one(file, images):
     (images / "3.jpg").rename(images / "0.jpg")
     with pytest.raises(UsageError, match=r"1 missing images: 3\n.*1 files of no item: 0.jpg"):
         find_images(images, prompts)
+
+
+def test_files_too_many_are_told_on_a_complete_set_too(file, images, caplog):
+    for i in (0, *range(4, 10)):
+        Image.new("RGB", (8, 8)).save(images / f"{i}.jpg")
+    assert find_images(images, read_prompts(file)).is_complete
+    assert "7 files of no item: 0.jpg, 4.jpg, 5.jpg, 6.jpg, 7.jpg, and 2 more" in caplog.text
+
+
+def test_images_of_other_prompts_are_refused(file, images, tmp_path):
+    prompts = read_prompts(file)
+    other = read_prompts(write(tmp_path / "other.jsonl", LINES[::-1]))
+    write_origin(images, prompts_sha256=prompts.sha256)
+    assert find_images(images, prompts).is_complete
+    with pytest.raises(UsageError) as caught:
+        find_images(images, other, allow_incomplete=True)
+    assert f"prompts_sha256 {prompts.sha256} (pp.jsonl)" in str(caught.value)
+    assert f"--prompts has {other.sha256}" in str(caught.value)
+    (images / ORIGIN).write_text('{"prompts_sha256": "another program\'s"}')
+    assert find_images(images, other).is_complete
+
+
+def test_who_drew_the_images_stands_in_the_result(file, images, tmp_path):
+    prompts = read_prompts(file)
+    for seed in (0, 1):
+        write_origin(images, prompts_sha256=prompts.sha256, seed=seed)
+        scored(file, images, tmp_path / str(seed), ScriptedJudge(words=words))
+    result = read_result(tmp_path / "0")
+    drawn_by = result.settings["options"]["drawn_by"]
+    assert drawn_by == {"model": "m", "model_sha256": "abc", "seed": 0}
+    found = compare(tmp_path / "0", tmp_path / "1")
+    assert "options.drawn_by.seed: 0 in the run, 1 now" in found.settings

@@ -11,9 +11,12 @@ from uae.eval.judges.judge import JudgeStamp
 
 @dataclass
 class ScriptedJudge:
-    """`p` and `words` get (mean color of the image, question)."""
+    """`p` and `words` get (mean color of the image, question).
 
-    p: Callable[[tuple[int, ...], str], float] = lambda _color, _question: 1.0
+    `p` tells the probability of the first answer, and all others have the rest; or those of all.
+    """
+
+    p: Callable[[tuple[int, ...], str], float | list[float]] = lambda _color, _question: 1.0
     words: Callable[[tuple[int, ...], str], str] = lambda _color, _question: ""
     name: str = "scripted"
     kind: str = "local"
@@ -28,10 +31,13 @@ class ScriptedJudge:
         self.asked.append(text)
         return self.words(color_of(image), text)
 
-    def p_of(self, image: Image.Image, question: str, forms: Sequence[str]) -> float:
+    def p_of(
+        self, image: Image.Image, question: str, answers: Sequence[Sequence[str]]
+    ) -> list[float]:
         self.asked.append(question)
-        self.forms.append(tuple(forms))
-        return self.p(color_of(image), question)
+        self.forms.append(tuple(answers[0]))
+        p = self.p(color_of(image), question)
+        return p if isinstance(p, list) else [p, 1 - p]
 
 
 def color_of(image: Image.Image) -> tuple[int, ...]:

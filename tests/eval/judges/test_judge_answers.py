@@ -13,7 +13,7 @@ from uae.data.scenes.render import render_image
 from uae.endpoint import Endpoint, EndpointConfig
 from uae.errors import UsageError
 from uae.eval.judges.endpoint_judge import EndpointJudge
-from uae.eval.judges.judge import Judge, JudgeFailed
+from uae.eval.judges.judge import MIN_ANSWERED, Judge, JudgeFailed, check_answered
 from uae.eval.judges.local_judge import LocalJudge
 from uae.models.unified import UnifiedAutoEncoder
 
@@ -57,8 +57,10 @@ def test_an_address_is_asked_for_words(caplog):
 def test_a_probability_is_the_mass_of_the_forms_that_are_told():
     top = {"Yes": math.log(0.5), " yes": math.log(0.125), "Yesterday": math.log(0.25)}
     with stub(lambda *_: said("Yes", top=top)) as server:
-        p = judge_at(server.url).p_of(IMAGE, "Red?", ("Yes", "yes", " Yes", " yes"))
-    assert p == pytest.approx(0.625)
+        answers = (("Yes", "yes", " Yes", " yes"), ("No", "Yes"))
+        p_yes, p_no = judge_at(server.url).p_of(IMAGE, "Red?", answers)
+    assert p_yes == pytest.approx(0.625)
+    assert p_no == 0, "a token counts once"
     assert server.asked[0]["max_tokens"] == 1
 
 
@@ -67,7 +69,7 @@ def test_an_address_without_log_probabilities_is_a_fault_of_usage():
         stub(lambda *_: said("Yes")) as server,
         pytest.raises(UsageError, match="tells no log-probabilities"),
     ):
-        judge_at(server.url).p_of(IMAGE, "Red?", ("Yes",))
+        judge_at(server.url).p_of(IMAGE, "Red?", [("Yes",)])
 
 
 @pytest.mark.parametrize(
@@ -91,7 +93,7 @@ def test_our_own_encoder_judges_as_it_answers_elsewhere(local, encoder):
     prompts = encoder.prompts([IMAGE], ["Is it red?"])
     log_p = encoder.next_log_probs(prompts)[0]
     ids = sorted({encoder.tokenizer(form)["input_ids"][0] for form in ("red", "blue")})
-    p = local.p_of(IMAGE, "Is it red?", ("red", "blue", "red"))
+    [p] = local.p_of(IMAGE, "Is it red?", [("red", "blue", "red")])
     # the encoder leaves out tokens that it never says, whose mass is small
     assert p == pytest.approx(float(log_p[ids].exp().sum()), rel=1e-2)
     reply = encoder.sample(prompts, None, max_new_tokens=8).texts[0]
@@ -99,10 +101,10 @@ def test_our_own_encoder_judges_as_it_answers_elsewhere(local, encoder):
 
 
 def test_a_form_counts_by_its_first_token_and_once(local):
-    first, second = local.p_of(IMAGE, "?", ("red",)), local.p_of(IMAGE, "?", ("blue",))
-    assert local.p_of(IMAGE, "?", ("red", "blue")) == pytest.approx(first + second)
-    assert local.p_of(IMAGE, "?", ("red", "red")) == first
-    assert local.p_of(IMAGE, "?", ("red blue",)) == first
+    first, second = local.p_of(IMAGE, "?", [("red",), ("blue",)])
+    assert local.p_of(IMAGE, "?", [("red", "blue")]) == pytest.approx([first + second])
+    assert local.p_of(IMAGE, "?", [("red", "red")]) == [first]
+    assert local.p_of(IMAGE, "?", [("red blue",), ("red", "blue")]) == [first, second]
     assert 0 < first < 1
 
 
@@ -134,8 +136,8 @@ def test_a_local_judge_is_told_by_its_weights(random_model_folder, local):
     half = LocalJudge.from_pretrained(str(random_model_folder), dtype=torch.bfloat16)
     assert half.stamp.dtype == "bfloat16"
     assert half.stamp.identity != stamp.identity
-    p = half.p_of(IMAGE, "Is it red?", ("red", "blue"))
-    assert p == pytest.approx(local.p_of(IMAGE, "Is it red?", ("red", "blue")), rel=0.2)
+    p = half.p_of(IMAGE, "Is it red?", [("red", "blue")])
+    assert p == pytest.approx(local.p_of(IMAGE, "Is it red?", [("red", "blue")]), rel=0.2)
 
 
 def test_what_is_not_finite_is_no_probability(random_model_folder):
@@ -143,7 +145,7 @@ def test_what_is_not_finite_is_no_probability(random_model_folder):
     with torch.no_grad():
         judge.model.lm_head.weight.fill_(float("nan"))
     with pytest.raises(JudgeFailed, match="not finite") as caught:
-        judge.p_of(IMAGE, "Red?", ("red",))
+        judge.p_of(IMAGE, "Red?", [("red",)])
     assert not caught.value.can_retry
 
 
@@ -151,7 +153,19 @@ def test_another_family_goes_through_its_own_processor(llava_folder):
     judge = LocalJudge.from_pretrained(str(llava_folder))
     assert judge.stamp.options["processor"] == "LlavaProcessor"
     image = Image.new("RGB", (16, 16), "red")
-    assert 0 < judge.p_of(image, "is it red ?", ("yes",)) < 1
+    [p] = judge.p_of(image, "is it red ?", [("yes",)])
+    assert 0 < p < 1
     assert isinstance(judge.reply(image, "be strict", "is it red ?", 3), str)
     other = Image.new("RGB", (16, 16), "blue")
-    assert judge.p_of(other, "is it red ?", ("yes",)) != judge.p_of(image, "is it red ?", ("yes",))
+    assert judge.p_of(other, "is it red ?", [("yes",)]) != [p]
+
+
+# -- what is no answer ----------------------------------------------------------------------------
+
+
+def test_next_to_nothing_on_any_answer_is_no_verdict():
+    check_answered("Red?", (MIN_ANSWERED, 0.0))
+    check_answered("Red?", (0.0, MIN_ANSWERED))
+    with pytest.raises(JudgeFailed, match=r"'Red\?': .* probability 0.06 alone") as caught:
+        check_answered("Red?", (0.02, 0.04))
+    assert (caught.value.reason, caught.value.can_retry) == ("judge: no verdict", True)

@@ -35,7 +35,7 @@ def settings(images: Path):
     return judged_settings("b", "1", found, stamp, {"prompts": "x"}, {})
 
 
-def works(judge: EndpointJudge) -> list[Work]:
+def works(judge: EndpointJudge, images: Path) -> list[Work]:
     """Eight questions, and a row that follows from all of them."""
 
     def asked(i: int):
@@ -47,7 +47,7 @@ def works(judge: EndpointJudge) -> list[Work]:
                 return failed_row(row, error)
             return replace(row, samples={"value": float(reply)})
 
-        return Work(str(i), make, is_asked=True, group="all")
+        return Work(str(i), make, is_asked=True, group="all", image=images / f"{i}.png")
 
     def mean(rows):
         found = [rows[str(i)] for i in range(8)]
@@ -56,7 +56,8 @@ def works(judge: EndpointJudge) -> list[Work]:
             return unscored(row, found)
         return replace(row, samples={"mean": sum(one.samples["value"] for one in found) / 8})
 
-    return [*map(asked, range(8)), Work("all", mean, is_asked=False, group="all")]
+    every = Work("all", mean, is_asked=False, group="all", image=images / "0.png")
+    return [*map(asked, range(8)), every]
 
 
 def number(body: dict) -> int:
@@ -65,7 +66,7 @@ def number(body: dict) -> int:
 
 def judged(server, images: Path, out: Path, **options):
     config = EndpointConfig(base_url=server.url, model="m", max_tries=1)
-    given = works(EndpointJudge(Endpoint(config)))
+    given = works(EndpointJudge(Endpoint(config)), images)
     return run_works(given, out, settings(images), lambda _: SCORES, **options)
 
 

@@ -216,7 +216,7 @@ def test_another_file_is_another_run(tsv: Path, tmp_path: Path):
         ([-1.0, math.nan, -2.0], None),
     ],
 )
-def test_the_likeliest_letter(log_probs: list[float], letter: str | None):
+def test_the_likeliest_letter(log_probs: list[float], letter: str | None, tmp_path: Path):
     class Told(Words):
         def option_log_probs(
             self, images: Sequence[Image.Image], question: str, letters: Sequence[str]
@@ -225,7 +225,7 @@ def test_the_likeliest_letter(log_probs: list[float], letter: str | None):
             return log_probs
 
     question = Question("?", ("a", "b", "", "d"), "B", "c", "l")
-    row = ask(Told(), QuestionRow(0, question, RED, "VAL"), MmtConfig())
+    row = ask(Told(), QuestionRow(0, question, RED, "VAL"), MmtConfig(), tmp_path)
     expected = {"A": "A", "B": "B", None: None}[letter]
     assert row.details["likeliest"] == expected
     if letter is None:

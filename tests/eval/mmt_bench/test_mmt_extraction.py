@@ -18,7 +18,7 @@ replies = st.text(st.sampled_from("ABCDZ abcd.,:()*\n"), max_size=40) | st.lists
 
 
 def test_the_rules_have_a_name():
-    assert RULES == "uae-mcq-1"
+    assert RULES == "uae-mcq-2"
 
 
 @given(replies, option_lists)
@@ -117,6 +117,14 @@ def test_answer_is_wants_a_capital_letter_alone():
     assert extract_answer("The answer is E, neither A nor B to me", OPTIONS) is None
 
 
+@pytest.mark.parametrize("letter", LETTERS)
+def test_answer_is_takes_each_letter_that_is_an_option(letter: str):
+    options = [*"qrstuvwxy"]
+    reply = f"The answer is {letter}, and I looked at A and B again to be sure of it"
+    assert extract_answer(reply, options) == letter
+    assert extract_answer(reply, options[: LETTERS.index(letter)] or ["", "r"]) is None
+
+
 # -- rule 4: an option's text -------------------------------------------------------------------
 
 
@@ -153,3 +161,11 @@ def test_an_absent_option_is_in_no_reply():
     assert extract_answer("red it is", ("teal", "", "red")) == "C"
     assert extract_answer("", ("teal", "", "red")) is None
     assert extract_answer("...", ("teal", "", "red")) is None
+
+
+@pytest.mark.parametrize("reply", ["red", "Red.", "It is red."])
+def test_of_two_options_of_one_text_neither_is_meant(reply: str):
+    assert extract_answer(reply, ("red", "teal", "red")) is None
+    assert extract_answer(reply, ("teal", "red", "Red")) is None
+    assert extract_answer("teal", ("red", "teal", "red")) == "B"
+    assert extract_answer("C", ("red", "teal", "red")) == "C"

@@ -1,17 +1,19 @@
 """The summary, by hand, and the export."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from thirty_questions import STAMP, Words, rows, write
 
 from uae.errors import UsageError
-from uae.eval.mmt_bench.evaluate import MmtConfig, evaluate_mmt
+from uae.eval.mmt_bench.evaluate import MmtConfig, evaluate_mmt, mmt_settings
 from uae.eval.mmt_bench.export import export_predictions
 from uae.eval.mmt_bench.meta_tasks import ABBREVIATIONS
 from uae.eval.mmt_bench.summary import mmt_scores, summary_text
-from uae.eval.results.result import BenchResult, exclusions, score_rows
+from uae.eval.results.marks import marks_of
+from uae.eval.results.result import BenchResult, exclusions, read_result, score_rows
 from uae.eval.results.rows import ITEMS, ItemRow, read_rows
 from uae.eval.statistics import mean_of, proportion
 
@@ -107,6 +109,29 @@ def test_the_table_reads_like_this():
     assert table[start + 3].startswith("small_object_detection 33.3 % 6.1 to 79.2 % n = 3, 1 left")
     assert table[start + 4].startswith("ocr (OCR) 62.5 %")
     assert table[start + 5].startswith("font_recognition 75.0 %")
+
+
+def test_fewer_questions_than_published_are_marked(tmp_path: Path):
+    tsv = write(tmp_path / "q.tsv", [*rows(4), *(replace(x, index=9) for x in rows(1, "TEST"))])
+    evaluate_mmt(Words(), tsv, tmp_path / "run", STAMP, MmtConfig(limit=3))
+    mark = "PART of the benchmark: 3 of 3,127 questions of VAL"
+    result = read_result(tmp_path / "run")
+    assert result.marks == (mark,)
+    assert summary_text(result).splitlines()[1] == mark
+    evaluate_mmt(Words(), tsv, tmp_path / "all", STAMP)
+    assert read_result(tmp_path / "all").marks == (mark.replace("3 of", "4 of", 1),)
+    other = write(tmp_path / "other.tsv", rows(4, "test"))
+    evaluate_mmt(Words(), other, tmp_path / "other", STAMP)
+    assert read_result(tmp_path / "other").marks == ()
+    texts = write(tmp_path / "texts.tsv", [replace(x, image="") for x in rows(4)])
+    evaluate_mmt(Words(), texts, tmp_path / "texts", STAMP, MmtConfig(text_only=True))
+    assert read_result(tmp_path / "texts").marks == (), "another benchmark"
+
+
+@pytest.mark.parametrize(("num_val", "has_mark"), [(3126, True), (3127, False), (0, False)])
+def test_the_split_has_3127_questions(tmp_path: Path, num_val: int, has_mark: bool):
+    settings = mmt_settings(write(tmp_path / "q.tsv", rows(1)), STAMP, MmtConfig(), num_val)
+    assert bool(marks_of(settings.values())) is has_mark
 
 
 def test_there_are_32_meta_tasks_with_names_of_their_own():

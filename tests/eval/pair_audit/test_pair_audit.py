@@ -9,8 +9,10 @@ import pytest
 from uae.data.scenes.graph import scene_at
 from uae.data.scenes.render import render_image
 from uae.eval.pair_audit.findings import PIXELS, TEXT, audits_of
+from uae.eval.pair_audit.questions import UNDERSTANDING, QuestionSet
 from uae.eval.pair_audit.run import AuditTask, audit_pair, matrix_name
 from uae.eval.pair_audit.summary import settings_of, summary_text
+from uae.eval.results.compare import compare
 from uae.eval.results.rows import ItemRow
 from uae.eval.results.stamp import ModelStamp
 from uae.eval.unified_bench import making
@@ -26,15 +28,17 @@ BACKBONES = ("clip", "dinov2")
 
 
 class Says:
-    """A captioner that says one thing of every image."""
+    """A captioner that says one thing of every image, with `more` once more of each in turn."""
 
     in_batches = False
 
-    def __init__(self, text: str, is_truncated: bool = False) -> None:
+    def __init__(self, text: str, more: str = "", is_truncated: bool = False) -> None:
         self.caption = Written(text, is_truncated)
+        self.more = more
 
     def write(self, items, request):
-        return [self.caption for _ in items]
+        texts = [self.caption.text + self.more * NAMES.index(item.name) for item in items]
+        return [replace(self.caption, text=text) for text in texts]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +69,7 @@ def task(tmp_path, model, backbones) -> AuditTask:
         )
         for side, seed, caption in (
             ("before", 0, Says("A red circle.")),
-            ("after", 1, Says("A red zzz zzz zzz zzz zzz.", is_truncated=True)),
+            ("after", 1, Says("A red zzz zzz zzz zzz zzz", " zzz", is_truncated=True)),
         )
     }
     return AuditTask(
@@ -76,7 +80,7 @@ def task(tmp_path, model, backbones) -> AuditTask:
     )
 
 
-def audited(task: AuditTask, understanding=None):
+def audited(task: AuditTask, *questions: QuestionSet):
     stamp = ModelStamp(name="tiny", dtype="float32", backend="test", files={"weights": "1"})
     settings = settings_of(task, dict.fromkeys(("before", "after"), stamp), {"clip": "1"}, "1")
     return audit_pair(
@@ -84,7 +88,7 @@ def audited(task: AuditTask, understanding=None):
         settings,
         BACKBONES,
         resume="auto",
-        understanding=understanding,
+        questions=questions,
         show=lambda *_: None,
     )
 
@@ -113,10 +117,55 @@ def test_the_matrix_holds_each_sides_captions_by_each_sides_decoder(task, tmp_pa
     assert [audit["status"] for audit in saved] == [audit.status for audit in audits]
 
 
+def questions_of(before: list[float | None], after: list[float | None]) -> QuestionSet:
+    """Questions that were answered so; None for an image that does not open."""
+    items = [str(i) for i in range(len(before))]
+
+    def row(item: str, answer: float | None) -> ItemRow:
+        if answer is None:
+            return ItemRow(item=item, excluded="image: damaged", excluded_detail="cut short")
+        samples = {"answer": answer, "parsed": 1.0}
+        return ItemRow(item=item, samples=samples, details={"reply": "A"})
+
+    sides = {"before": before, "after": after}
+    rows = {side: list(map(row, items, answers)) for side, answers in sides.items()}
+    return QuestionSet(UNDERSTANDING, items, lambda: rows)
+
+
 def test_questions_are_compared_one_by_one(task):
-    right = np.array([1.0, 1.0, 1.0, 0.0] * 25)
-    _, audits = audited(task, lambda: (right, np.zeros(100)))
+    _, audits = audited(task, questions_of([1.0, 1.0, 1.0, 0.0] * 25, [0.0] * 100))
     assert next(a for a in audits if a.name == "Understanding").status == "alarm"
+
+
+def test_answers_are_items_of_the_result_and_those_left_out_are_named(task):
+    asked = questions_of([1.0, None, 1.0], [0.0, None, 1.0])
+    result, audits = audited(task, asked)
+    before, after = (result.by_name(f"{side} understanding") for side in ("before", "after"))
+    assert (before.value, before.n, before.num_excluded) == (1.0, 2, 1)
+    assert (after.value, after.n, after.num_excluded) == (0.5, 2, 1)
+    assert [(x.reason, dict(x.items)) for x in result.excluded] == [
+        ("image: damaged", {"understanding question 1": "cut short"})
+    ]
+    similarity = result.by_name(matrix_name("after", "after", "clip"))
+    assert (similarity.n, similarity.num_excluded) == (3, 0)  # a question is no image left out
+    text = summary_text(result, audits)
+    assert "6 items, 1 left out" in text
+    assert "image: damaged: 1" in text
+
+    def refuse():
+        raise AssertionError("asked again without need")
+
+    assert audited(task, replace(asked, ask=refuse)) == (result, audits)
+
+
+def test_two_audits_differ_by_the_questions_that_were_answered_otherwise(task, tmp_path):
+    for name, answers in (("first", [1.0, 1.0]), ("second", [1.0, 0.0])):
+        audited(replace(task, out=tmp_path / name), questions_of([1.0, 1.0], answers))
+    found = compare(tmp_path / "first", tmp_path / "second")
+    change = next(x for x in found.scores if x.score.name == "after understanding")
+    assert (change.difference.value, change.difference.n) == (-0.5, 2)
+    moved = found.moves["after understanding"].most
+    assert [move.item for move in moved] == ["understanding question 1"]
 
 
 def test_a_run_that_is_killed_while_drawing_ends_alike(task, tmp_path, monkeypatch):

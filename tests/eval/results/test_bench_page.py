@@ -1,15 +1,20 @@
 """Pages of benchmark runs: they hold pictures and fetch nothing."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from uae.data.opening import open_image
 from uae.errors import UsageError
 from uae.eval.results.compare import compare, comparison_values
 from uae.eval.results.page import settings_lines, write_comparison, write_page
-from uae.eval.results.rows import ItemRow
+from uae.eval.results.pictures import save_thumbnails, with_pictures
+from uae.eval.results.rows import ITEMS as ROWS
+from uae.eval.results.rows import ItemRow, to_line
 from uae.eval.results.run import BenchRun
 from uae.eval.results.scores import Score
 from uae.eval.results.stamp import BenchSettings, ModelStamp
@@ -64,6 +69,79 @@ def test_pictures_that_are_gone_leave_their_items_words(tmp_path):
     assert "caption &amp; 0" in text
 
 
+def run_on(images: Path, folder: Path) -> Path:
+    """A run of one item, whose picture lies elsewhere."""
+    images.mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(images / "a.png")
+    stamp = ModelStamp(name="m", dtype="none", backend="test")
+    with BenchRun.open(folder, BenchSettings(benchmark="x", version="1", model=stamp)) as run:
+        for item in run.todo(["a"], str):
+            row = ItemRow(item=item, samples={"score": 0.5})
+            run.add(with_pictures(row, {"image": images / "a.png"}, folder))
+        run.finish([Score(name="mean", sample="score")])
+    return folder
+
+
+def test_pictures_are_found_from_anywhere_and_after_a_move(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    run = run_on(Path("images/of a"), Path("runs/x"))
+    assert write_page(run).read_text().count("data:image/webp") == 1
+    monkeypatch.chdir(tmp_path)
+    assert write_page(Path("here") / run).read_text().count("data:image/webp") == 1
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert write_page(Path("there") / run).read_text().count("data:image/webp") == 1
+
+
+def test_pictures_are_found_where_a_run_is_a_link(tmp_path):
+    (tmp_path / "disk/runs").mkdir(parents=True)
+    (tmp_path / "runs").symlink_to(tmp_path / "disk/runs")
+    run = run_on(tmp_path / "images", tmp_path / "runs/x")
+    assert write_page(run).read_text().count("data:image/webp") == 1
+
+
+def test_rows_of_older_runs_have_a_page(tmp_path, monkeypatch):
+    """They name GenEval's image from where the command ran, and no picture of others."""
+    monkeypatch.chdir(tmp_path)
+    run = run_on(Path("images"), Path("run"))
+    row = ItemRow(item="a", samples={"score": 0.5}, details={"filename": "images/a.png"})
+    (run / ROWS).write_bytes(to_line(row))
+    assert write_page(run).read_text().count("data:image/webp") == 1
+    (run / ROWS).write_bytes(to_line(replace(row, details={"prompt": "a cat"})))
+    assert "<i>prompt</i> a cat" in write_page(run).read_text()
+
+
+def test_words_are_cut_and_what_an_image_was_asked_goes_from_the_worst(tmp_path):
+    run = run_on(tmp_path / "images", tmp_path / "run")
+    asked = [["How many? two", 0.875], ["Is it <red>?", 0.25]]
+    options = {"A": "teal", "C": "red"}
+    details = {"prompt": "word " * 61, "options": options, "questions": asked, "reply": ""}
+    row = ItemRow(item="a", samples={"score": 0.5}, details=details)
+    (run / ROWS).write_bytes(to_line(row))
+    said = re.findall(r"<p><i>(.*?)</i> (.*?)</p>", write_page(run).read_text())
+    assert said == [
+        ("prompt", "word " * 60 + "..."),
+        ("options", "A. teal, C. red"),
+        ("Is it &lt;red&gt;?", "0.25"),
+        ("How many? two", "0.88"),
+    ]
+
+
+@pytest.mark.parametrize("size", [(4, 4), (640, 480), (4000, 20), (20, 4000), (1, 1)])
+def test_thumbnails_are_small_and_open(tmp_path, size):
+    image = Image.new("RGB", size, "red")
+    written = save_thumbnails([image, image], tmp_path, "7")
+    assert [(label, path.name) for label, path in written.items()] == [
+        ("image 1", "7-1.webp"),
+        ("image 2", "7-2.webp"),
+    ]
+    small = open_image(written["image 1"])
+    assert max(small.size) == min(256, max(size))
+    red, green, blue = np.asarray(small)[0, 0].astype(int)
+    assert red > 2 * max(green, blue)  # a line of one pixel is blurred
+    assert list(save_thumbnails([image], tmp_path, "8")) == ["image"]
+
+
 def test_an_unfinished_run_has_no_page(tmp_path):
     run = written_run(tmp_path / "run")
     (run / "result.json").unlink()
@@ -82,7 +160,7 @@ def test_a_comparison_shows_what_moved_on_both_sides(tmp_path):
     assert sorted(shown) == [ITEMS[i] for i in range(0, 59, 7)]
     assert text.count("image, before") == 2 * 5  # caption and alternative text
     assert text.count(">image</figcaption>") == 4  # the same in both runs: shown once
-    assert "before: caption &amp; 7" in text
+    assert "<i>caption</i> caption &amp; 7" in text
     assert comparison_values(found)["settings"] == ["2 of the model's files"]
 
 

@@ -1,8 +1,10 @@
 """Scores from rows, against closed forms and by hand."""
 
+import json
 import math
 import random
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from uae.eval.results.result import RESULT, BenchResult, ScoreResult, read_result, result_values
 from uae.eval.results.rows import ItemRow
 from uae.eval.results.scores import RowTable, Score, estimate_score, score_change
 from uae.eval.statistics import Estimate, mean_of, proportion
@@ -171,3 +174,33 @@ def test_a_mean_of_means_changes_group_by_group():
     moved = score_change(Score(name="s", sample="x", mean_over="kind"), *tables)
     assert moved.difference.value == pytest.approx((0.5 - 1.0) / 2)
     assert moved.difference.low < -0.25 < moved.difference.high
+
+
+def test_a_share_ends_at_0_and_1_and_is_still_the_same_score():
+    values = [1.0, 0.9, 1.0, 0.5]
+    number, share = (Score(name="s", sample="x", is_share=flag) for flag in (False, True))
+    table, before = RowTable(rows({"a": values})), RowTable(rows({"a": [0.0, 0.2, 0.0, 0.0]}))
+    assert estimate_score(number, table).high > 1
+    assert estimate_score(share, table).high == 1
+    assert score_change(number, before, table).difference.high > 1
+    assert score_change(share, before, table).difference.high == 1
+    assert number == share
+
+
+def test_a_result_says_which_scores_are_shares(tmp_path: Path):
+    table = RowTable(rows({"a": [1.0, 0.5]}))
+    scores = [Score(name=x, sample="x", is_share=x == "share") for x in ("number", "share")]
+    result = BenchResult(
+        settings={},
+        num_items=2,
+        scores=tuple(ScoreResult(x, estimate_score(x, table)) for x in scores),
+        excluded=(),
+        environment={},
+    )
+    values = result_values(result)
+    (tmp_path / RESULT).write_text(json.dumps(values))
+    assert [x.score.is_share for x in read_result(tmp_path).scores] == [False, True]
+    for row in values["scores"]:
+        del row["is_share"]  # a result of before
+    (tmp_path / RESULT).write_text(json.dumps(values))
+    assert read_result(tmp_path) == result

@@ -18,9 +18,10 @@ from uae.data.scenes.render import render_image
 from uae.data.sources import to_images, to_pixels
 from uae.errors import UsageError
 from uae.eval.judges.local_judge import LocalJudge
+from uae.eval.results.result import FailedPart
 from uae.eval.results.rows import read_rows as read_items
 from uae.eval.results.stamp import ModelStamp
-from uae.eval.unified_bench import making, run
+from uae.eval.unified_bench import captioners, making, run
 from uae.eval.unified_bench.budgets import Tokens
 from uae.eval.unified_bench.captioners import (
     CaptionsFile,
@@ -229,12 +230,38 @@ def test_a_folder_of_redraws_is_found_by_name_stem_and_prefix(images, tmp_path, 
     for source, place in (("a.png", "a.png"), ("b.jpg", "recon_b.png")):
         open_image(images[source]).save(redraws / place)
     task = task_of(
-        images, tmp_path / "run", model, backbones, generator=lambda: ImageFolder(redraws)
+        images, tmp_path / "run", model, backbones, generator=lambda: ImageFolder(redraws, NAMES)
     )
     result = evaluated(task)
     assert rows_of(task)["a.png"].samples["overall"] == pytest.approx(1.0, abs=1e-5)
     assert rows_of(task)["b.jpg"].samples["overall"] == pytest.approx(1.0, abs=1e-5)
     assert [x.reason for x in result.excluded] == ["the folder has no redraw of it"]
+
+
+@pytest.mark.parametrize("pair", [("a.png", "a.jpg"), ("a.png", "recon_a.png")])
+def test_two_redraws_of_one_image_are_refused(tmp_path, pair):
+    for name in pair:
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    with pytest.raises(UsageError, match=r"2 redraws of a\.webp") as error:
+        ImageFolder(tmp_path, ["a.webp"])
+    assert all(name in str(error.value) for name in pair)
+    assert ImageFolder(tmp_path, ["b.png"]).extra == sorted(pair)
+
+
+def test_redraws_in_subfolders_are_found_by_relative_path(tmp_path):
+    for i, name in enumerate(("a.png", "plain/a.png", "plain/sub/recon_c.PNG")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / name)
+    below = ImageFolder(tmp_path / "plain", NAMES)
+    assert below.found == {"a.png": "a.png", "sub/c.webp": "sub/recon_c.PNG"}
+    # one file stands where it is looked for: the other folder is another matter
+    assert ImageFolder(tmp_path, NAMES).found == {"a.png": "a.png"}
+    (tmp_path / "a.png").unlink()
+    above = ImageFolder(tmp_path, NAMES)
+    assert above.found == {"a.png": "plain/a.png", "sub/c.webp": "plain/sub/recon_c.PNG"}
+    drawn = above.draw([Caption("a.png", "")])[0]
+    assert isinstance(drawn, Image.Image)
+    assert drawn.getpixel((0, 0)) == (1, 0, 0)
 
 
 def test_what_failed_for_now_is_tried_again_when_asked(images, tmp_path, model, backbones):
@@ -269,6 +296,22 @@ def test_a_captions_file_with_two_captions_for_one_image_is_refused(tmp_path):
     path.write_text('{"image": "a.png", "caption": "x"}\n' * 2)
     with pytest.raises(UsageError, match=r"two captions for 'a\.png'"):
         CaptionsFile(path)
+
+
+def test_of_a_captions_file_only_the_stem_that_two_share_is_refused(tmp_path):
+    path = tmp_path / "c.jsonl"
+    with CaptionsWriter(path) as writer:
+        for name in ("a.png", "b.png", "c.jpg", "c.png"):
+            writer.append(CaptionRow(image=name, caption=f"of {name}"))
+    captions = CaptionsFile(path)
+    assert captions.of(["a.webp", "b.webp", "c.png"]) == {
+        "a.webp": "of a.png",
+        "b.webp": "of b.png",
+        "c.png": "of c.png",
+    }
+    assert captions.extra(["a.webp", "c.png"]) == ["b.png", "c.jpg"]
+    with pytest.raises(UsageError, match=r"meant for c\.webp, of c\.jpg and c\.png"):
+        captions.of(["c.webp"])
 
 
 def test_a_captions_file_can_be_cut_and_not_asked(tmp_path):
@@ -323,6 +366,23 @@ def test_a_vision_language_model_samples_by_seed_name_and_draw(images, random_mo
     assert greedy == captioner.write(items, Request(draw=1))
 
 
+def test_a_vision_language_model_says_which_captions_reached_the_limit(
+    images, random_model_folder, monkeypatch
+):
+    vlm = LocalJudge.from_pretrained(str(random_model_folder))
+    captioner = VlmCaptioner(vlm, "Describe the image.", 0)
+    item = NamedImage("a.png", open_image(images["a.png"]))
+    monkeypatch.setattr(captioners, "MAX_NEW_TOKENS", 3)
+    [cut] = captioner.write([item], Request())
+    assert isinstance(cut, Written)
+    assert cut.is_truncated
+    last = vlm.processor.tokenizer(cut.text, add_special_tokens=False)["input_ids"][-1]
+    vlm.model.generation_config.eos_token_id = last  # now the same words end by themselves
+    [ended] = captioner.write([item], Request())
+    assert isinstance(ended, Written)
+    assert not ended.is_truncated
+
+
 class Pipeline:
     """Draws what its generator says, as a pipeline of diffusers is called."""
 
@@ -366,5 +426,7 @@ def test_a_point_of_the_curve_that_failed_for_now_is_tried_again_when_asked(
     task = task_of(images, tmp_path / "run", model, backbones, generator=lambda: generator)
     first = evaluated(task)
     assert (first.by_name("overall").n, first.by_name("cut area").n) == (3, 1)
+    why = "generator: timed out"
+    assert first.failed == (FailedPart("cut-2", {"a.png": why, "b.jpg": why}),)
     assert evaluated(task).by_name("cut area").n == 1
     assert evaluated(task, retry_failed=True).by_name("cut area").n == 3

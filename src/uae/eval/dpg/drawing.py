@@ -9,6 +9,11 @@ from uae.eval.drawing import Picture
 NumImages = Literal[1, 4]
 
 
+def set_name(num_images: NumImages) -> str:
+    """Name the prompts as `images.json` does, with how many images each has."""
+    return f"dpg, {num_images} a prompt"
+
+
 def image_path(root: Path, item_id: str) -> Path:
     """Return the file of an item's images."""
     return root / f"{item_id}.png"

@@ -16,6 +16,8 @@ from pathlib import Path
 from uae.errors import UsageError
 from uae.eval.prompt_set import PromptSet
 
+NUM_PROMPTS = 1065
+"""Of the published folder."""
 COLUMNS = ("item_id", "proposition_id", "dependency", "tuple", "question_natural_language")
 """Of the columns those that are read."""
 

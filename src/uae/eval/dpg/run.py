@@ -1,7 +1,8 @@
 """DPG-Bench as a benchmark run: rows for each image of an item, each question, each item.
 
 The official judge, mPLUG-large, needs modelscope, fairseq and taming-transformers; here any model
-answers by P(yes), so the benchmark has another name and its numbers are not the published ones.
+answers by P(yes) and P(no), so the benchmark has another name and its numbers are not the published
+ones. A reply that begins as neither is excluded and counted.
 """
 
 from collections.abc import Callable
@@ -13,11 +14,12 @@ from PIL import Image
 
 from uae.data.opening import open_image
 from uae.data.untrusted.file import UnreadableImage
-from uae.eval.dpg.drawing import NumImages, image_path
-from uae.eval.dpg.prompts import Item, Question
+from uae.eval.dpg.drawing import NumImages, image_path, set_name
+from uae.eval.dpg.prompts import NUM_PROMPTS, Item, Question, prompts_digest
 from uae.eval.dpg.score import IMAGE, ITEM, QUESTION, dpg_scores, with_dependencies
+from uae.eval.image_origin import check_prompts
 from uae.eval.judges.images import ImageSet, check_images
-from uae.eval.judges.judge import Judge, JudgeFailed
+from uae.eval.judges.judge import Judge, JudgeFailed, check_answered
 from uae.eval.judges.run import (
     Rows,
     Work,
@@ -27,16 +29,16 @@ from uae.eval.judges.run import (
     unscored,
 )
 from uae.eval.prompt_set import PromptSet
+from uae.eval.results.marks import part_option
 from uae.eval.results.result import BenchResult
 from uae.eval.results.rows import ItemRow
 from uae.eval.results.run import Resume
 from uae.eval.results.stamp import BenchSettings
 
 BENCHMARK = "dpg-other-judge"
-RULES, COMPAT_RULES = "uae-dpg-1", "uae-dpg-1-compat"
+RULES, COMPAT_RULES = "uae-dpg-2", "uae-dpg-2-compat"
 YES = ("Yes", "yes", " Yes", " yes")
-MIN_P_YES = 0.5
-"""An answer is yes above it."""
+NO = ("No", "no", " No", " no")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,14 @@ class DpgTask:
 def find_images(
     root: Path, prompts: PromptSet[Item], num_images: NumImages, *, allow_incomplete: bool = False
 ) -> ImageSet:
-    """Find the file of each item; see `check_images`."""
+    """Find the file of each item.
+
+    Raises:
+        UsageError: As `check_images`, or the images were drawn for other prompts, or with another
+            number of images each.
+    """
+    digest = prompts_digest({name: item.prompt for name, item in prompts.by_name.items()})
+    check_prompts(root, digest, set_name(num_images))
     expected = {name: image_path(root, name) for name in prompts.by_name}
     extra = [path.name for path in sorted(root.glob("*.png")) if path.stem not in expected]
     return check_images(
@@ -101,6 +110,7 @@ def settings_of(task: DpgTask) -> BenchSettings:
         data={"prompts": task.prompts.sha256},
         options={
             "num_prompts": len(task.prompts.prompts),
+            **part_option(len(task.prompts.prompts), NUM_PROMPTS, "prompts"),
             "num_images": task.num_images,
             "compat": task.compat,
         },
@@ -132,7 +142,7 @@ def _works(task: DpgTask, item: Item) -> list[Work]:
     """Return the works of an item: its images, then what follows from them."""
     if item.item_id not in task.images.paths:
         return []
-    work = partial(Work, group=item.item_id)
+    work = partial(Work, group=item.item_id, image=task.images.paths[item.item_id])
     if item.fault:
         return [work(item.item_id, lambda _: _faulty_row(item), is_asked=False)]
     return [
@@ -163,37 +173,53 @@ def _faulty_row(item: Item) -> ItemRow:
         cluster=item.item_id,
         excluded="faulty questions",
         excluded_detail=item.fault,
+        details={"prompt": item.prompt},
     )
 
 
 def _image_row(task: DpgTask, item: Item, image_id: int, _: Rows) -> ItemRow:
     """Ask all questions of one image."""
-    row = ItemRow(item=_image_name(item, image_id), labels={"of": IMAGE}, cluster=item.item_id)
+    row = ItemRow(
+        item=_image_name(item, image_id),
+        labels={"of": IMAGE},
+        cluster=item.item_id,
+        details={"prompt": item.prompt},
+    )
     try:
         image = crops(open_image(task.images.paths[item.item_id]), task.num_images)[image_id]
-        p_yes = {
-            str(q.question_id): task.judge.p_of(image, f"{q.text} Answer yes or no.", YES)
-            for q in item.questions
-        }
+        p = {str(q.question_id): _p_yes_no(task.judge, image, q) for q in item.questions}
     except (UnreadableImage, JudgeFailed) as error:
         return failed_row(row, error)
-    answers = {key: float(p > MIN_P_YES) for key, p in p_yes.items()}
+    answers = {key: float(yes > no) for key, (yes, no) in p.items()}
     scores = with_dependencies(item.questions, {int(key): x for key, x in answers.items()})
     return replace(
         row,
         samples={"image": sum(scores.values()) / len(scores)},
         details={
-            "p_yes": p_yes,
+            **row.details,
+            "p_yes": {key: yes for key, (yes, _) in p.items()},
+            "p_no": {key: no for key, (_, no) in p.items()},
             "answers": answers,
             "scores": {str(key): x for key, x in scores.items()},
         },
     )
 
 
+def _p_yes_no(judge: Judge, image: Image.Image, question: Question) -> tuple[float, float]:
+    yes, no = judge.p_of(image, f"{question.text} Answer yes or no.", (YES, NO))
+    check_answered(question.text, (yes, no))
+    return yes, no
+
+
 def _question_row(task: DpgTask, item: Item, question: Question, rows: Rows) -> ItemRow:
     images = [rows[_image_name(item, i)] for i in range(task.num_images)]
     labels = {"of": QUESTION, "L1": question.broad_category, "L2": question.category}
-    row = ItemRow(item=_question_name(item, question), labels=labels, cluster=item.item_id)
+    row = ItemRow(
+        item=_question_name(item, question),
+        labels=labels,
+        cluster=item.item_id,
+        details={"prompt": item.prompt, "question": question.text, "answer": "Yes"},
+    )
     if any(image.excluded for image in images):
         return unscored(row, images)
     chosen, part = (images[-1:], "answers") if task.compat else (images, "scores")
@@ -203,8 +229,17 @@ def _question_row(task: DpgTask, item: Item, question: Question, rows: Rows) -> 
 
 def _item_row(task: DpgTask, item: Item, rows: Rows) -> ItemRow:
     images = [rows[_image_name(item, i)] for i in range(task.num_images)]
-    row = ItemRow(item=item.item_id, labels={"of": ITEM}, cluster=item.item_id)
+    row = ItemRow(
+        item=item.item_id,
+        labels={"of": ITEM},
+        cluster=item.item_id,
+        details={"prompt": item.prompt},
+    )
     if any(image.excluded for image in images):
         return unscored(row, images)
     mean = sum(image.samples["image"] for image in images) / len(images)
-    return replace(row, samples={"dpg": mean})
+    questions = [
+        (q.text, sum(image.details["scores"][str(q.question_id)] for image in images) / len(images))
+        for q in item.questions
+    ]
+    return replace(row, samples={"dpg": mean}, details={**row.details, "questions": questions})

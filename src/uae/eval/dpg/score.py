@@ -17,7 +17,7 @@ from uae.eval.results.scores import Score
 
 ITEM, QUESTION, IMAGE = "item", "question", "image"
 """What a row is of, as the label `of`."""
-OVERALL = Score(name="DPG", sample="dpg", where={"of": ITEM})
+OVERALL = Score(name="DPG", sample="dpg", where={"of": ITEM}, is_share=True)
 
 
 def with_dependencies(

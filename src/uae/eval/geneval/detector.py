@@ -26,12 +26,13 @@ from einops import rearrange
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
-from transformers import AutoConfig, Mask2FormerConfig, Mask2FormerForUniversalSegmentation
+from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
 
 from uae.errors import NonFinite, UsageError
 from uae.eval.geneval.decisions import Detections
 from uae.eval.geneval.mmdet_weights import converted, read_mmdet
 from uae.eval.geneval.prompts import CLASS_NAMES
+from uae.models.loading import load_whole, read_config
 
 Variant = Literal["geneval", "geneval-hf"]
 
@@ -71,9 +72,10 @@ class Detector:
         """Load a folder or hub id in transformers' format.
 
         Raises:
-            UsageError: The model is of another kind, has other classes, or lacks weights.
+            UsageError: The model is of another kind, has other classes, or its weights are damaged,
+                incomplete or of other shapes.
         """
-        config = AutoConfig.from_pretrained(name)
+        config = read_config(name)
         if not isinstance(config, Mask2FormerConfig) or config.num_labels != _NUM_CLASSES:
             found = f"{config.model_type} model with {config.num_labels} classes"
             raise UsageError(f"{name} is a {found}: expected mask2former with COCO's 80")
@@ -109,20 +111,15 @@ def official_config() -> Mask2FormerConfig:
 def _load(
     name: str | Path, config: Mask2FormerConfig, state: Mapping[str, Tensor] | None = None
 ) -> Mask2FormerForUniversalSegmentation:
-    """Load a model from `state`, or by name; weights missing are an error, not drawn at random."""
-    model, info = Mask2FormerForUniversalSegmentation.from_pretrained(
-        None if state else name,
+    """Load a model from `state`, or by name."""
+    return load_whole(
+        Mask2FormerForUniversalSegmentation,
+        name,
+        state=state,
+        unused=_UNUSED,
         config=config,
-        state_dict=state,
         dtype=torch.float32,
-        output_loading_info=True,
     )
-    missing = sorted(
-        key for key in info["missing_keys"] if not any(part in key for part in _UNUSED)
-    )
-    if missing:
-        raise UsageError(f"{name} lacks {len(missing)} of the detector's weights: {missing[0]!r}")
-    return model
 
 
 def to_input(image: Image.Image) -> tuple[Float[Tensor, "1 3 h w"], tuple[int, int]]:

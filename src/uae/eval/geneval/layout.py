@@ -55,7 +55,7 @@ class Gaps:
     missing_samples: list[str] = field(default_factory=list)
     """Folders with too few samples, with the number."""
     extra_samples: list[str] = field(default_factory=list)
-    """Samples beyond the number expected, last in the order of names."""
+    """Samples beyond the number expected, those of the highest numbers."""
     unreadable: list[Unreadable] = field(default_factory=list)
 
     @property
@@ -122,7 +122,8 @@ def read_folder(
         allow_incomplete: Accept what is there; the caller marks the result.
 
     Raises:
-        UsageError: It is no folder, is incomplete and need not be, or holds nothing to score.
+        UsageError: It is no folder, is incomplete and need not be, holds nothing to score, or two
+            files of one sample.
     """
     if not root.is_dir():
         raise UsageError(f"{root} is no folder: expected GenEval's layout, {root}/00000/samples")
@@ -157,11 +158,7 @@ def _samples_of(
     if fault:
         gaps.other_prompts.append(fault)
         return
-    names = sorted(
-        (path.name for path in (folder / "samples").glob("*.png") if path.is_file()),
-        key=lambda name: (len(name), name),
-    )
-    names = [name for name in names if _SAMPLE_NAME.fullmatch(name)]
+    names = _sample_names(folder)
     if len(names) < num_samples:
         gaps.missing_samples.append(f"{folder.name} ({len(names)} of {num_samples})")
     gaps.extra_samples.extend(f"{folder.name}/samples/{name}" for name in names[num_samples:])
@@ -174,6 +171,20 @@ def _samples_of(
             gaps.unreadable.append(Unreadable(sample, f"{place}: {error.reason}: {error.detail}"))
         else:
             yield sample
+
+
+def _sample_names(folder: Path) -> list[str]:
+    """Return the names of a folder's samples in the order of their numbers."""
+    found: dict[int, str] = {}
+    for path in sorted((folder / "samples").glob("*.png")):
+        if _SAMPLE_NAME.fullmatch(path.name) and path.is_file():
+            other = found.setdefault(int(path.stem), path.name)
+            if other != path.name:
+                raise UsageError(
+                    f"{folder / 'samples'} holds {other} and {path.name}, two files of sample "
+                    f"{int(path.stem)}: expected one; take the other away"
+                )
+    return [found[number] for number in sorted(found)]
 
 
 def _metadata_fault(folder: Path, line: PromptLine) -> str:

@@ -12,6 +12,7 @@ layout is tested against a plain version of mmdet's.
 """
 
 import re
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,6 +28,18 @@ _SWIN = "model.pixel_level_module.encoder."
 _PIXELS = "model.pixel_level_module.decoder."
 _DECODER = "model.transformer_module."
 
+_UNREADABLE = (
+    RuntimeError,
+    EOFError,
+    torch.serialization.pickle.UnpicklingError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AssertionError,
+    struct.error,
+)
+"""What torch's unpickler raises on a file that is none of its own, or a damaged one: it takes any
+byte for an instruction."""
 _UNUSED = re.compile(r".*\.relative_position_index")
 _SPLIT: tuple[tuple[str, str, tuple[str, str, str]], ...] = (
     (
@@ -121,22 +134,26 @@ def read_mmdet(path: Path) -> dict[str, Tensor]:
         raise UsageError(f"{path} is no file: expected mmdet's Mask2Former checkpoint (.pth)")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, torch.serialization.pickle.UnpicklingError) as error:
+    except _UNREADABLE as error:
         raise UsageError(
             f"{path} is no checkpoint that holds tensors and plain values alone: expected mmdet "
             "2.x's mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco"
         ) from error
-    if not isinstance(checkpoint, dict):
-        raise UsageError(f"{path} holds {type(checkpoint).__name__}: expected a dict of tensors")
-    state = checkpoint.get("state_dict", checkpoint)
-    return {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else checkpoint
+    if not isinstance(state, dict):
+        raise UsageError(f"{path} holds {type(state).__name__}: expected a dict of tensors")
+    weights = {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
+    if not weights:
+        raise UsageError(f"{path} holds no tensors: expected weights by name, in 'state_dict'")
+    return weights
 
 
 def converted(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return mmdet 2.x's weights under transformers' names on disk.
 
     Raises:
-        UsageError: A name is not one of that model's; those of mmdet 3.x are not.
+        UsageError: A name is not one of that model's (those of mmdet 3.x are not), or a tensor's
+            shape does not fit it.
     """
     result: dict[str, Tensor] = {}
     unknown: list[str] = []
@@ -157,16 +174,26 @@ def converted(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _renamed(key: str, value: Tensor) -> dict[str, Tensor]:
     for pattern, name, parts in _SPLIT:
         if match := re.fullmatch(pattern, key):
+            _check_shape(key, value, axis=0, multiple=3)
             pieces = value.chunk(3)
             names = (match.expand(name.format(part)) for part in parts)
             return dict(zip(names, pieces, strict=True))
     pattern, name = _MERGED
     if match := re.fullmatch(pattern, key):
+        _check_shape(key, value, axis=-1, multiple=4)
         return {match.expand(name): pixel_by_pixel(value)}
     for pattern, name in _RENAMED:
         if match := re.fullmatch(pattern, key):
             return {match.expand(name): value}
     return {}
+
+
+def _check_shape(key: str, value: Tensor, *, axis: int, multiple: int) -> None:
+    if not value.ndim or not value.shape[axis] or value.shape[axis] % multiple:
+        raise UsageError(
+            f"the weights {key!r} have the shape {tuple(value.shape)}: expected a multiple of "
+            f"{multiple} along the {'first' if axis == 0 else 'last'} axis"
+        )
 
 
 def pixel_by_pixel(weight: Float[Tensor, "... four_c"]) -> Float[Tensor, "... four_c"]:

@@ -37,6 +37,7 @@ CLASS_NAMES = (  # COCO's 80 in COCO's order; 64 to 66 are named more clearly th
 COLORS = tuple(COLOR_VALUES)
 
 OFFICIAL = "geneval"
+NUM_PROMPTS = 553
 OFFICIAL_SHA256 = "5c48e0813e812e3c373fa5c8ed07a8f0a483be30272b4427b0559c8048e67c13"
 
 _SEED = 43

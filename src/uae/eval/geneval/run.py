@@ -1,27 +1,32 @@
 """GenEval as a benchmark run: one row per image, taken up again after any stop."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from uae.data.untrusted.file import UnreadableImage
 from uae.durable import storage_faults
 from uae.errors import NonFinite
-from uae.eval.drawing import wording_of
 from uae.eval.geneval.clauses import TAGS
 from uae.eval.geneval.colors import ColorClassifier
 from uae.eval.geneval.decisions import DecisionConfig
 from uae.eval.geneval.detector import Detector
 from uae.eval.geneval.layout import ImageFolder, Sample
-from uae.eval.geneval.prompts import PromptSet
+from uae.eval.geneval.prompts import NUM_PROMPTS, PromptSet
 from uae.eval.geneval.score import GenEvalResult, score_image, write_result
 from uae.eval.geneval.summary import SCORES, FailedImage, ImageResult, score_row, summarize
+from uae.eval.image_origin import drawn_by, wording_of
+from uae.eval.results.marks import gaps_option, part_option
+from uae.eval.results.pictures import with_pictures
 from uae.eval.results.result import BenchResult
 from uae.eval.results.rows import ITEMS, ItemRow, read_rows
 from uae.eval.results.run import BenchRun, Resume
 from uae.eval.results.scores import Score
 from uae.eval.results.stamp import BenchSettings, images_stamp
 from uae.ranks import once
+
+T = TypeVar("T", ImageResult, FailedImage)
 
 RULES = "uae-geneval-1"
 """Of decisions, detector input and output, and colours; a change of them needs another name."""
@@ -80,7 +85,8 @@ def score(
     with BenchRun.open(out, settings_of(task), resume=resume) as run:
         show(run.num_done, len(samples))
         for sample, fault in run.todo(samples, lambda pair: task.name_of(pair[0])):
-            run.add(_row(task, sample, fault))
+            row = _row(task, sample, fault)
+            run.add(with_pictures(row, {"image": sample.path}, out))
             show(run.num_done, len(samples))
         result = run.finish(_scores)
     official = _official(task, read_rows(out / ITEMS)[0])
@@ -92,6 +98,7 @@ def score(
 def settings_of(task: Task) -> BenchSettings:
     """Return what the numbers of a run depend on."""
     paths = {task.name_of(sample): sample.path for sample, _ in task.samples}
+    by = drawn_by(task.folder.root)
     return BenchSettings(
         benchmark=task.judges.detector.variant,
         version=RULES,
@@ -101,11 +108,18 @@ def settings_of(task: Task) -> BenchSettings:
             "prompts": task.prompts.name,
             "num_samples": task.num_samples,
             "is_complete": task.folder.gaps.is_empty,
+            **gaps_option(task.folder.gaps.by_kind()),
+            **_part(task),
             "decisions": asdict(task.config),
             **task.judges.names,
             **wording_of(task.folder.root),
+            **({"drawn_by": by} if by else {}),
         },
     )
+
+
+def _part(task: Task) -> dict[str, Any]:
+    return part_option(len(task.prompts.lines), NUM_PROMPTS, "prompts")
 
 
 def _row(task: Task, sample: Sample, fault: str) -> ItemRow:
@@ -130,16 +144,23 @@ def _scores(rows: Sequence[ItemRow]) -> Sequence[Score]:
     return [OVERALL, *SCORES] if tags == set(TAGS) else SCORES
 
 
+def _image_of(kind: type[T], row: ItemRow) -> T:
+    """Return the official row that a row holds."""
+    names = [x.name for x in fields(kind)]
+    return kind(**{name: row.details[name] for name in names})
+
+
 def _official(task: Task, rows: Sequence[ItemRow]) -> GenEvalResult:
     """Return the rows as the official scorer's, in the order of the images' names."""
     ordered = sorted(rows, key=lambda row: row.item)
-    results = [ImageResult(**row.details) for row in ordered if not row.excluded]
-    failed = [FailedImage(**row.details) for row in ordered if row.excluded]
+    results = [_image_of(ImageResult, row) for row in ordered if not row.excluded]
+    failed = [_image_of(FailedImage, row) for row in ordered if row.excluded]
     return GenEvalResult(
         variant=task.judges.detector.variant,
         prompts=task.prompts.name,
         prompts_sha256=task.prompts.sha256,
         wording=wording_of(task.folder.root),
+        part=_part(task),
         config=task.config,
         results=tuple(results),
         failed=tuple(failed),

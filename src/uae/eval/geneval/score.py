@@ -28,6 +28,7 @@ from uae.eval.geneval.summary import (
     summary_values,
     write_results,
 )
+from uae.eval.results.marks import marks_of
 
 RESULTS_NAME, SUMMARY_NAME = "results.jsonl", "summary.json"
 
@@ -43,6 +44,8 @@ class GenEvalResult:
     prompts_sha256: str
     wording: Mapping[str, str]
     """In whose words the prompts were drawn, and how these were asked for; empty for their own."""
+    part: Mapping[str, Any]
+    """How many of the published prompts these are, where they are fewer; else empty."""
     config: DecisionConfig
     results: tuple[ImageResult, ...]
     failed: tuple[FailedImage, ...]
@@ -62,6 +65,7 @@ class GenEvalResult:
             "prompts_sha256": self.prompts_sha256,
             **self.wording,
             "is_complete": self.is_complete,
+            **self.part,
             **summary_values(self.summary),
             "gaps": self.gaps.by_kind(),
             "failed": [asdict(image) for image in self.failed],
@@ -77,6 +81,7 @@ class GenEvalResult:
         if not self.is_complete:
             lines.append(f"INCOMPLETE, no GenEval score: {len(self.failed)} images failed")
             lines += [self.gaps.summary()] if not self.gaps.is_empty else []
+        lines += marks_of({"options": self.part})
         return "\n".join([*lines, summary_text(self.summary)])
 
 

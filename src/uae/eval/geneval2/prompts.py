@@ -21,9 +21,15 @@ from uae.eval.json_lines import read_lines
 from uae.eval.judges.images import ImageSet, check_images
 from uae.eval.prompt_set import PromptSet
 
+NUM_PROMPTS = 800
+"""Of the published file."""
 SKILLS = ("object", "attribute", "count", "position", "verb")
 COUNTS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7}
 YES_FORMS = ("Yes", "yes", " Yes", " yes")
+NO_FORMS = ("No", "no", " No", " no")
+
+_OTHER_COUNTS = {"zero": 0, "eight": 8, "nine": 9, "ten": 10, "eleven": 11, "twelve": 12}
+_OTHER_WORDS = ("none", "no", "many", "several")
 
 _LINE_KEYS = ("prompt", "atom_count", "vqa_list", "skills")
 
@@ -41,8 +47,21 @@ class Atom:
         """How the right answer may begin: a number as word or digit, with and without a blank."""
         if self.answer == "Yes":
             return YES_FORMS
-        word, digit = self.answer, str(COUNTS[self.answer])
-        return (word, word.capitalize(), f" {word}", digit, f" {digit}")
+        return _count_forms(self.answer, COUNTS[self.answer])
+
+    @property
+    def other_forms(self) -> tuple[str, ...]:
+        """How an answer may begin that is not the right one."""
+        if self.answer == "Yes":
+            return NO_FORMS
+        counts = {word: n for word, n in (COUNTS | _OTHER_COUNTS).items() if word != self.answer}
+        numbers = [form for word, n in counts.items() for form in _count_forms(word, n)]
+        words = [form for word in _OTHER_WORDS for form in (word, word.capitalize(), f" {word}")]
+        return (*numbers, *words)
+
+
+def _count_forms(word: str, count: int) -> tuple[str, ...]:
+    return (word, word.capitalize(), f" {word}", str(count), f" {count}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +157,22 @@ def find_images(
 
 def _read_table(table: Path) -> Mapping[str, str]:
     try:
-        paths = json.loads(table.read_text(encoding="utf-8-sig"))
+        # pairs as tuples, so that a prompt that comes twice is seen; arrays are lists
+        pairs = json.loads(table.read_text(encoding="utf-8-sig"), object_pairs_hook=tuple)
     except FileNotFoundError as error:
         raise UsageError(f"{table} does not exist: expected a JSON object of images") from error
     except (IsADirectoryError, ValueError, RecursionError) as error:
         raise UsageError(
             f"{table} is no JSON file: expected one object, prompt to path of its image"
         ) from error
-    if not isinstance(paths, dict) or not all(isinstance(path, str) for path in paths.values()):
+    if not isinstance(pairs, tuple) or not all(isinstance(path, str) for _, path in pairs):
         raise UsageError(f"{table}: expected one object, prompt to path of its image")
+    paths: dict[str, str] = {}
+    for text, path in pairs:
+        if text in paths:
+            raise UsageError(
+                f"{table}: the prompt {text!r} comes twice, with {paths[text]} and {path}: "
+                "expected one image a prompt"
+            )
+        paths[text] = path
     return paths

@@ -1,6 +1,7 @@
 """GenEval 2 as a benchmark run, scored by Soft-TIFA: rows for each question and each image.
 
-- of a question: the probability that the judge's answer begins as the right one does
+- of a question: the probability that the judge's answer begins as the right one does; a reply that
+  begins as no answer at all is excluded and counted, which upstream scores as 0
 - AM of an image: their mean; GM: their geometric mean, which one 0 makes 0
 - AM and GM: means over images; of a skill: AM over its questions; of an atom count: GM over its
   images
@@ -21,9 +22,9 @@ from uae.data.opening import open_image
 from uae.data.untrusted.file import UnreadableImage
 from uae.durable import replace_file, storage_faults
 from uae.eval.drawing import Picture
-from uae.eval.geneval2.prompts import SKILLS, Atom, Prompt
+from uae.eval.geneval2.prompts import NUM_PROMPTS, SKILLS, Atom, Prompt
 from uae.eval.judges.images import ImageSet
-from uae.eval.judges.judge import Judge, JudgeFailed, JudgeStamp
+from uae.eval.judges.judge import Judge, JudgeFailed, JudgeStamp, check_answered
 from uae.eval.judges.run import (
     Rows,
     Work,
@@ -33,6 +34,7 @@ from uae.eval.judges.run import (
     unscored,
 )
 from uae.eval.prompt_set import PromptSet
+from uae.eval.results.marks import part_option
 from uae.eval.results.result import BenchResult
 from uae.eval.results.rows import ItemRow
 from uae.eval.results.run import Resume
@@ -41,7 +43,7 @@ from uae.eval.results.stamp import BenchSettings
 
 OFFICIAL, OTHER = "geneval2", "geneval2-other-judge"
 OFFICIAL_JUDGE = "Qwen/Qwen3-VL-8B-Instruct"
-RULES = "uae-geneval2-1"
+RULES = "uae-geneval2-2"
 TABLE_NAME = "paths.json"
 
 IMAGE, QUESTION = "image", "question"
@@ -95,7 +97,10 @@ def settings_of(task: Task) -> BenchSettings:
         task.images,
         stamp,
         data={"prompts": task.prompts.sha256},
-        options={"num_prompts": len(task.prompts.prompts)},
+        options={
+            "num_prompts": len(task.prompts.prompts),
+            **part_option(len(task.prompts.prompts), NUM_PROMPTS, "prompts"),
+        },
     )
 
 
@@ -135,25 +140,35 @@ def geometric_mean(values: Sequence[float]) -> float:
 def soft_tifa_scores(rows: Sequence[ItemRow]) -> list[Score]:
     """Return AM and GM over images, AM of each skill and GM of each atom count that rows have."""
     scores = [
-        Score(name="AM", sample="am", where={"of": IMAGE}),
-        Score(name="GM", sample="gm", where={"of": IMAGE}),
+        Score(name="AM", sample="am", where={"of": IMAGE}, is_share=True),
+        Score(name="GM", sample="gm", where={"of": IMAGE}, is_share=True),
     ]
     skills = {row.labels["skill"] for row in rows if "skill" in row.labels}
     scores += [
-        Score(name=f"AM/skill/{skill}", sample="p", where={"of": QUESTION, "skill": skill})
+        Score(
+            name=f"AM/skill/{skill}",
+            sample="p",
+            where={"of": QUESTION, "skill": skill},
+            is_share=True,
+        )
         for skill in SKILLS
         if skill in skills
     ]
     counts = {row.labels["atom_count"] for row in rows if "atom_count" in row.labels}
     return scores + [
-        Score(name=f"GM/atoms/{count}", sample="gm", where={"of": IMAGE, "atom_count": count})
+        Score(
+            name=f"GM/atoms/{count}",
+            sample="gm",
+            where={"of": IMAGE, "atom_count": count},
+            is_share=True,
+        )
         for count in sorted(counts, key=int)
     ]
 
 
 def _works(task: Task, name: str, prompt: Prompt) -> list[Work]:
     """Return the works of a prompt: its questions, then its image."""
-    work = partial(Work, group=name)
+    work = partial(Work, group=name, image=task.images.paths[name])
     questions = [
         work(_question_name(name, i), partial(_question_row, task, name, i, atom), is_asked=True)
         for i, atom in enumerate(prompt.atoms)
@@ -170,14 +185,20 @@ def _question_row(task: Task, name: str, question_id: int, atom: Atom, _: Rows) 
         item=_question_name(name, question_id),
         labels={"of": QUESTION, "skill": atom.skill},
         cluster=name,
-        details={"question": atom.question, "answer": atom.answer},
+        details={
+            "prompt": task.prompts.by_name[name].text,
+            "question": atom.question,
+            "answer": atom.answer,
+        },
     )
     try:
         image = open_image(task.images.paths[name])
-        p = task.judge.p_of(image, f"{atom.question} Answer in one word.", atom.forms)
+        asked = f"{atom.question} Answer in one word."
+        p, p_other = task.judge.p_of(image, asked, (atom.forms, atom.other_forms))
+        check_answered(atom.question, (p, p_other))
     except (UnreadableImage, JudgeFailed) as error:
         return failed_row(row, error)
-    return replace(row, samples={"p": p})
+    return replace(row, samples={"p": p}, details={**row.details, "p_other": p_other})
 
 
 def _image_row(name: str, prompt: Prompt, rows: Rows) -> ItemRow:
@@ -191,6 +212,9 @@ def _image_row(name: str, prompt: Prompt, rows: Rows) -> ItemRow:
     if any(question.excluded for question in questions):
         return unscored(row, questions)
     values = [question.samples["p"] for question in questions]
+    asked = [f"{atom.question} {atom.answer}" for atom in prompt.atoms]
     return replace(
-        row, samples={"am": math.fsum(values) / len(values), "gm": geometric_mean(values)}
+        row,
+        samples={"am": math.fsum(values) / len(values), "gm": geometric_mean(values)},
+        details={**row.details, "questions": list(zip(asked, values, strict=True))},
     )

@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from uae.errors import UsageError
+from uae.eval.image_origin import check_prompts
 from uae.eval.json_lines import check_keys, read_lines
 from uae.eval.judges.images import ImageSet, check_images
 from uae.eval.prompt_set import PromptSet
 
+NUM_PROMPTS = 280
+"""Of the published file."""
 REGIONS = ("left", "right", "above", "below")
 SIZES = ("larger", "smaller")
 
@@ -106,7 +109,12 @@ def image_path(root: Path, name: str) -> Path:
 def find_images(
     root: Path, prompts: PromptSet[Prompt], *, allow_incomplete: bool = False
 ) -> ImageSet:
-    """Find each prompt's image; see `check_images`."""
+    """Find each prompt's image.
+
+    Raises:
+        UsageError: As `check_images`, or the images were drawn for other prompts.
+    """
+    check_prompts(root, prompts.sha256)
     expected = {name: image_path(root, name) for name in prompts.by_name}
     extra = [path.name for path in sorted(root.glob("*.jpg")) if path.stem not in expected]
     return check_images(root, expected, extra, allow_incomplete=allow_incomplete)

@@ -6,7 +6,7 @@ The official judge is gpt-4.1; with any other the benchmark has another name. A 
 verdict is excluded and counted, which upstream counts as wrong.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,11 +15,12 @@ from uae.data.opening import open_image
 from uae.data.untrusted.file import UnreadableImage
 from uae.eval.drawing import Picture
 from uae.eval.geneval_pp.judging import MAX_TOKENS, SYSTEM, question_of, read_verdict
-from uae.eval.geneval_pp.prompts import Prompt, image_path
+from uae.eval.geneval_pp.prompts import NUM_PROMPTS, Prompt, image_path
 from uae.eval.judges.images import ImageSet
 from uae.eval.judges.judge import Judge, JudgeFailed, JudgeStamp
 from uae.eval.judges.run import Rows, Work, failed_row, judged_settings, run_works
 from uae.eval.prompt_set import PromptSet
+from uae.eval.results.marks import part_option
 from uae.eval.results.result import BenchResult
 from uae.eval.results.rows import ItemRow
 from uae.eval.results.run import Resume
@@ -66,7 +67,11 @@ def settings_of(task: Task) -> BenchSettings:
         task.images,
         stamp,
         data={"prompts": task.prompts.sha256},
-        options={"num_prompts": len(task.prompts.prompts), "max_tokens": MAX_TOKENS},
+        options={
+            "num_prompts": len(task.prompts.prompts),
+            **part_option(len(task.prompts.prompts), NUM_PROMPTS, "prompts"),
+            "max_tokens": MAX_TOKENS,
+        },
     )
 
 
@@ -80,7 +85,13 @@ def score(
 ) -> BenchResult:
     """Ask what has no row in the folder yet, and score all; raises as `run_works`."""
     works = [
-        Work(name, partial(_row, task, name, prompt), is_asked=True, group=name)
+        Work(
+            name,
+            partial(_row, task, name, prompt),
+            is_asked=True,
+            group=name,
+            image=task.images.paths[name],
+        )
         for name, prompt in task.prompts.by_name.items()
         if name in task.images.paths
     ]
@@ -88,17 +99,17 @@ def score(
         works,
         out,
         settings_of(task),
-        tag_scores,
+        partial(tag_scores, {prompt.tag for prompt in task.prompts.prompts}),
         resume=resume,
         retry_failed=retry_failed,
         show=show,
     )
 
 
-def tag_scores(rows: Sequence[ItemRow]) -> list[Score]:
-    """Return the mean over tags, and the accuracy of each."""
-    tags = sorted({row.labels["tag"] for row in rows})
-    return [OVERALL, *(Score(name=tag, sample="correct", where={"tag": tag}) for tag in tags)]
+def tag_scores(tags: Set[str], rows: Sequence[ItemRow]) -> list[Score]:
+    """Return the mean over tags, left out where one has no image, and the accuracy of each."""
+    of_tags = [Score(name=tag, sample="correct", where={"tag": tag}) for tag in sorted(tags)]
+    return [OVERALL, *of_tags] if tags == {row.labels["tag"] for row in rows} else of_tags
 
 
 def _row(task: Task, name: str, prompt: Prompt, _: Rows) -> ItemRow:

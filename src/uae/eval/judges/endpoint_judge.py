@@ -40,7 +40,9 @@ class EndpointJudge:
         """Return the reply; see `Judge.reply`."""
         return self._ask(image, text, system=system, max_tokens=max_tokens).text
 
-    def p_of(self, image: Image.Image, question: str, forms: Sequence[str]) -> float:
+    def p_of(
+        self, image: Image.Image, question: str, answers: Sequence[Sequence[str]]
+    ) -> list[float]:
         """Return the mass of the forms; see `Judge.p_of`.
 
         Raises:
@@ -55,8 +57,14 @@ class EndpointJudge:
                 f"{NUM_TOP_LOGPROBS} tokens, which this benchmark is scored by: take a judge that "
                 "does, or --judge local:FOLDER"
             )
-        accepted = set(forms)
-        return min(1.0, math.fsum(math.exp(x.log_prob) for x in top if x.token in accepted))
+        counted: set[str] = set()
+        masses = []
+        for forms in answers:
+            accepted = set(forms) - counted
+            counted |= accepted
+            mass = math.fsum(math.exp(x.log_prob) for x in top if x.token in accepted)
+            masses.append(min(1.0, mass))
+        return masses
 
     def _ask(
         self,

@@ -1,5 +1,6 @@
 """Images by name, one file each: checked for completeness and opened once before a judge is."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,9 @@ from uae.data.opening import open_image
 from uae.data.untrusted.file import UnreadableImage
 from uae.errors import UsageError
 from uae.eval.figures import listed
+from uae.ranks import current
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +39,14 @@ class ImageSet:
         """Whether each item has an image that opens; files too many change nothing."""
         return not self.missing and not self.faults
 
+    def by_kind(self) -> dict[str, Sequence[str]]:
+        """Return what keeps the set from being complete, by kind."""
+        faults = [f"{name}: {fault}" for name, fault in self.faults.items()]
+        return {"missing images": self.missing, "unreadable images": faults}
+
     def summary(self) -> str:
         """Say in words what is amiss."""
-        faults = [f"{name}: {fault}" for name, fault in self.faults.items()]
-        kinds = {"missing images": self.missing, "unreadable images": faults}
-        return listed(kinds | {"files of no item": self.extra})
+        return listed({**self.by_kind(), "files of no item": self.extra})
 
 
 def check_images(
@@ -78,6 +85,8 @@ def check_images(
             f"{root} is no complete set of {len(expected)} images:\n{found.summary()}\nAdd or "
             "repair them; or allow an incomplete set, and the result will be marked so"
         )
+    if found.extra and found.is_complete and current().is_first:
+        log.warning("%s holds more than the benchmark:\n%s", root, found.summary())
     return found
 
 

@@ -47,12 +47,31 @@ class JudgeFailed(RunFailed):
         self.can_retry = can_retry
 
 
+MIN_ANSWERED = 0.1
+"""Least probability that a reply begins as any answer; below it the judge says something else."""
+
+
+def check_answered(question: str, p: Sequence[float]) -> None:
+    """Refuse a reply that is no answer, such as "I cannot" or "Sorry".
+
+    Args:
+        question: What was asked.
+        p: Probabilities of all answers that it may have, see `Judge.p_of`.
+
+    Raises:
+        JudgeFailed: Next to none of the probability is on them.
+    """
+    if sum(p) < MIN_ANSWERED:
+        detail = f"{question!r}: a reply begins as an answer with probability {sum(p):.2g} alone"
+        raise JudgeFailed("judge: no verdict", detail)
+
+
 @runtime_checkable
 class Judge(Protocol):
     """A model that answers questions about one image.
 
     reply = judge.reply(image, "You check images.", "Is the bus red? Answer in JSON.", 200)
-    p_yes = judge.p_of(image, "Is the bus red? Answer in one word.", ["Yes", "yes"])
+    p_yes, p_no = judge.p_of(image, "Is the bus red? Answer in one word.", [["Yes"], ["No"]])
     """
 
     @property
@@ -72,11 +91,18 @@ class Judge(Protocol):
         """
         ...
 
-    def p_of(self, image: Image.Image, question: str, forms: Sequence[str]) -> float:
-        """Return the probability, in [0, 1], that a reply begins with the first token of a form.
+    def p_of(
+        self, image: Image.Image, question: str, answers: Sequence[Sequence[str]]
+    ) -> list[float]:
+        """Return the probability, in [0, 1], that a reply begins as each answer does.
 
         It comes from raw logits: no temperature, no penalty. A token that several forms begin with
-        counts once.
+        counts once, for the first of the answers.
+
+        Args:
+            image: Any size.
+            question: The user's turn, after the image.
+            answers: The forms of each answer, of which the first token counts.
 
         Raises:
             JudgeFailed: It cannot be told; the next question may go well.

@@ -51,9 +51,19 @@ class LocalJudge:
 
     @classmethod
     def from_pretrained(
-        cls, name: str, device: str = "cpu", dtype: torch.dtype = torch.float32
+        cls,
+        name: str,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        revision: str = "main",
     ) -> "LocalJudge":
         """Load a folder or hub id; of a model folder of this package the encoder is taken.
+
+        Args:
+            name: Folder, preset or hub id.
+            device: Where it runs.
+            dtype: Of its weights.
+            revision: Commit, branch or tag of a hub id.
 
         Raises:
             OSError: There is no such model.
@@ -64,18 +74,23 @@ class LocalJudge:
         is_ours = (root / SETTINGS_FILE).is_file()
         if is_ours:
             source = root / "encoder"
-        model = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype)
+        model = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, revision=revision)
         if is_ours and (root / "encoder_lora").exists():
             merge_adapter(model, root / "encoder_lora")
-        return cls(model.to(device), ChatProcessor.from_pretrained(source, model.config), name)
+        processor = ChatProcessor.from_pretrained(source, model.config, revision)
+        return cls(model.to(device), processor, name)
 
     @property
     def stamp(self) -> JudgeStamp:
         """Say what the answers depend on."""
         return self._stamp
 
+    def reply(self, image: Image.Image, system: str, text: str, max_tokens: int) -> str:
+        """Return the reply; see `Judge.reply`."""
+        return self.generate(image, system, text, max_tokens)[0]
+
     @torch.no_grad()
-    def reply(
+    def generate(
         self,
         image: Image.Image,
         system: str,
@@ -83,8 +98,8 @@ class LocalJudge:
         max_tokens: int,
         *,
         temperature: float = 0.0,
-    ) -> str:
-        """Return the reply; see `Judge.reply`.
+    ) -> tuple[str, bool]:
+        """Return a text, and whether it reached `max_tokens` without an end.
 
         Above 0 the temperature samples from torch's own generator, without top-p or top-k.
         """
@@ -94,17 +109,30 @@ class LocalJudge:
             **inputs, max_new_tokens=max_tokens, **(sampling if temperature else {})
         )
         new_ids = output[0, inputs["input_ids"].shape[1] :]
-        return self.processor.tokenizer.decode(new_ids, skip_special_tokens=True).strip()
+        is_cut = len(new_ids) >= max_tokens and int(new_ids[-1]) not in self._end_ids
+        return self.processor.tokenizer.decode(new_ids, skip_special_tokens=True).strip(), is_cut
+
+    @property
+    def _end_ids(self) -> list[int]:
+        ids = self.model.generation_config.eos_token_id
+        return ids if isinstance(ids, list) else [ids]
 
     @torch.no_grad()
-    def p_of(self, image: Image.Image, question: str, forms: Sequence[str]) -> float:
+    def p_of(
+        self, image: Image.Image, question: str, answers: Sequence[Sequence[str]]
+    ) -> list[float]:
         """Return the mass of the forms' first tokens, softmax in float32; see `Judge.p_of`."""
         logits = self.model(**self._inputs(image, "", question)).logits[0, -1]
-        first_ids = {self._first_id(form) for form in forms}
-        p = float(logits.float().softmax(-1)[sorted(first_ids)].sum())
-        if not math.isfinite(p):
-            raise JudgeFailed("judge: not finite", f"probability {p}", can_retry=False)
-        return min(p, 1.0)
+        shares = logits.float().softmax(-1)
+        counted: set[int] = set()
+        masses = []
+        for forms in answers:
+            first_ids = {self._first_id(form) for form in forms} - counted
+            counted |= first_ids
+            masses.append(min(float(shares[sorted(first_ids)].sum()), 1.0))
+        if not all(map(math.isfinite, masses)):
+            raise JudgeFailed("judge: not finite", f"probabilities {masses}", can_retry=False)
+        return masses
 
     def _first_id(self, form: str) -> int:
         return self.processor.tokenizer(form, add_special_tokens=False)["input_ids"][0]
@@ -135,15 +163,18 @@ class ChatProcessor:
         self.merge_area = merge_area
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, config: Any) -> "ChatProcessor":
+    def from_pretrained(
+        cls, source: str | Path, config: Any, revision: str = "main"
+    ) -> "ChatProcessor":
         """Load what belongs to a model of this config."""
         if not config.model_type.startswith(_QWEN):
-            processor = AutoProcessor.from_pretrained(source)
+            processor = AutoProcessor.from_pretrained(source, revision=revision)
             return cls(processor, processor.tokenizer, "", 1)
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
         image_token = tokenizer.convert_ids_to_tokens(config.image_token_id)
         merge_area = config.vision_config.spatial_merge_size**2
-        return cls(AutoImageProcessor.from_pretrained(source), tokenizer, image_token, merge_area)
+        images = AutoImageProcessor.from_pretrained(source, revision=revision)
+        return cls(images, tokenizer, image_token, merge_area)
 
     @property
     def name(self) -> str:

@@ -11,9 +11,11 @@ from typing import Any
 
 from uae.data.untrusted.file import UnreadableImage
 from uae.errors import RunFailed, UsageError
-from uae.eval.drawing import wording_of
+from uae.eval.image_origin import drawn_by, wording_of
 from uae.eval.judges.images import ImageSet
 from uae.eval.judges.judge import JudgeFailed, JudgeStamp
+from uae.eval.results.marks import gaps_option
+from uae.eval.results.pictures import with_pictures
 from uae.eval.results.result import BenchResult
 from uae.eval.results.rows import ItemRow
 from uae.eval.results.run import BenchRun, Resume
@@ -41,12 +43,14 @@ class Work:
         make: Makes it from the rows that are there, those of its group's earlier works at least.
         is_asked: Whether it asks the judge.
         group: The same for works that need each other's rows.
+        image: What is judged, for the row to name.
     """
 
     item: str
     make: Callable[[Rows], ItemRow]
     is_asked: bool
     group: str
+    image: Path
 
 
 def judged_settings(
@@ -70,14 +74,18 @@ def judged_settings(
         options={
             "judge": judge.values(),
             "is_complete": images.is_complete,
+            **gaps_option(images.by_kind()),
             **options,
-            **_wording(images),
+            **_origin(images),
         },
     )
 
 
-def _wording(images: ImageSet) -> dict[str, str]:
-    """Return the wording of the prompts, which stands in the folders that the images lie in."""
+def _origin(images: ImageSet) -> dict[str, Any]:
+    """Return the prompts' wording and who drew, which stand in the folders that the images lie in.
+
+    Where several folders were drawn in different ways, each says its own.
+    """
     folders = sorted({path.parent for path in images.paths.values()})
     first = wording_of(folders[0])
     for folder in folders[1:]:
@@ -86,7 +94,11 @@ def _wording(images: ImageSet) -> dict[str, str]:
                 f"{folders[0]} and {folder} show prompts in different wordings: judge them in "
                 "runs of their own"
             )
-    return first
+    drawn = {str(folder): drawn_by(folder) for folder in folders}
+    by, *others = drawn.values()
+    if any(other != by for other in others):
+        by = drawn
+    return {**first, **({"drawn_by": by} if by else {})}
 
 
 def run_works(
@@ -120,7 +132,7 @@ def run_works(
         num_done, num_running = len(asked & run.rows.keys()), 0
         show(num_done, len(asked))
         for work in run.todo(works, lambda work: work.item, lambda work: work.group):
-            row = work.make(run.rows)
+            row = with_pictures(work.make(run.rows), {"image": work.image}, folder)
             run.add(row)
             if work.is_asked:
                 num_done += current().size  # the others are about as far

@@ -14,8 +14,7 @@ def summary_text(result: BenchResult) -> str:
     ]
     if "wording" in options:
         lines.append(f"prompts {options['wording']}")
-    if not options["is_complete"]:
-        lines.append("INCOMPLETE: not every prompt has an image, this is no score of the benchmark")
+    lines += result.marks
     lines += [f"left out: {len(x.items)} {x.reason}" for x in result.excluded]
     width = max(len(x.score.name) for x in result.scores)
     for x in result.scores:

@@ -24,7 +24,7 @@ class McqModel(Protocol):
     """
 
     def answer(self, images: Sequence[Image.Image], question: str) -> str:
-        """Return the reply, as it is.
+        """Return the reply, as it is; without images the question is a chat of text alone.
 
         Raises:
             AnswerFailed: There is none; the next question may go well.

@@ -37,10 +37,10 @@ def mmt_scores(rows: Sequence[ItemRow]) -> list[Score]:
     for split, labels in where.items():
         # an excluded row counts in the figures of its subtask too
         within = [row for row in rows if labels.items() <= row.labels.items()]
-        scores.append(Score(name=f"{PARSED}/{split}/overall", sample=PARSED, where=labels))
         for sample in SAMPLES:
             if any(sample in row.samples for row in within):
                 scores += _scores_of(sample, split, labels, within)
+        scores.append(Score(name=f"{PARSED}/{split}/overall", sample=PARSED, where=labels))
     return scores
 
 
@@ -68,6 +68,7 @@ def _scores_of(
 def summary_text(result: BenchResult) -> str:
     """Write a result as tables, one for each split and sample."""
     lines = [f"{result.num_items} questions, {result.num_excluded} left out; 95 % intervals"]
+    lines += result.marks
     lines += [f"  {x.reason}: {len(x.items)} ({_named(list(x.items))})" for x in result.excluded]
     width = max((len(_short(x.score)) for x in result.scores), default=0)
     for x in result.scores:

@@ -22,6 +22,8 @@ TEXT = (
 """Measures of captions, see `TextAudit`; unknown words are those that no caption before had."""
 PIXELS = ("brightness", "high_frequency", "strokes")
 """Measures of pictures, see `PixelAudit`."""
+SHARES = ("repetition", "unknown", "non_latin", "content_words", "strokes")
+"""Measures that lie in [0, 1]."""
 
 
 def audits_of(
@@ -29,6 +31,7 @@ def audits_of(
     reward: Sequence[str],
     backbones: Sequence[str],
     understanding: tuple[np.ndarray, np.ndarray] | None,
+    text_skills: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> tuple[Audit, ...]:
     """Compare both sides; what is not measured says so.
 
@@ -37,6 +40,7 @@ def audits_of(
         reward: Backbones that were the reward.
         backbones: All of them.
         understanding: Before and after, 1 where the same question was answered rightly.
+        text_skills: The same of questions without an image.
     """
     scored = [row for row in sorted(rows, key=lambda row: row.item) if not row.excluded]
     held_out = [name for name in backbones if name not in reward]
@@ -59,6 +63,7 @@ def audits_of(
             redraws=pixels(side),
             swap_similarity=mean(side, "before", held_out),
             understanding=understanding[i] if understanding else None,
+            text_skills=text_skills[i] if text_skills else None,
         )
 
     return verdict(samples(0, "before"), samples(1, "after"), pixels("original"))

@@ -10,14 +10,13 @@ their similarities tells whether captions got better for everybody or for one de
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from PIL import Image
 
 from uae.data.captions_file import CaptionRow
@@ -25,7 +24,16 @@ from uae.data.opening import open_image
 from uae.data.sources import to_pixels
 from uae.durable import replace_file, storage_faults
 from uae.eval.audit import Audit
-from uae.eval.pair_audit.findings import PIXELS, TEXT, audits_of
+from uae.eval.pair_audit.findings import PIXELS, SHARES, TEXT, audits_of
+from uae.eval.pair_audit.questions import (
+    KIND,
+    SIDES,
+    TEXT_SKILLS,
+    UNDERSTANDING,
+    QuestionSet,
+    answers_of,
+    question_rows,
+)
 from uae.eval.pixel_audit import audit_pixels
 from uae.eval.results.result import BenchResult, estimate_values
 from uae.eval.results.rows import ITEMS, ItemRow, read_rows
@@ -41,9 +49,9 @@ from uae.ranks import once, share
 from uae.rewards.similarity import Similarity
 from uae.rewards.text_audit import audit_captions, training_words
 
-RULES = "uae-pair-audit-1"
+RULES = "uae-pair-audit-2"
+IMAGE = "image"
 AUDITS = "audits.json"
-SIDES = ("before", "after")
 PAIRS = (("before", "before"), ("after", "after"), ("before", "after"), ("after", "before"))
 """Whose captions, whose decoder: the own ones first, whose captions the others redraw."""
 
@@ -85,17 +93,13 @@ class AuditTask:
         )
 
 
-Ask = Callable[[], tuple[Float[np.ndarray, " q"], Float[np.ndarray, " q"]]]
-"""Returns before and after, 1 where the same question was answered rightly."""
-
-
 def audit_pair(
     task: AuditTask,
     settings: BenchSettings,
     backbone_names: Sequence[str],
     *,
     resume: Resume,
-    understanding: Ask | None,
+    questions: Sequence[QuestionSet] = (),
     show: Show,
 ) -> tuple[BenchResult, tuple[Audit, ...]]:
     """Make captions, redraws and rows that are missing; then the scores, and what they mean.
@@ -105,7 +109,7 @@ def audit_pair(
         settings: What the numbers depend on.
         backbone_names: In the order of the scores.
         resume: `must` refuses a folder without a run, `never` one with a run.
-        understanding: Asks both sides the same questions, in the open run folder.
+        questions: What both sides are asked, in the open run folder.
         show: Told (what, done, in all).
 
     Raises:
@@ -114,23 +118,38 @@ def audit_pair(
     """
     check_stems(task.images)
     with BenchRun.open(task.out, settings, resume=resume) as run:
-        missing = list(run.missing(task.images, str))
-        failures: dict[str, Failure] = {}
+        items = [*task.images, *(name for asked in questions for name in asked.names)]
+        missing = list(run.missing(items, str))
+        images = [name for name in missing if name in task.images]
         with storage_faults("cannot write", task.out):
-            for writes, draws in PAIRS if missing else ():
-                pair, good = task.pair(writes, draws), [x for x in missing if x not in failures]
-                told = _told(f"{writes} captions, {draws} decoder", show)
-                failures |= write_captions(pair, good, told)
-                failures |= draw_redraws(pair, [x for x in good if x not in failures], told)
-        for row in _rows(task, share(missing), failures, show):
+            failures = _make(task, images, show)
+        for row in _rows(task, share(images), failures, show):
             run.add(row)
-        answers = understanding() if understanding else None
-        result = run.finish(scores_of(backbone_names))
-    audits = audits_of(read_rows(task.out / ITEMS)[0], task.reward, backbone_names, answers)
+        for asked in questions:
+            names = asked.names
+            todo = [name for name in missing if name in names]
+            for row in question_rows(asked, share(todo)) if todo else ():
+                run.add(row)
+        result = run.finish(scores_of(backbone_names, questions))
+    rows = read_rows(task.out / ITEMS)[0]
+    seen = [row for row in rows if row.labels[KIND] == IMAGE]
+    answers = (answers_of(rows, kind) for kind in (UNDERSTANDING, TEXT_SKILLS))
+    audits = audits_of(seen, task.reward, backbone_names, *answers)
     text = json.dumps([_values(audit) for audit in audits], indent=1, allow_nan=False)
     with storage_faults("cannot write", task.out):
         once(lambda: replace_file(task.out / AUDITS, (text + "\n").encode()))
     return result, audits
+
+
+def _make(task: AuditTask, images: Sequence[str], show: Show) -> dict[str, Failure]:
+    """Make the captions and redraws that are missing; return the images that lack one."""
+    failures: dict[str, Failure] = {}
+    for writes, draws in PAIRS if images else ():
+        pair, good = task.pair(writes, draws), [x for x in images if x not in failures]
+        told = _told(f"{writes} captions, {draws} decoder", show)
+        failures |= write_captions(pair, good, told)[PLAIN]
+        failures |= draw_redraws(pair, [x for x in good if x not in failures], told)[PLAIN]
+    return failures
 
 
 def _values(audit: Audit) -> dict[str, Any]:
@@ -153,7 +172,12 @@ def _rows(
     for done, name in enumerate(todo, start=1):
         failure = failures.get(name)
         if failure:
-            yield ItemRow(item=name, excluded=failure.reason, excluded_detail=failure.detail)
+            yield ItemRow(
+                item=name,
+                labels={KIND: IMAGE},
+                excluded=failure.reason,
+                excluded_detail=failure.detail,
+            )
         else:
             texts = {side: captions[side][name] for side in SIDES}
             yield _row(task, name, texts, known, backbones)
@@ -185,6 +209,7 @@ def _row(
         samples |= {f"{of} {measure}": x for measure, x in _pixel_values(image).items()}
     return ItemRow(
         item=name,
+        labels={KIND: IMAGE},
         samples={key: value for key, value in samples.items() if np.isfinite(value)},
         details={
             "first": captions["before"].caption,
@@ -221,8 +246,8 @@ def matrix_name(writes: str, draws: str, key: str) -> str:
     return f"{writes} captions, {draws} decoder: {key}"
 
 
-def scores_of(backbone_names: Sequence[str]) -> list[Score]:
-    """Return the swap matrix by backbone, then text and pixels of both sides."""
+def scores_of(backbone_names: Sequence[str], questions: Sequence[QuestionSet]) -> list[Score]:
+    """Return the swap matrix by backbone, text and pixels of both sides, then their answers."""
     names = [
         matrix_name(writes, draws, key)
         for key in backbone_names
@@ -230,4 +255,8 @@ def scores_of(backbone_names: Sequence[str]) -> list[Score]:
     ]
     names += [f"{side} {measure}" for measure in TEXT for side in SIDES]
     names += [f"{of} {measure}" for measure in PIXELS for of in ("original", *SIDES)]
-    return [Score(name=name, sample=name) for name in names]
+    scores = [
+        Score(name=name, sample=name, where={KIND: IMAGE}, is_share=name.split()[-1] in SHARES)
+        for name in names
+    ]
+    return [*scores, *(score for asked in questions for score in asked.scores)]

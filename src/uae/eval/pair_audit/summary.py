@@ -4,7 +4,14 @@ from collections.abc import Mapping, Sequence
 
 from uae.eval.audit import Audit, summary
 from uae.eval.figures import value_text
-from uae.eval.pair_audit.run import SIDES, AuditTask, matrix_name
+from uae.eval.pair_audit.questions import (
+    SIDES,
+    TEXT_SKILLS,
+    UNDERSTANDING,
+    parsed_name,
+    sample_name,
+)
+from uae.eval.pair_audit.run import AuditTask, matrix_name
 from uae.eval.results.result import BenchResult
 from uae.eval.results.stamp import BenchSettings, ModelStamp, images_stamp
 
@@ -14,6 +21,8 @@ def settings_of(
     stamps: Mapping[str, ModelStamp],
     backbones: Mapping[str, str],
     version: str,
+    questions: Mapping[str, str] | None = None,
+    options: Mapping[str, str] | None = None,
 ) -> BenchSettings:
     """Return what the numbers of a run depend on; what is measured is the trained model.
 
@@ -22,6 +31,8 @@ def settings_of(
         stamps: Of both sides.
         backbones: sha256 of their weights, by name.
         version: Of the rules.
+        questions: sha256 of the files of questions, by kind.
+        options: How they are asked.
 
     Raises:
         UsageError: An image cannot be read.
@@ -35,8 +46,9 @@ def settings_of(
             **images_stamp(task.out, task.images).files,
             **{f"backbone {name}": digest for name, digest in backbones.items()},
             **{f"before {name}": digest for name, digest in before.files.items()},
+            **{f"questions {kind}": digest for kind, digest in (questions or {}).items()},
         },
-        options={"before": before.name, "reward": list(task.reward)},
+        options={"before": before.name, "reward": list(task.reward), **(options or {})},
     )
 
 
@@ -44,8 +56,9 @@ def summary_text(result: BenchResult, audits: Sequence[Audit]) -> str:
     """Write the swap matrix of each backbone, then the audits, the gravest first."""
     lines = [
         f"{result.settings['model']['name']}, before: {result.settings['options']['before']}",
-        f"{result.num_items} images, {result.num_excluded} left out",
+        f"{result.num_items} items, {result.num_excluded} left out",
     ]
+    lines += [f"  {x.reason}: {len(x.items)}" for x in result.excluded]
     keys = [x.score.name for x in result.scores]
     first = matrix_name("before", "before", "")
     for name in (key.removeprefix(first) for key in keys if key.startswith(first)):
@@ -54,6 +67,7 @@ def summary_text(result: BenchResult, audits: Sequence[Audit]) -> str:
             values = [result.by_name(matrix_name(writes, draws, name)) for draws in SIDES]
             cells = "".join(f"{value_text(x.value):>16}" for x in values)
             lines.append(f"  {writes + ' captions':22}{cells}")
+    lines += [*_answer_lines(result, UNDERSTANDING), *_answer_lines(result, TEXT_SKILLS)]
     order = ("alarm", "warn", "ok", "not measured")
     lines += ["", summary(audits)]
     lines += [
@@ -61,3 +75,20 @@ def summary_text(result: BenchResult, audits: Sequence[Audit]) -> str:
         for audit in sorted(audits, key=lambda audit: order.index(audit.status))
     ]
     return "\n".join(lines)
+
+
+def _answer_lines(result: BenchResult, kind: str) -> list[str]:
+    names = [sample_name(side, kind) for side in SIDES]
+    found = {x.score.name: x.estimate for x in result.scores if x.score.name in names}
+    lines = [
+        f"  {name:22}{value_text(x.value, 'share'):>16}  n = {x.n}, "
+        f"{_unparsed(result, side, kind)} unparsed, {x.num_excluded} left out"
+        for side, (name, x) in zip(SIDES, found.items(), strict=False)
+    ]
+    return ["", f"questions answered rightly, {kind}", *lines] if lines else []
+
+
+def _unparsed(result: BenchResult, side: str, kind: str) -> int:
+    """Count the replies that named no option, which count as wrong."""
+    parsed = result.by_name(parsed_name(side, kind))
+    return round(parsed.n * (1 - parsed.value)) if parsed.n else 0

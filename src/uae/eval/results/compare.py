@@ -51,6 +51,7 @@ class Comparison:
         only_before: Names of items that only the first run has.
         only_after: Names of items that only the second run has.
         settings: How the runs' settings differ, one line each.
+        marks: In what each run is not the whole benchmark, by side, "first" and "second".
     """
 
     scores: tuple[ScoreChange, ...]
@@ -60,6 +61,7 @@ class Comparison:
     only_before: tuple[str, ...]
     only_after: tuple[str, ...]
     settings: tuple[str, ...]
+    marks: Mapping[str, tuple[str, ...]]
 
 
 def compare(
@@ -99,6 +101,7 @@ def compare(
         only_before=tuple(only_before),
         only_after=tuple(only_after),
         settings=tuple(_setting_lines(first.settings, second.settings)),
+        marks={"first": first.marks, "second": second.marks},
     )
 
 
@@ -186,6 +189,7 @@ def comparison_values(comparison: Comparison) -> dict[str, Any]:
         "only_before": list(comparison.only_before),
         "only_after": list(comparison.only_after),
         "settings": list(comparison.settings),
+        "marks": {side: list(marks) for side, marks in comparison.marks.items()},
         "scores": [
             {"name": x.score.name}
             | {
@@ -205,6 +209,7 @@ def comparison_values(comparison: Comparison) -> dict[str, Any]:
 def comparison_text(comparison: Comparison) -> str:
     """Write a comparison in lines: each score's difference, then what moved most."""
     lines = [f"{comparison.num_items} items that both runs have"]
+    lines += [f"{side}: {mark}" for side, marks in comparison.marks.items() for mark in marks]
     for side, items in (("first", comparison.only_before), ("second", comparison.only_after)):
         if items:
             lines.append(f"only in the {side}: {_named(items)}")

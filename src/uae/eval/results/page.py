@@ -1,13 +1,17 @@
 """The page of a benchmark run: its scores, what was left out, and its items in pictures.
 
-One file that fetches nothing, as a training run's report. Any benchmark gets it: an item's pictures
-are the files that its row names in `details["pictures"]` (label -> path, relative to the run folder
-or not), or in `details["filename"]`.
+One file that fetches nothing, as a training run's report. Any benchmark gets it, from the details
+of its rows:
+
+- `pictures`: files by label, see `pictures.py`; of older rows of GenEval `filename` stands for it
+- prompts, questions, captions, replies: texts under the names of `_TEXTS`
+- `questions`: [question, value] of what an image was asked
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from markupsafe import Markup
 from PIL import Image
@@ -21,21 +25,35 @@ from uae.eval.results.compare import Comparison
 from uae.eval.results.result import BenchResult, read_result
 from uae.eval.results.rows import ITEMS, ItemRow, read_rows
 
+T = TypeVar("T")
+
 PAGE = "report.html"
 
 _NUM_SHOWN = 48
 _BUDGETS = tuple(PictureBudget(size, 78, 1.0) for size in (256, 192, 128, 96, 64))
 _MAX_WORDS = 60
+_TEXTS = (
+    "prompt",
+    "question",
+    "hint",
+    "options",
+    "answer",
+    "caption",
+    "first",
+    "second",
+    "reply",
+    "reason",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """An item in pictures: label and image of each, and what is said of it."""
+    """An item in pictures: label and image of each, and label and text of what is said of it."""
 
     name: str
     value: str
     pictures: Sequence[tuple[str, Image.Image]]
-    lines: Sequence[str] = ()
+    texts: Sequence[tuple[str, str]]
 
 
 def write_page(folder: Path) -> Path:
@@ -89,24 +107,18 @@ def write_comparison(path: Path, before: Path, after: Path, found: Comparison) -
     Raises:
         UsageError: The page cannot be made small enough.
     """
-    sides = [{row.item: row for row in read_rows(folder / ITEMS)[0]} for folder in (before, after)]
+    sides = [
+        (folder, {row.item: row for row in read_rows(folder / ITEMS)[0]})
+        for folder in (before, after)
+    ]
     cards = {}
     for sample, moves in found.moves.items():
         cards[sample] = [
             Card(
                 move.item,
-                f"{move.before:.3g} -> {move.after:.3g}",
-                _side_by_side(
-                    *(
-                        dict(_pictures(folder, rows[move.item]))
-                        for folder, rows in zip((before, after), sides, strict=True)
-                    )
-                ),
-                [
-                    f"{when}: {line}"
-                    for rows, when in zip(sides, ("before", "after"), strict=True)
-                    for line in _lines(rows[move.item])
-                ],
+                f"{move.before:.3g} \u2192 {move.after:.3g}",
+                _side_by_side(*(dict(_pictures(folder, x[move.item])) for folder, x in sides)),
+                _side_by_side(*(dict(_texts(x[move.item])) for _, x in sides)),
             )
             for move in moves.most
         ]
@@ -115,42 +127,56 @@ def write_comparison(path: Path, before: Path, after: Path, found: Comparison) -
 
 def _cards(folder: Path, rows: Sequence[ItemRow], sample: str) -> list[Card]:
     cards = [
-        Card(row.item, f"{row.samples[sample]:.3g}", _pictures(folder, row), _lines(row))
+        Card(row.item, f"{row.samples[sample]:.3g}", _pictures(folder, row), _texts(row))
         for row in rows
     ]
-    return [card for card in cards if card.pictures or card.lines]
+    return [card for card in cards if card.pictures or card.texts]
 
 
 def _pictures(folder: Path, row: ItemRow) -> list[tuple[str, Image.Image]]:
     """Open an item's pictures; those that are gone are left out."""
-    named = row.details.get("pictures") or (
-        {"image": row.details["filename"]} if "filename" in row.details else {}
-    )
+    places = {label: folder / place for label, place in row.details.get("pictures", {}).items()}
+    if not places and "filename" in row.details:
+        places["image"] = Path(row.details["filename"])  # as the command was given it
     found = []
-    for label, place in named.items():
+    for label, place in places.items():
         try:
-            found.append((label, open_image(folder / place)))
+            found.append((label, open_image(place)))
         except UnreadableImage:
             continue
     return found
 
 
-def _side_by_side(
-    before: Mapping[str, Image.Image], after: Mapping[str, Image.Image]
-) -> list[tuple[str, Image.Image]]:
-    """Label the pictures of both runs; one that is the same in both stands once."""
-    same = {label for label in before if label in after and before[label] == after[label]}
-    found = [(label, before[label]) for label in before if label in same]
-    for when, pictures in (("before", before), ("after", after)):
-        found += [(f"{label}, {when}", x) for label, x in pictures.items() if label not in same]
+def _texts(row: ItemRow) -> list[tuple[str, str]]:
+    """Return what the row says in words, cut, and what its image was asked, the worst first."""
+    said = {key: row.details[key] for key in _TEXTS if row.details.get(key)}
+    texts = [(key, _cut(_plain(value))) for key, value in said.items()]
+    asked = sorted(row.details.get("questions", ()), key=lambda pair: pair[1])
+    return texts + [(question, f"{value:.2f}") for question, value in asked]
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{letter}. {text}" for letter, text in value.items())
+    return str(value)
+
+
+def _cut(text: str) -> str:
+    words = text.split()
+    return " ".join(words[:_MAX_WORDS]) + (" ..." if len(words) > _MAX_WORDS else "")
+
+
+def _side_by_side(before: Mapping[str, T], after: Mapping[str, T]) -> list[tuple[str, T]]:
+    """Label the pictures or texts of both runs; one that is the same in both stands once."""
+    found = []
+    for label in {**before, **after}:
+        if label in before and label in after and before[label] == after[label]:
+            found.append((label, before[label]))
+            continue
+        for when, side in (("before", before), ("after", after)):
+            if label in side:
+                found.append((f"{label}, {when}", side[label]))
     return found
-
-
-def _lines(row: ItemRow) -> list[str]:
-    """Return what the row says in words: its texts, cut."""
-    keys = ("caption", "first", "second", "question", "reply", "reason")
-    texts = [str(row.details[key]) for key in keys if row.details.get(key)]
-    return [" ".join(text.split()[:_MAX_WORDS]) for text in texts]
 
 
 def _write(path: Path, template: str, **values: object) -> None:

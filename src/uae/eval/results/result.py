@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from uae.errors import UsageError
+from uae.eval.results.marks import marks_of
 from uae.eval.results.rows import ItemRow
 from uae.eval.results.scores import RowTable, Score, estimate_score
 from uae.eval.statistics import Estimate
@@ -39,6 +40,14 @@ class Exclusion:
     items: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class FailedPart:
+    """A part that could not be measured of some items, and why of each: they count elsewhere."""
+
+    part: str
+    items: Mapping[str, str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchResult:
     """What `result.json` holds.
@@ -48,6 +57,7 @@ class BenchResult:
         num_items: Items in all, excluded ones with them.
         scores: In the benchmark's order.
         excluded: By reason.
+        failed: Of items that are not left out, by part.
         environment: What the run was begun on.
         environment_changes: What was different when it was taken up again, one line each.
     """
@@ -58,11 +68,17 @@ class BenchResult:
     excluded: tuple[Exclusion, ...]
     environment: Mapping[str, Any]
     environment_changes: tuple[str, ...] = ()
+    failed: tuple[FailedPart, ...] = ()
 
     @property
     def num_excluded(self) -> int:
         """Items left out."""
         return sum(len(exclusion.items) for exclusion in self.excluded)
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """In what the run is not the whole benchmark, one line each."""
+        return marks_of(self.settings)
 
     def by_name(self, name: str) -> Estimate:
         """Return a score's value; a name that is not there is a `KeyError`."""
@@ -86,17 +102,31 @@ def exclusions(rows: Sequence[ItemRow]) -> tuple[Exclusion, ...]:
     return tuple(Exclusion(reason, found[reason]) for reason in sorted(found))
 
 
+def failed_parts(rows: Sequence[ItemRow]) -> tuple[FailedPart, ...]:
+    """Gather which parts of items failed, by part, sorted."""
+    found: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for row in sorted(rows, key=lambda row: row.item):
+        for part, why in row.failed.items():
+            found[part][row.item] = why
+    return tuple(FailedPart(part, found[part]) for part in sorted(found))
+
+
 def result_values(result: BenchResult) -> dict[str, Any]:
     """Return a result as JSON values; null stands for what is undefined."""
     return {
         "format": _FORMAT,
         "settings": dict(result.settings),
+        "marks": list(result.marks),
         "num_items": result.num_items,
         "num_excluded": result.num_excluded,
         "scores": [asdict(x.score) | estimate_values(x.estimate) for x in result.scores],
         "excluded": [
             {"reason": x.reason, "num_items": len(x.items), "items": dict(x.items)}
             for x in result.excluded
+        ],
+        "failed": [
+            {"part": x.part, "num_items": len(x.items), "items": dict(x.items)}
+            for x in result.failed
         ],
         "environment": dict(result.environment),
         "environment_changes": list(result.environment_changes),
@@ -137,7 +167,8 @@ def read_result(folder: Path) -> BenchResult:
 def _to_result(values: Mapping[str, Any]) -> BenchResult:
     scores = []
     for row in values["scores"]:
-        score = Score(**{key: row[key] for key in ("name", "sample", "where", "mean_over")})
+        of = {key: row[key] for key in ("name", "sample", "where", "mean_over")}
+        score = Score(**of, is_share=row.get("is_share", False))
         value, low, high = (
             _NAN if row[key] is None else float(row[key]) for key in ("value", "low", "high")
         )
@@ -148,6 +179,7 @@ def _to_result(values: Mapping[str, Any]) -> BenchResult:
         num_items=values["num_items"],
         scores=tuple(scores),
         excluded=tuple(Exclusion(x["reason"], x["items"]) for x in values["excluded"]),
+        failed=tuple(FailedPart(x["part"], x["items"]) for x in values.get("failed", ())),
         environment=values["environment"],
         environment_changes=tuple(values["environment_changes"]),
     )

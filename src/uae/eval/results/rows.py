@@ -35,6 +35,8 @@ class ItemRow:
         excluded: Why it has no samples, in words that many items can share; empty otherwise.
         excluded_detail: What was wrong with this one.
         can_retry: Excluded for something that may pass, a request that failed, say.
+        failed: Parts of it that could not be measured though others could, by name, and why; the
+            samples of the others count.
         details: Anything else as JSON: the reply, what was read from it.
     """
 
@@ -45,6 +47,7 @@ class ItemRow:
     excluded: str = ""
     excluded_detail: str = ""
     can_retry: bool = False
+    failed: Mapping[str, str] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -57,6 +60,7 @@ _TYPES: dict[str, tuple[type, str]] = {
     "excluded": (str, "text"),
     "excluded_detail": (str, "text"),
     "can_retry": (bool, "true or false"),
+    "failed": (dict, "an object of texts"),
     "details": (dict, "an object"),
 }
 
@@ -118,9 +122,11 @@ def _to_row(values: object, where: str) -> ItemRow:
         kind, meaning = _TYPES[key]
         if not isinstance(value, kind):
             raise UsageError(f"{where}: key {key!r} is {value!r}: expected {meaning}")
-    numbers, texts = values.get("samples", {}), values.get("labels", {})
+    numbers = values.get("samples", {})
     if any(isinstance(x, bool) or not isinstance(x, int | float) for x in numbers.values()):
         raise UsageError(f"{where}: key 'samples' is {numbers!r}: expected an object of numbers")
-    if not all(isinstance(x, str) for x in texts.values()):
-        raise UsageError(f"{where}: key 'labels' is {texts!r}: expected an object of texts")
+    for key in ("labels", "failed"):
+        texts = values.get(key, {})
+        if not all(isinstance(x, str) for x in texts.values()):
+            raise UsageError(f"{where}: key {key!r} is {texts!r}: expected an object of texts")
     return ItemRow(**values)

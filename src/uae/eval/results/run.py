@@ -31,7 +31,14 @@ from uae.eval.results.folder import (
     take_up,
     to_json,
 )
-from uae.eval.results.result import RESULT, BenchResult, exclusions, result_values, score_rows
+from uae.eval.results.result import (
+    RESULT,
+    BenchResult,
+    exclusions,
+    failed_parts,
+    result_values,
+    score_rows,
+)
 from uae.eval.results.rows import ITEMS, ItemRow, to_line
 from uae.eval.results.scores import Score
 from uae.eval.results.stamp import BenchSettings
@@ -211,6 +218,7 @@ class BenchRun:
             num_items=len(rows),
             scores=score_rows(by_name, scores(by_name) if callable(scores) else scores),
             excluded=exclusions(by_name),
+            failed=failed_parts(by_name),
             environment=self._begun["environment"],
             environment_changes=tuple(self._begun["environment_changes"]),
         )

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from uae.eval.results.rows import ItemRow
-from uae.eval.statistics import Estimate, estimate, mean_of, paired_difference, proportion
+from uae.eval.statistics import Estimate, estimate, mean_of, paired_difference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,12 +27,15 @@ class Score:
         where: Labels that an item must have.
         mean_over: A kind of label: the score is the unweighted mean of the means within each of
             its values. Empty for the mean over items.
+        is_share: Samples lie in [0, 1], and so must the score's interval; those of 0 and 1 alone
+            are known without it. Says how to write an interval, not which score it is.
     """
 
     name: str
     sample: str
     where: Mapping[str, str] = field(default_factory=dict)
     mean_over: str = ""
+    is_share: bool = field(default=False, compare=False)
 
 
 class RowTable:
@@ -88,7 +91,7 @@ def estimate_score(score: Score, table: RowTable) -> Estimate:
     """Estimate a score with its 95 % interval."""
     values = table.samples(score.sample)
     return _joined(
-        score, [_mean(values[part], table.cluster_id(part)) for part in table.parts(score)]
+        score, [_mean(score, values[part], table.cluster_id(part)) for part in table.parts(score)]
     )
 
 
@@ -104,9 +107,9 @@ def score_change(score: Score, before: RowTable, after: RowTable) -> ScoreChange
     parts = [(first[p], second[p], after.cluster_id(p)) for p in after.parts(score)]
     return ScoreChange(
         score,
-        _joined(score, [_mean(x, cluster_id) for x, _, cluster_id in parts]),
-        _joined(score, [_mean(y, cluster_id) for _, y, cluster_id in parts]),
-        _joined(score, [_difference(*part) for part in parts]),
+        _joined(score, [_mean(score, x, cluster_id) for x, _, cluster_id in parts]),
+        _joined(score, [_mean(score, y, cluster_id) for _, y, cluster_id in parts]),
+        _joined(score, [_difference(score, *part) for part in parts]),
     )
 
 
@@ -114,28 +117,27 @@ def _joined(score: Score, means: Sequence[Estimate]) -> Estimate:
     return mean_of(means) if score.mean_over else means[0]
 
 
-def _mean(values: Float[np.ndarray, " n"], cluster_id: Int[np.ndarray, " n"]) -> Estimate:
-    plain, kept = estimate(values), ~np.isnan(values)
-    num_clusters = len(np.unique(cluster_id[kept]))
-    if num_clusters == kept.sum():
+def _mean(
+    score: Score, values: Float[np.ndarray, " n"], cluster_id: Int[np.ndarray, " n"]
+) -> Estimate:
+    plain, kept = estimate(values, is_share=score.is_share), ~np.isnan(values)
+    if len(np.unique(cluster_id[kept])) == kept.sum():
         return plain
-    clustered = estimate(values, cluster_id=cluster_id)
-    if np.isin(values[kept], (0.0, 1.0)).all() and clustered.value in (0.0, 1.0):
-        # all agree, which resampling takes for certainty: as many trials as clusters
-        edge = proportion(int(clustered.value) * num_clusters, num_clusters)
-        return replace(clustered, low=edge.low, high=edge.high)
-    return _wider(clustered, plain)
+    return _wider(estimate(values, cluster_id=cluster_id, is_share=score.is_share), plain)
 
 
 def _difference(
+    score: Score,
     before: Float[np.ndarray, " n"],
     after: Float[np.ndarray, " n"],
     cluster_id: Int[np.ndarray, " n"],
 ) -> Estimate:
-    plain, kept = paired_difference(before, after), ~np.isnan(before + after)
+    plain = paired_difference(before, after, is_share=score.is_share)
+    kept = ~np.isnan(before + after)
     if len(np.unique(cluster_id[kept])) == kept.sum():
         return plain
-    return _wider(paired_difference(before, after, cluster_id=cluster_id), plain)
+    clustered = paired_difference(before, after, cluster_id=cluster_id, is_share=score.is_share)
+    return _wider(clustered, plain)
 
 
 def _wider(clustered: Estimate, plain: Estimate) -> Estimate:

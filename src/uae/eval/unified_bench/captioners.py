@@ -1,6 +1,6 @@
 """What writes the captions: our encoder, a model behind an address, or a file of captions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -28,6 +28,9 @@ class Failure:
     reason: str
     detail: str = ""
     can_retry: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,14 +139,14 @@ class VlmCaptioner:
 
     def write(self, items: Sequence[NamedImage], request: Request) -> list[Written | Failure]:
         """Return captions, one image at a time; the prompt stands after the image."""
-        return [written(self._write(item, request), False) for item in items]
+        return [written(*self._write(item, request)) for item in items]
 
-    def _write(self, item: NamedImage, request: Request) -> str:
+    def _write(self, item: NamedImage, request: Request) -> tuple[str, bool]:
         prompt = f"{self._prompt} {request.instruction}".strip()
         seed = stream(self._seed, "caption", item.name, request.draw).initial_seed()
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            return self._vlm.reply(
+            return self._vlm.generate(
                 item.image, "", prompt, MAX_NEW_TOKENS, temperature=request.temperature
             )
 
@@ -165,13 +168,16 @@ class CaptionsFile:
             if row.image in self._captions:
                 raise UsageError(f"{path} has two captions for {row.image!r}: expected one")
             self._captions[row.image] = row.caption.strip()
-        self._by_stem = _by_stem(self._captions)
+        self._by_stem: dict[str, list[str]] = {}
+        for name in self._captions:
+            self._by_stem.setdefault(_stem(name), []).append(name)
 
     def write(self, items: Sequence[NamedImage], request: Request) -> list[Written | Failure]:
         """Return the captions.
 
         Raises:
-            UsageError: Something else than the one caption of each image is asked.
+            UsageError: Something else than the one caption of each image is asked, or two captions
+                may be meant for one.
         """
         if request.instruction or request.draw:
             raise UsageError(
@@ -183,20 +189,36 @@ class CaptionsFile:
         return [Written(found[item.name]) if item.name in found else missing for item in items]
 
     def of(self, names: Sequence[str]) -> dict[str, str]:
-        """Return the captions of images, where there are any."""
-        texts = {name: self._captions.get(name) or self._by_stem.get(_stem(name)) for name in names}
+        """Return the captions of images, where there are any.
+
+        Raises:
+            UsageError: Two captions may be meant for one image.
+        """
+        rows = {name: self._row_of(name) for name in names}
+        texts = {name: self._captions[row] for name, row in rows.items() if row}
         return {name: text for name, text in texts.items() if text}
+
+    def extra(self, names: Sequence[str]) -> list[str]:
+        """Return whose captions belong to none of these images."""
+        used = {self._row_of(name) for name in names}
+        return [row for row in self._captions if row not in used]
+
+    def _row_of(self, name: str) -> str:
+        """Return whose caption an image gets; "" for none."""
+        if name in self._captions:
+            return name
+        found = self._by_stem.get(_stem(name), [])
+        if len(found) > 1:
+            raise UsageError(
+                f"{self.path} has two captions that may be meant for {name}, of {found[0]} and "
+                f"{found[1]}: expected one, or one of just that name"
+            )
+        return found[0] if found else ""
 
 
 def written(text: str, is_truncated: bool) -> Written | Failure:
     """Return a caption; one without words is a failure."""
     return Written(text, is_truncated) if text else Failure("the caption is empty")
-
-
-def _by_stem(captions: Mapping[str, str]) -> dict[str, str]:
-    stems = {_stem(name): text for name, text in captions.items()}
-    # two images of one stem: neither is meant by it
-    return stems if len(stems) == len(captions) else {}
 
 
 def _stem(name: str) -> str:

@@ -5,15 +5,16 @@ image.
 """
 
 import hashlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from PIL import Image
 
-from uae.data.images import SUFFIXES, fit_square
+from uae.data.images import fit_square, list_images
 from uae.data.opening import open_image
 from uae.data.sources import to_images
 from uae.data.untrusted.file import UnreadableImage
@@ -22,6 +23,11 @@ from uae.errors import UsageError
 from uae.eval.unified_bench.captioners import Failure
 from uae.flow.noise import stream
 from uae.models.unified import UnifiedAutoEncoder
+
+log = logging.getLogger(__name__)
+
+PREFIX = "recon_"
+"""What the upstream repository writes before a redraw's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,32 +142,82 @@ class EndpointGenerator:
 
 
 class ImageFolder:
-    """Images that are there already: of the same name, the same stem, or `recon_` before it."""
+    """Images that are there already, each at its image's relative path but for the suffix.
+
+    `recon_` may stand before the file's name. Where no image is found so, those folders below are
+    looked through that hold such paths: RUN/images/plain/0.png is found below RUN/images.
+    """
 
     in_batches = False
 
-    def __init__(self, folder: Path) -> None:
-        """Hold the folder.
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        """Look for the redraw of each image.
+
+        Args:
+            folder: Where the redraws lie.
+            names: Images, by relative paths.
 
         Raises:
-            UsageError: There is no such folder.
+            UsageError: There is no such folder, it holds no images, or two are of one image.
         """
         if not folder.is_dir():
             raise UsageError(f"{folder} is no folder: expected one with redrawn images")
+        listing = list_images(folder)
+        for fault in listing.skipped:
+            log.warning("%s", fault)
         self.folder = folder
+        self._files = listing.names
+        self._found = _by_name(folder, names, listing.names, below=False)
+        self._found = self._found or _by_name(folder, names, listing.names, below=True)
+
+    @property
+    def found(self) -> Mapping[str, str]:
+        """The file of each image that has one, relative to the folder."""
+        return self._found
+
+    @property
+    def extra(self) -> list[str]:
+        """Files that belong to no image."""
+        used = set(self._found.values())
+        return [file for file in self._files if file not in used]
 
     def draw(self, captions: Sequence[Caption]) -> list[Image.Image | Failure]:
         """Return the images, opened."""
-        return [self._find(caption.name) for caption in captions]
+        return [self._open(caption.name) for caption in captions]
 
-    def _find(self, name: str) -> Image.Image | Failure:
-        place = self.folder / name
-        stems = [f"{prefix}{place.stem}" for prefix in ("", "recon_")]
-        same_stem = [place.with_name(f"{stem}{s}") for stem in stems for s in sorted(SUFFIXES)]
-        for path in [place, *same_stem]:
-            if path.is_file():
-                try:
-                    return open_image(path)
-                except UnreadableImage as error:
-                    return Failure("unreadable redraw", str(error))
-        return Failure("the folder has no redraw of it")
+    def _open(self, name: str) -> Image.Image | Failure:
+        if name not in self._found:
+            return Failure("the folder has no redraw of it")
+        try:
+            return open_image(self.folder / self._found[name])
+        except UnreadableImage as error:
+            return Failure("unreadable redraw", str(error))
+
+
+def _by_name(
+    folder: Path, names: Sequence[str], files: Sequence[str], *, below: bool
+) -> dict[str, str]:
+    """Return each image's file; `below` the folder its path may begin with other folders."""
+    by_path: dict[str, list[str]] = {}
+    for file in files:
+        for path in _paths_meant(file, below=below):
+            by_path.setdefault(path, []).append(file)
+    found: dict[str, str] = {}
+    for name in names:
+        fitting = by_path.get(PurePosixPath(name).with_suffix("").as_posix(), [])
+        if len(fitting) > 1:
+            raise UsageError(
+                f"{folder} has {len(fitting)} redraws of {name}, {fitting[0]} and {fitting[1]} "
+                "among them: expected one file for each image"
+            )
+        if fitting:
+            found[name] = fitting[0]
+    return found
+
+
+def _paths_meant(file: str, *, below: bool) -> set[str]:
+    """Return the paths, without suffix, of images whose redraw a file may be."""
+    path = PurePosixPath(file).with_suffix("")
+    paths = {path, path.with_name(path.name.removeprefix(PREFIX) or path.name)}
+    starts = range(len(path.parts)) if below else (0,)
+    return {PurePosixPath(*x.parts[i:]).as_posix() for x in paths for i in starts}

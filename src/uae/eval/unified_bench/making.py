@@ -3,7 +3,7 @@
 Several processes (`uae.ranks`) share the batches, which are those of one process.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -20,6 +20,8 @@ from uae.eval.unified_bench.task import Task, opened, read_captions
 from uae.ranks import gathered, once, other_paths, own_path, share
 
 T = TypeVar("T")
+Failures = Mapping[str, Mapping[str, Failure]]
+"""Why there is no caption or redraw: by variant, then by image."""
 Show = Callable[[str, int, int], None]
 """Told (what, done, in all)."""
 
@@ -59,16 +61,17 @@ class Once(Generic[T]):
 # -- captions ---------------------------------------------------------------------------------
 
 
-def write_captions(task: Task, todo: Sequence[str], show: Show) -> dict[str, Failure]:
-    """Write the captions that are missing; return the images whose plain one failed.
+def write_captions(task: Task, todo: Sequence[str], show: Show) -> Failures:
+    """Write the captions that are missing; return those that failed.
 
-    A caption within a budget that fails leaves its point of the curve empty for that image.
+    Without its plain caption an image has none within a budget either; one within a budget that
+    fails leaves its point of the curve empty for that image.
     """
     captioner = Once(task.captioner)
-    failures = _write_plain(task, captioner, todo, show)
-    good = [name for name in todo if name not in failures]
+    failures: dict[str, Mapping[str, Failure]] = {PLAIN: _write_plain(task, captioner, todo, show)}
+    good = [name for name in todo if name not in failures[PLAIN]]
     for method in task.curve.methods:
-        _write_curve(task, captioner, method, good, show)
+        failures |= _write_curve(task, captioner, method, good, show)
     return failures
 
 
@@ -90,11 +93,12 @@ def _write_plain(
 
 def _write_curve(
     task: Task, captioner: "Once[Captioner]", method: Method, names: Sequence[str], show: Show
-) -> None:
+) -> Failures:
     assert task.tokens is not None, "a curve needs a tokenizer"
     curve, plain = task.curve, read_captions(task, PLAIN)
     lacking = {size: _missing(task, f"{method}-{size}", names) for size in curve.sizes}
     missing = [x for x in names if any(x in lacks for lacks in lacking.values())]
+    failures: dict[str, dict[str, Failure]] = {f"{method}-{size}": {} for size in curve.sizes}
     whole = bool(missing) and captioner().in_batches
     with ExitStack() as stack:
         writers = {
@@ -102,7 +106,7 @@ def _write_curve(
             for size in curve.sizes
         }
         for batch in share(batches(names, missing, task.batch_size, whole=whole)):
-            items, _ = opened(task, batch)
+            items, unreadable = opened(task, batch)
             rows = [plain[item.name] for item in items]
             texts = [Written(row.caption, row.is_truncated) for row in rows]
             found = write_within(
@@ -110,8 +114,11 @@ def _write_curve(
             )
             for budget, captions in found.items():
                 size = budget.num_tokens
-                _append(task, writers[size], lacking[size], items, captions)
+                failed = _append(task, writers[size], lacking[size], items, captions)
+                failed |= {x: why for x, why in unreadable.items() if x in lacking[size]}
+                failures[budget.name] |= failed
             show(f"captions, {method}", _place(names, batch), len(names))
+    return {variant: _joined(found) for variant, found in failures.items()}
 
 
 def _missing(task: Task, variant: str, names: Sequence[str]) -> Collection[str]:
@@ -154,9 +161,11 @@ def _append(
     """Write the captions that are missing, and return the failures."""
     failures = {}
     for item, caption in zip(items, captions, strict=True):
+        if item.name not in missing:
+            continue
         if isinstance(caption, Failure):
             failures[item.name] = caption
-        elif item.name in missing:
+        else:
             writer.append(
                 CaptionRow(
                     image=item.name,
@@ -171,10 +180,10 @@ def _append(
 # -- redraws ----------------------------------------------------------------------------------
 
 
-def draw_redraws(task: Task, todo: Sequence[str], show: Show) -> dict[str, Failure]:
-    """Draw what is missing; return the images whose plain caption was not drawn."""
+def draw_redraws(task: Task, todo: Sequence[str], show: Show) -> Failures:
+    """Draw what is missing; return the captions that were not drawn."""
     generator = Once(task.generator)
-    failures: dict[str, Failure] = {}
+    failures: dict[str, dict[str, Failure]] = {variant: {} for variant in task.variants}
     for variant in task.variants:
         captions = read_captions(task, variant)
         wanted = [name for name in todo if name in captions]
@@ -183,13 +192,20 @@ def draw_redraws(task: Task, todo: Sequence[str], show: Show) -> dict[str, Failu
         for batch in share(batches(wanted, missing, task.batch_size, whole=whole)):
             rows = [Caption(name, captions[name].caption) for name in batch]
             for name, drawn in zip(batch, generator().draw(rows), strict=True):
+                if name not in missing:
+                    continue
                 if isinstance(drawn, Failure):
-                    if variant == PLAIN:
-                        failures[name] = drawn
-                elif name in missing:
+                    failures[variant][name] = drawn
+                else:
                     save(drawn, task.redraw_path(variant, name))
             show(f"redraws, {variant}", _place(wanted, batch), len(wanted))
-    return _joined(failures)
+    return {variant: _joined(found) for variant, found in failures.items()}
+
+
+def both(first: Failures, second: Failures) -> Failures:
+    """Return the failures of captions and redraws together."""
+    variants = dict.fromkeys([*first, *second])
+    return {x: {**first.get(x, {}), **second.get(x, {})} for x in variants}
 
 
 def _not_drawn(task: Task, variant: str, names: Sequence[str]) -> Collection[str]:

@@ -9,6 +9,7 @@ a backbone its mean over images, the overall one the unweighted mean over backbo
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -26,7 +27,7 @@ from uae.eval.results.scores import Score
 from uae.eval.results.stamp import BenchSettings, ModelStamp, images_stamp
 from uae.eval.unified_bench.budgets import PLAIN, area
 from uae.eval.unified_bench.captioners import Failure
-from uae.eval.unified_bench.making import Show, draw_redraws, write_captions
+from uae.eval.unified_bench.making import Failures, Show, both, draw_redraws, write_captions
 from uae.eval.unified_bench.task import Curve, Task, check_stems, read_captions
 from uae.ranks import share
 from uae.rewards.similarity import Similarity, cosine
@@ -35,12 +36,14 @@ RULES = "uae-unified-bench-1"
 """Of prompts, preprocessing and scores; a change of them needs another name."""
 OVERALL = "overall"
 NUM_TOKENS = "tokens"
+_GONE = Failure("its redraw is gone", can_retry=True)
 
 
 def settings_of(
     task: Task,
     stamp: ModelStamp,
     backbones: Mapping[str, str],
+    gaps: Mapping[str, Any] | None = None,
     *,
     sees_image: bool,
     is_official: bool,
@@ -51,6 +54,7 @@ def settings_of(
         task: What is measured.
         stamp: Of captioner and generator.
         backbones: sha256 of the weights, by name.
+        gaps: Options that say which captions and redraws were missing from the start.
         sees_image: The decoder gets states that saw the image: no text bottleneck, and so another
             benchmark.
         is_official: The backbones are the paper's; with others it is another benchmark again.
@@ -69,6 +73,7 @@ def settings_of(
             "temperature": task.plain.temperature,
             "tokenizer_sha256": task.tokens.sha256 if task.tokens else None,
             "curve": asdict(task.curve),
+            **(gaps or {}),
         },
     )
 
@@ -101,24 +106,27 @@ def evaluate(
         missing = list(run.missing(task.images, str))
         with storage_faults("cannot write", task.out):
             failures = write_captions(task, missing, show)
-            failures |= draw_redraws(task, [x for x in missing if x not in failures], show)
+            described = [x for x in missing if x not in failures[PLAIN]]
+            failures = both(failures, draw_redraws(task, described, show))
         for row in compared(task, share(missing), failures, show):
             run.add(row)
-        return run.finish(scores_of(task.curve, backbone_names))
+        return run.finish(scores_of(task, backbone_names))
 
 
 # -- similarities -----------------------------------------------------------------------------
 
 
-def compared(
-    task: Task, todo: Sequence[str], failures: Mapping[str, Failure], show: Show
-) -> Iterator[ItemRow]:
+def compared(task: Task, todo: Sequence[str], failures: Failures, show: Show) -> Iterator[ItemRow]:
     """Yield a row of each image: similarities by variant and backbone, or why there are none."""
+    plain = failures[PLAIN]
     captions = {variant: read_captions(task, variant) for variant in task.variants}
-    backbones = task.backbones() if any(name not in failures for name in todo) else {}
+    backbones = task.backbones() if any(name not in plain for name in todo) else {}
     for done, name in enumerate(todo, start=1):
-        failure = failures.get(name)
-        yield _excluded(name, failure) if failure else _row(task, name, captions, backbones)
+        if name in plain:
+            yield _excluded(name, plain[name])
+        else:
+            found = {variant: each[name] for variant, each in failures.items() if name in each}
+            yield _row(task, name, captions, backbones, found)
         show("similarities", done, len(todo))
 
 
@@ -136,13 +144,16 @@ def _row(
     name: str,
     captions: Mapping[str, Mapping[str, CaptionRow]],
     backbones: Mapping[str, Similarity],
+    failures: Mapping[str, Failure],
 ) -> ItemRow:
-    """Compare an image, opened again, with all of its redraws."""
+    """Compare an image, opened again, with all of its redraws; `failures` are by variant."""
     original = features(open_image(task.images[name]), backbones)
     samples: dict[str, float] = {}
+    failed: dict[str, Failure] = {}
     for variant in task.variants:
         path = task.redraw_path(variant, name)
         if name not in captions[variant] or not opens(path):
+            failed[variant] = failures.get(variant, _GONE)
             continue
         each = compared_with(original, open_image(path), backbones)
         each[OVERALL] = sum(each.values()) / len(each)
@@ -156,8 +167,13 @@ def _row(
         "redraw": task.redraw_path(PLAIN, name).relative_to(task.out).as_posix(),
     }
     details = {"caption": captions[PLAIN][name].caption, "pictures": pictures}
-    lacks_one = any(sample_name(variant, OVERALL) not in samples for variant in task.variants)
-    return ItemRow(item=name, samples=samples, can_retry=lacks_one, details=details)
+    return ItemRow(
+        item=name,
+        samples=samples,
+        failed={variant: str(failure) for variant, failure in failed.items()},
+        can_retry=any(failure.can_retry for failure in failed.values()),
+        details=details,
+    )
 
 
 @torch.no_grad()
@@ -197,9 +213,11 @@ def sample_name(variant: str, key: str) -> str:
     return key if variant == PLAIN else f"{variant} {key}"
 
 
-def scores_of(curve: Curve, backbone_names: Sequence[str]) -> list[Score]:
+def scores_of(task: Task, backbone_names: Sequence[str]) -> list[Score]:
     """Return the scores: by backbone, overall, and where there are budgets their curves."""
-    names = [*backbone_names, OVERALL, NUM_TOKENS]
+    curve, names = task.curve, [*backbone_names, OVERALL]
+    if task.tokens:
+        names.append(NUM_TOKENS)
     for method in curve.methods:
         names += [
             sample_name(f"{method}-{size}", key)
