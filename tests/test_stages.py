@@ -4,6 +4,7 @@ import importlib.util
 import logging
 import math
 import resource
+import shutil
 import signal
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ import pytest
 from uae import preflight
 from uae.errors import EnvironmentFault, RunFailed, Stopped, UsageError
 from uae.eval.points import EVALUATIONS, HEADLINES, point_folders, point_name
+from uae.eval.run_report import notes_of, score_run
 from uae.evaluation import check_gate, record_point
 from uae.models.finetune import FineTuneConfig
 from uae.models.unified import UnifiedAutoEncoder
@@ -112,7 +114,7 @@ def finished(random_model_folder, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "Tracker", lambda *_: TRACKER)
         patch.setattr(preflight, "check_installed", lambda: None)
-        assert train_recipe(recipe, out) == out / "model"
+        assert train_recipe(recipe, out).model == out / "model"
         yield recipe, out
 
 
@@ -126,6 +128,14 @@ def test_a_run_ends_in_a_model_and_a_report(finished):
     assert (out / "report.html").stat().st_size > 10_000
     assert UnifiedAutoEncoder.from_pretrained(out / "model").decoder.size_px == 64
     assert sorted(f.name for f in (out / "stages").iterdir()) == ["pretrain", "rl"]
+
+
+def test_a_condition_that_saw_the_image_is_named(finished):
+    _, out = finished
+    config, points = score_run(out)
+    assert "condition: image" not in notes_of(config, points[0])
+    cold_start = config["cold_start"] | {"num_steps": 3, "condition": "image"}
+    assert "condition: image" in notes_of(config | {"cold_start": cold_start}, points[0])
 
 
 def test_a_run_is_evaluated_before_and_after_each_stage(finished):
@@ -214,9 +224,21 @@ def test_a_finished_run_does_nothing_again(finished):
     before = [times(folder) for folder in kept]
     assert all(before)
     metrics = (out / "metrics.jsonl").read_bytes()
-    assert train_recipe(recipe, out) == out / "model"
+    assert train_recipe(recipe, out).model == out / "model"
     assert [times(folder) for folder in kept] == before
     assert (out / "metrics.jsonl").read_bytes() == metrics
+
+
+def test_a_damaged_stage_is_no_result(finished, tmp_path):
+    recipe, whole = finished
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    shutil.rmtree(out / "model")
+    path = next((out / "stages" / "rl" / "decoder").rglob("*.safetensors"))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UsageError, match=rf"{path} is damaged or incomplete"):
+        train_recipe(recipe, out)
+    assert not (out / "model").exists()
 
 
 def test_a_trained_model_can_be_trained_on(finished):
@@ -281,7 +303,7 @@ def test_a_signal_ends_an_evaluation_which_begins_again(random_model_folder, tmp
             train_recipe(recipe, out)
         assert [point_name(folder) for folder in point_folders(out)] == done
     stop_at = ""
-    assert train_recipe(recipe, out) == out / "model"
+    assert train_recipe(recipe, out).model == out / "model"
 
 
 def test_a_model_that_finds_no_space_is_not_half_there(random_model_folder, tmp_path):

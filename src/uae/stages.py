@@ -25,6 +25,7 @@ from uae.errors import UsageError
 from uae.eval.points import evaluate_point
 from uae.eval.run_report import write_run_report
 from uae.evaluation import check_gate, check_reward, record_point, shown_as
+from uae.models.loading import check_weights
 from uae.models.settings import resolve
 from uae.models.unified import UnifiedAutoEncoder
 from uae.preflight import check_inputs, say_long_captions
@@ -113,10 +114,18 @@ def point_after(stage: str, recipe: Recipe) -> str:
     return f"{sides[-1]}-rl"
 
 
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A finished run: the folder of its model, and how many images could not be read."""
+
+    model: Path
+    num_left_out: int
+
+
 def train_recipe(
     recipe: Recipe, out: Path, *, resume: Resume = "auto", overwrite: bool = False
-) -> Path:
-    """Run a recipe from its beginning, or from where it stopped; return the model's folder.
+) -> Trained:
+    """Run a recipe from its beginning, or from where it stopped.
 
     Raises:
         UsageError: The recipe does nothing, or `out` belongs to another run.
@@ -147,12 +156,14 @@ def train_recipe(
                 run_stage(stage, folder, start)
             folder = out / "stages" / stage
         if not (out / "model").exists():
+            check_weights(Path(folder))
             with storage_faults("cannot write the model in", out):
                 shutil.copytree(folder, out / ".model", dirs_exist_ok=True)
                 sync_tree(out / ".model")
                 (out / ".model").rename(out / "model")
         write_run_report(out)
-    return out / "model"
+    num_left_out = source.num_left_out if isinstance(source, FolderSource) else 0
+    return Trained(out / "model", num_left_out)
 
 
 def run_stage(stage: str, before: str | Path, start: Context) -> None:

@@ -25,6 +25,7 @@ from uae.errors import UsageError
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe import Recipe
 from uae.recipe_file import Setting
+from uae.stages import Trained
 
 PARTS = ("vae", "encoder", "dinov2", "clip")
 TALKING = TalkingConfig(num_lists=1, num_images=2, num_choices=1)
@@ -101,9 +102,9 @@ def test_one_call_builds_a_model_from_nothing(built):
 def test_each_recipe_of_the_decoder_begins_where_the_one_before_it_ended(built, monkeypatch):
     runs = []
 
-    def train(recipe: Recipe, out: Path) -> Path:
+    def train(recipe: Recipe, out: Path) -> Trained:
         runs.append((recipe.model, out))
-        return out / "model"
+        return Trained(out / "model", 0)
 
     monkeypatch.setattr(build, "train_recipe", train)
     monkeypatch.setattr(build, "pack", lambda trained, *_: trained)

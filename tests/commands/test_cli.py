@@ -187,8 +187,9 @@ def test_train_hands_over_the_recipe_and_ends_with_what_is_next(
 
     def train_recipe(recipe, out, *, resume, overwrite):
         seen.update(recipe=recipe, out=out, resume=resume, overwrite=overwrite)
-        return out / "model"
+        return stages.Trained(out / "model", num_left_out)
 
+    num_left_out = 0
     monkeypatch.setattr(stages, "train_recipe", train_recipe)
     command = ("train", "--recipe", "demo", "--out", "run", "--data", photos, "--seed", "9")
     command = (*command, "--model", random_model_folder, "--resume", "never", "--overwrite")
@@ -201,6 +202,8 @@ def test_train_hands_over_the_recipe_and_ends_with_what_is_next(
     values = json.loads(run(*command, "--json")[1])
     assert values == {"run": "run", "model": "run/model", "report": "run/report.html"}
     assert run(*command, "-q")[1] == "run/model\n"
+    num_left_out = 2  # images that could not be read, which the source has listed
+    assert run(*command, "-q")[0] == 4
 
 
 # -- doctor, and the process as a whole -----------------------------------------------------------

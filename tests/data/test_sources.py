@@ -84,6 +84,7 @@ def test_a_folder_skips_broken_files_and_keeps_the_rest(folder, caplog):
     assert [s.name for s in samples] == ["a.png", "b.jpg", "sub/c.png"]
     assert {s.image.size for s in samples} == {(32, 32)}
     assert "broken.png" in caplog.text
+    assert source.num_left_out == 1
 
 
 def test_a_folder_keeps_no_more_images_than_fit(folder, monkeypatch):

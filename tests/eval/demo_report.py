@@ -169,7 +169,6 @@ def demo() -> ReportData:
     return ReportData(
         title="Demo of the whole loop on two cores",
         result=result_in_words(SUBJECT, rows[0], audits),
-        command="uae train --config demo.yaml --out runs/demo",
         reproduce="uae train --config runs/demo/config.yaml --seed 0",
         config_yaml="model: uae-tiny\nseed: 0\nencoder_rl:\n  num_steps: 120\n  kl_beta: 0.04\n",
         environment={"torch": "2.13.0", "transformers": "5.23.0", "processor": "2 cores"},

@@ -51,3 +51,21 @@ def test_an_overlong_caption_is_drawn_and_said(model, caplog):
 def test_a_folder_that_is_no_model_names_what_is_missing(tmp_path):
     with pytest.raises(UsageError, match=r"uae\.json, encoder, projector, decoder not found"):
         UnifiedAutoEncoder.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["encoder/model.safetensors", "decoder/transformer/diffusion_pytorch_model.safetensors"]
+)
+def test_a_file_that_was_cut_short_is_named(model, tmp_path, name):
+    model.save_pretrained(tmp_path)
+    data = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(data[: len(data) // 2])
+    with pytest.raises(UsageError, match=rf"{name} is damaged or incomplete"):
+        UnifiedAutoEncoder.from_pretrained(tmp_path)
+
+
+def test_a_model_without_its_tokenizer_is_refused(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    (tmp_path / "encoder" / "tokenizer.json").unlink()
+    with pytest.raises(UsageError, match=r"encoder/tokenizer\.json not found"):
+        UnifiedAutoEncoder.from_pretrained(tmp_path)

@@ -88,7 +88,7 @@ def build_all(
     for name in DECODER_RECIPES:
         given = [*settings, Setting("model", str(trained), "bases")]
         recipe = build_config(Recipe, read_file(find_recipe(name), keys), given)
-        trained = train_recipe(recipe, out / name)
+        trained = train_recipe(recipe, out / name).model
     return pack(trained, parts, out / "uae-tiny")
 
 

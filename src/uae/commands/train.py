@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from uae.commands.startup import quick_start
 from uae.commands.talk import PLAINLY, SWITCH, Talk, json_line, write
-from uae.errors import UsageError
+from uae.errors import EXIT_DONE, EXIT_PARTIAL, UsageError
 from uae.ranks import check_alone
 from uae.recipe_file import (
     RECIPES,
@@ -81,12 +81,12 @@ def train(
     with quick_start():
         from uae.stages import train_recipe
 
-    model = train_recipe(chosen, out, resume=resume, overwrite=overwrite)
-    report = out / "report.html"
+    trained = train_recipe(chosen, out, resume=resume, overwrite=overwrite)
+    model, report = trained.model, out / "report.html"
     lines = [f"run     {out}", f"report  {report}", f"next    uae caption --model {model} IMAGE"]
     plain = str(model) if talk.chosen == "quiet" else "\n".join(lines)
     talk.result(plain, {"run": str(out), "model": str(model), "report": str(report)})
-    return 0
+    return EXIT_PARTIAL if trained.num_left_out else EXIT_DONE
 
 
 def read_layers(

@@ -104,6 +104,7 @@ class FolderSource:
         self._names = [item.name for item in reader]
         self.captions = read_captions(folder)
         self._image = lru_cache(max(1, _KEPT_BYTES // (3 * size_px**2)))(self._opened)
+        self.num_left_out = len(reader.skipped)
         if reader.skipped:
             log.warning(reader.summary())
         if not self._names:

@@ -90,8 +90,6 @@ class ReportData:
     title: str
     result: str
     """What came of it, in one or two sentences; `result_in_words` writes one."""
-    command: str
-    """The command line of the run."""
     reproduce: str
     """The command line that repeats it from the run folder's own config."""
     config_yaml: str

@@ -88,23 +88,16 @@ def write_run_report(run_folder: Path) -> Path:
     main = next(row for row in rows if row.name == "held-out backbone")
     items = gallery(originals, points)
     environment = json.loads((run_folder / "environment.json").read_text())
-    gate = before_rl(points).gate
-    passing = (
-        " Before RL the decoder passed the drawability gate."
-        if gate.passed
-        else " Before RL the decoder did not pass the drawability gate: of true captions its "
-        f"redraws kept {shares_in_words(gate, gate.failing)}."
-    )
+    notes = notes_of(config, before_rl(points))
     curves = curves_from_metrics(run_folder / "metrics.jsonl")
     path = run_folder / REPORT
     write_report(
         path,
         ReportData(
             title=f"Unified-GRPO on {config['model']}",
-            result=result_in_words("Held-out similarity", main, audits) + passing
+            result=f"{result_in_words('Held-out similarity', main, audits)} {notes}"
             if main.overall
-            else passing.strip(),
-            command=f"uae train --recipe {run_folder.name}/config.yaml --out {run_folder.name}",
+            else notes,
             reproduce=f"uae train --recipe {run_folder.name}/config.yaml --out again",
             config_yaml=yaml.safe_dump(config, sort_keys=False),
             environment={key: str(value) for key, value in environment.items()},
@@ -122,6 +115,27 @@ def write_run_report(run_folder: Path) -> Path:
     )
     write_sheet(run_folder / SHEET, items[: min(NUM_ON_SHEET, evaluation.num_shown)])
     return path
+
+
+def notes_of(config: dict[str, Any], point: Point) -> str:
+    """Say what must be known beside the result: the gate, and a condition that saw the image.
+
+    Args:
+        config: Of the run.
+        point: The last one before RL.
+    """
+    notes = "Before RL the decoder passed the drawability gate."
+    if not point.gate.passed:
+        notes = (
+            "Before RL the decoder did not pass the drawability gate: of true captions its "
+            f"redraws kept {shares_in_words(point.gate, point.gate.failing)}."
+        )
+    if config["cold_start"]["num_steps"] and config["cold_start"]["condition"] == "image":
+        notes += (
+            " The cold start drew from states that had seen the image (condition: image), not "
+            "from the caption alone."
+        )
+    return notes
 
 
 def write_sheet(path: Path, items: Sequence[GalleryItem]) -> None:

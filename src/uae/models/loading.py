@@ -73,6 +73,22 @@ def load_whole(
     return model
 
 
+def check_weights(folder: Path) -> None:
+    """Open every file of weights under a folder, without reading them.
+
+    Raises:
+        UsageError: One is cut short, or no safetensors; names it.
+    """
+    for path in sorted(folder.rglob("*.safetensors")):
+        try:
+            with safe_open(path, "pt"):
+                pass
+        except SafetensorError as error:
+            raise UsageError(
+                f"{path} is damaged or incomplete ({error}): restore it or make it again"
+            ) from error
+
+
 def _damaged(folder: Path) -> Path:
     """Return the first file that does not open; the folder if all do."""
     for path in sorted(folder.glob("*.safetensors")):

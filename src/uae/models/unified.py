@@ -40,12 +40,14 @@ from uae.models.finetune import (
     FineTuning,
     merge_adapter,
 )
+from uae.models.loading import check_weights
 from uae.models.projector import Conditions, Projector, load_projector
 from uae.models.settings import PRESETS, SETTINGS_FILE, ModelSettings, read_settings, resolve
 
 log = logging.getLogger(__name__)
 
 PART_FOLDERS = ("encoder", "projector", "decoder")
+TOKENIZER = "encoder/tokenizer.json"  # without it transformers makes an empty one
 
 
 class UnifiedAutoEncoder:
@@ -74,15 +76,19 @@ class UnifiedAutoEncoder:
         """Load a model folder or a preset; adapters are merged into the weights.
 
         Raises:
-            UsageError: The folder is not a model of this package; names what is missing.
+            UsageError: The folder is not a model of this package, or a file of it is damaged;
+                names what is missing, or the file.
         """
         folder = Path(resolve(name))
         missing = [p for p in (SETTINGS_FILE, *PART_FOLDERS) if not (folder / p).exists()]
+        if not missing and not (folder / TOKENIZER).exists():
+            missing = [TOKENIZER]
         if missing:
             raise UsageError(
                 f"model {str(name)!r}: {', '.join(missing)} not found in {folder}; expected a "
                 f"folder written by `uae train`, or one of {', '.join(PRESETS)}"
             )
+        check_weights(folder)
         settings = read_settings(folder)
         encoder = Encoder.from_pretrained(folder / "encoder", settings.caption_prompt, dtype)
         decoder = Decoder.from_pretrained(folder / "decoder", dtype)

@@ -127,8 +127,9 @@ def training_captions(
 ) -> list[str]:
     """Return the captions the source knows; the frozen encoder writes the others."""
     unknown = [i for i, sample in enumerate(samples) if sample.caption is None]
+    own_seed = stream(seed, "own captions", step).initial_seed()
     written = iter(
-        model.caption([samples[i].image for i in unknown], seed=seed + step) if unknown else []
+        model.caption([samples[i].image for i in unknown], seed=own_seed) if unknown else []
     )
     return [next(written) if s.caption is None else s.caption for s in samples]
 
