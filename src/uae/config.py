@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Between = Annotated[float, Field(gt=0, lt=1)]
+OpenShare = Annotated[float, Field(gt=0, lt=1)]
 """Neither 0 nor 1."""
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)

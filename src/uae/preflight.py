@@ -35,10 +35,10 @@ def check_inputs(recipe: Recipe) -> None:
         question_set(scenes, evaluation.num_questions, evaluation.seed)
     except UsageError as error:
         raise UsageError(f"evaluation.num_questions, evaluation.num_scenes: {error}") from error
-    _say_once(recipe, settings)
+    _say_unused(recipe, settings)
 
 
-def _say_once(recipe: Recipe, settings: ModelSettings) -> None:
+def _say_unused(recipe: Recipe, settings: ModelSettings) -> None:
     """Name settings that are allowed and do less than they say."""
     limit = settings.max_caption_tokens
     for section in ("encoder_rl", "decoder_rl", "cold_start"):

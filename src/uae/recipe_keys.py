@@ -17,7 +17,7 @@ PLAIN = {
     "PositiveFloat": "float",
     "NonNegativeFloat": "float",
     "Share": "float",
-    "Between": "float",
+    "OpenShare": "float",
 }
 """Bounded types: the help names their kind, and an error the bound."""
 

@@ -5,7 +5,7 @@ import os
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import yaml
 from cyclopts import Parameter
@@ -25,9 +25,6 @@ from uae.recipe_file import (
     read_flags,
 )
 from uae.recipe_keys import RecipeKey, recipe_keys
-
-if TYPE_CHECKING:
-    pass
 
 CONFIG_NAME = "config.yaml"
 OWN_FLAGS = ("--recipe", "--out", "--data", "--resume", "--overwrite", "--print-config", "--json")

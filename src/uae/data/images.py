@@ -172,8 +172,8 @@ def write_image(image: Image.Image, path: Path) -> None:
     """
     encoded = io.BytesIO()
     image.save(encoded, WRITTEN_FORMATS[path.suffix.lower()])
-    path.parent.mkdir(parents=True, exist_ok=True)
     with storage_faults("cannot write", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, encoded.getvalue())
 
 

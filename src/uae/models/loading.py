@@ -58,9 +58,8 @@ def load_whole(
             **options,
         )
     except SafetensorError as error:
-        raise UsageError(
-            f"{_damaged(Path(name))} is damaged or incomplete ({error}): copy or download it again"
-        ) from error
+        check_weights(Path(name))  # names the file
+        raise UsageError(f"{name}: its weights are damaged ({error}): copy them again") from error
     missing = sorted(key for key in info["missing_keys"] if not any(part in key for part in unused))
     if missing:
         raise UsageError(
@@ -85,16 +84,5 @@ def check_weights(folder: Path) -> None:
                 pass
         except SafetensorError as error:
             raise UsageError(
-                f"{path} is damaged or incomplete ({error}): restore it or make it again"
+                f"{path} is damaged or incomplete ({error}): copy or make it again"
             ) from error
-
-
-def _damaged(folder: Path) -> Path:
-    """Return the first file that does not open; the folder if all do."""
-    for path in sorted(folder.glob("*.safetensors")):
-        try:
-            with safe_open(path, "pt"):
-                pass
-        except SafetensorError:
-            return path
-    return folder

@@ -17,7 +17,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from pydantic.dataclasses import dataclass as config_dataclass
 from torch import Tensor
 
-from uae.config import STRICT, Between
+from uae.config import STRICT, OpenShare
 from uae.data.sources import Sample
 from uae.flow.noise import stream
 from uae.flow.path import noised
@@ -76,7 +76,7 @@ class DecoderRLConfig:
     """Optimizer steps per rollout."""
     micro_images: PositiveInt = 8
     """Images per backward pass, with all their redraws; changes memory, not the result."""
-    clip: Between = 1e-3
+    clip: OpenShare = 1e-3
     """The ratio is clipped to 1 +- clip."""
     max_advantage: PositiveFloat = 5.0
     """Advantages are clipped to this size."""

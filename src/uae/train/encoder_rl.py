@@ -14,7 +14,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from pydantic.dataclasses import dataclass as config_dataclass
 from torch import Tensor
 
-from uae.config import STRICT, Between
+from uae.config import STRICT, OpenShare
 from uae.data.sources import Sample
 from uae.models.batches import parts_of
 from uae.models.decoder import SamplingConfig
@@ -61,7 +61,7 @@ class EncoderRLConfig:
     """Optimizer steps per rollout."""
     micro_images: PositiveInt = 16
     """Images per backward pass; changes memory, not the result."""
-    clip_low: Between = 0.2
+    clip_low: OpenShare = 0.2
     """The ratio is clipped below 1 - clip_low."""
     clip_high: PositiveFloat = 0.28
     """The ratio is clipped above 1 + clip_high."""
