@@ -6,22 +6,24 @@ import math
 import resource
 import shutil
 import signal
+import subprocess
 from dataclasses import replace
 
 import pytest
 
 from uae import preflight
-from uae.errors import EnvironmentFault, RunFailed, Stopped, UsageError
+from uae.errors import DamagedCheckpoint, EnvironmentFault, RunFailed, Stopped, UsageError
 from uae.eval.points import EVALUATIONS, HEADLINES, point_folders, point_name
 from uae.eval.run_report import notes_of, score_run
 from uae.evaluation import check_gate, record_point
 from uae.models.finetune import FineTuneConfig
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe import Recipe
-from uae.stages import point_after, save_whole, stages_of, train_recipe
+from uae.stages import point_after, stages_of, train_recipe
 from uae.train import run, tracking
 from uae.train.metrics import Metrics, read_metrics
 from uae.train.progress import Progress
+from uae.train.stage_folder import SUMS, save_stage
 from uae.train.tracking import Tracker
 
 LORA = {"rank": 2, "alpha": 4}
@@ -121,6 +123,11 @@ def finished(random_model_folder, tmp_path_factory):
 def times(folder) -> dict:
     """When each file under a folder was last written."""
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def weights(model) -> list[str]:
+    """Digests of a model's weights; diffusers' configs name the folder they were read from."""
+    return [x for x in (model / SUMS).read_text().splitlines() if x.endswith(".safetensors")]
 
 
 def test_a_run_ends_in_a_model_and_a_report(finished):
@@ -229,16 +236,44 @@ def test_a_finished_run_does_nothing_again(finished):
     assert (out / "metrics.jsonl").read_bytes() == metrics
 
 
-def test_a_damaged_stage_is_no_result(finished, tmp_path):
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove", "add"])
+def test_a_damaged_stage_is_named_and_made_again(finished, tmp_path, damage):
     recipe, whole = finished
     out = tmp_path / "run"
     shutil.copytree(whole, out)
     shutil.rmtree(out / "model")
-    path = next((out / "stages" / "rl" / "decoder").rglob("*.safetensors"))
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(UsageError, match=rf"{path} is damaged or incomplete"):
+    stage = out / "stages" / "rl"
+    path = next((stage / "decoder").rglob("*.safetensors"))
+    data = bytearray(path.read_bytes())
+    if damage == "flip":
+        data[-1] ^= 1
+        path.write_bytes(data)
+    elif damage == "cut":
+        path.write_bytes(data[:-100])
+    elif damage == "remove":
+        path.unlink()
+    else:
+        path = stage / "decoder" / "more.bin"
+        path.write_bytes(b"")
+    with pytest.raises(DamagedCheckpoint, match=rf"{path} is not as it was saved"):
         train_recipe(recipe, out)
     assert not (out / "model").exists()
+    shutil.rmtree(stage)
+    assert weights(train_recipe(recipe, out).model) == weights(whole / "model")
+
+
+def test_a_stage_without_its_digests_is_damaged(finished, tmp_path):
+    recipe, whole = finished
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    (out / "stages" / "rl" / SUMS).unlink()
+    with pytest.raises(DamagedCheckpoint, match=rf"{SUMS}: No such file"):
+        train_recipe(recipe, out)
+
+
+def test_sha256sum_checks_a_result(finished):
+    _, out = finished
+    subprocess.run(["sha256sum", "--check", "--quiet", SUMS], cwd=out / "model", check=True)
 
 
 def test_a_trained_model_can_be_trained_on(finished):
@@ -312,11 +347,11 @@ def test_a_model_that_finds_no_space_is_not_half_there(random_model_folder, tmp_
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
         with pytest.raises(EnvironmentFault, match=r"rl: .*; free some space"):
-            save_whole(model, tmp_path / "rl")
+            save_stage(model, tmp_path / "rl")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not (tmp_path / "rl").exists()
-    save_whole(model, tmp_path / "rl")
+    save_stage(model, tmp_path / "rl")
     UnifiedAutoEncoder.from_pretrained(tmp_path / "rl")
 
 

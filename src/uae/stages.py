@@ -25,7 +25,6 @@ from uae.errors import UsageError
 from uae.eval.points import evaluate_point
 from uae.eval.run_report import write_run_report
 from uae.evaluation import check_gate, check_reward, record_point, shown_as
-from uae.models.loading import check_weights
 from uae.models.settings import resolve
 from uae.models.unified import UnifiedAutoEncoder
 from uae.preflight import check_inputs, say_long_captions
@@ -37,6 +36,7 @@ from uae.train.learner import Learner
 from uae.train.rollout import Rewarder
 from uae.train.run import Run
 from uae.train.session import Session
+from uae.train.stage_folder import check_stage, save_stage
 
 log = logging.getLogger(__name__)
 
@@ -130,6 +130,7 @@ def train_recipe(
     Raises:
         UsageError: The recipe does nothing, or `out` belongs to another run.
         EnvironmentFault: The recipe's device is not there.
+        DamagedCheckpoint: What a finished stage left has changed since.
         Stopped: A signal asked for the end; the state is saved.
         RunFailed: The decoder fails the drawability gate, and the recipe stops at that.
     """
@@ -152,11 +153,13 @@ def train_recipe(
         start = Context(recipe, run, untrained, untrained, source, backbones)
         start.evaluate("start")
         for stage in plan:
-            if not (out / "stages" / stage).exists():
+            finished = out / "stages" / stage
+            if finished.exists():
+                check_stage(finished)
+            else:
                 run_stage(stage, folder, start)
-            folder = out / "stages" / stage
+            folder = finished
         if not (out / "model").exists():
-            check_weights(Path(folder))
             with storage_faults("cannot write the model in", out):
                 shutil.copytree(folder, out / ".model", dirs_exist_ok=True)
                 sync_tree(out / ".model")
@@ -175,7 +178,7 @@ def run_stage(stage: str, before: str | Path, start: Context) -> None:
     context = replace(start, model=model)
     STAGES[stage](context)
     context.evaluate(point_after(stage, recipe))
-    save_whole(model, run.folder / "stages" / stage)
+    save_stage(model, run.folder / "stages" / stage)
 
 
 def load_backbones(model: UnifiedAutoEncoder, device: str) -> dict[str, Similarity]:
@@ -260,17 +263,3 @@ STAGES: dict[str, Callable[[Context], None]] = {
     "cold_start": run_cold_start,
     "rl": run_rl,
 }
-
-
-def save_whole(model: UnifiedAutoEncoder, folder: Path) -> None:
-    """Write a model folder that is there whole or not at all.
-
-    Raises:
-        EnvironmentFault: No space or no rights.
-    """
-    draft = folder.with_name(f".{folder.name}")
-    shutil.rmtree(draft, ignore_errors=True)
-    with storage_faults("cannot write the model in", folder):
-        model.save_pretrained(draft)
-        sync_tree(draft)
-        draft.rename(folder)

@@ -1,0 +1,66 @@
+"""The model folder that a finished stage leaves: there whole or not at all, with its digests.
+
+`SHA256SUMS` in it is what `sha256sum --check` reads. It goes along into the result's folder.
+"""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+from uae.durable import storage_faults, sync_tree
+from uae.errors import DamagedCheckpoint
+from uae.models.unified import UnifiedAutoEncoder
+
+SUMS = "SHA256SUMS"
+
+
+def save_stage(model: UnifiedAutoEncoder, folder: Path) -> None:
+    """Write a model with its digests.
+
+    Raises:
+        EnvironmentFault: No space or no rights.
+    """
+    draft = folder.with_name(f".{folder.name}")
+    shutil.rmtree(draft, ignore_errors=True)
+    with storage_faults("cannot write the model in", folder):
+        model.save_pretrained(draft)
+        (draft / SUMS).write_text(_sums(draft))
+        sync_tree(draft)
+        draft.rename(folder)
+
+
+def check_stage(folder: Path) -> None:
+    """Compare every file of a finished stage with its digest.
+
+    Raises:
+        DamagedCheckpoint: One has changed, is missing or is new; names the first.
+    """
+    try:
+        kept = set((folder / SUMS).read_text(errors="replace").splitlines())
+        found = set(_sums(folder).splitlines())
+    except OSError as error:
+        raise _damaged(folder, f"{error.filename}: {error.strerror}") from error
+    if kept != found:
+        name = min(line.split("  ", 1)[-1] for line in kept ^ found)
+        raise _damaged(folder, f"{folder / name} is not as it was saved")
+
+
+def _sums(folder: Path) -> str:
+    names = sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != SUMS
+    )
+    return "".join(f"{_sha256(folder / name)}  {name}\n" for name in names)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _damaged(folder: Path, what: str) -> DamagedCheckpoint:
+    return DamagedCheckpoint(
+        f"the finished stage {folder} is damaged ({what}): delete that folder, and the same "
+        "command makes it again from its last checkpoint"
+    )
