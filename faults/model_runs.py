@@ -18,8 +18,9 @@ from uae.eval.geneval.colors import ColorClassifier
 from uae.eval.geneval.detector import Detector
 from uae.eval.geneval.layout import read_folder, sample_path, write_metadata
 from uae.eval.geneval.prompts import PromptSet, official_prompts
-from uae.eval.mmt_bench.encoder_answers import EncoderAnswers
+from uae.eval.mmt_bench.encoder_answers import EncoderAnswers, encoder_stamp
 from uae.eval.mmt_bench.evaluate import evaluate_mmt
+from uae.eval.mmt_bench.task import MmtTask
 from uae.eval.pair_audit import run as pair_audit
 from uae.eval.pair_audit import summary as pair_audit_summary
 from uae.eval.results.stamp import ModelStamp
@@ -106,9 +107,9 @@ def geneval_run(root: Path) -> Fill:
 def mmt_bench_run(questions: Path, tiny: Tiny, folder: Path) -> Fill:
     """Return a run of MMT-Bench's questions about scenes: one row a question."""
     answers = EncoderAnswers(tiny.model.encoder, max_new_tokens=8)
-    stamp = answers.stamp("random", folder)
+    task, stamp = MmtTask.read(questions), encoder_stamp("random", folder, 8)
     return lambda out, show, again: evaluate_mmt(
-        answers, questions, out, stamp, retry_failed=again, show=show
+        lambda: answers, task, out, stamp, retry_failed=again, show=show
     )
 
 

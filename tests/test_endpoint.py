@@ -26,7 +26,7 @@ def _key(monkeypatch):
 
 
 def endpoint_at(url: str, **values) -> Endpoint:
-    return Endpoint(EndpointConfig(base_url=url, model="m", **{"max_tries": 1, **values}))
+    return Endpoint(EndpointConfig(base_url=url, **{"model": "m", "max_tries": 1, **values}))
 
 
 def png(image: Image.Image) -> str:
@@ -77,6 +77,13 @@ def test_an_image_is_opened_as_one_from_a_stranger():
     assert (image.size, image.mode, image.getpixel((0, 0))) == ((5, 3), "RGB", (200, 10, 10))
     (body,) = server.asked
     assert (body["size"], body["seed"], body["response_format"]) == ("64x32", 5, "b64_json")
+
+
+@pytest.mark.parametrize("model", ["gpt-image-1", "dall-e-3"])
+def test_models_that_refuse_a_seed_are_sent_none(model):
+    with stub(lambda *_: {"data": [{"b64_json": png(RED)}]}) as server:
+        endpoint_at(server.url, model=model).image("a red bar", seed=5)
+    assert "seed" not in server.asked[0]
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ FailureReason = Literal[
 or not of the protocol."""
 
 _MAX_DETAIL = 300
+_WITHOUT_SEED = ("gpt-image", "dall-e")
 _FILTERED = {"content_filter", "content_policy_violation", "moderation_blocked"}
 
 
@@ -199,7 +200,8 @@ class Endpoint:
         Args:
             prompt: What to draw.
             size: Width and height in pixels; by default the model's own.
-            seed: Sent only if given; it is no part of the protocol, but many servers know it.
+            seed: Sent only if given, and never to OpenAI's own models, which refuse it; it is no
+                part of the protocol, but many servers know it.
 
         Raises:
             EndpointFailure: No image came; an address instead of one is not followed.
@@ -210,7 +212,7 @@ class Endpoint:
             options["response_format"] = "b64_json"
         if size is not None:
             options["size"] = f"{size[0]}x{size[1]}"
-        if seed is not None:
+        if seed is not None and not self.config.model.startswith(_WITHOUT_SEED):
             options["extra_body"] = {"seed": seed}
         generate = self._client.images.with_raw_response.generate
         body = self._send(generate, prompt=prompt, n=1, **options)

@@ -8,7 +8,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
+from diffusers import (
+    AutoencoderKL,
+    LatentConsistencyModelPipeline,
+    LCMScheduler,
+    UNet2DConditionModel,
+)
+from transformers import (
+    AutoTokenizer,
+    CLIPTextConfig,
+    CLIPTextModel,
+    Qwen2_5_VLForConditionalGeneration,
+)
 from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 
 from uae import cli
@@ -59,6 +70,51 @@ def answering_folder(random_model_folder, tmp_path_factory):
         for answer, sign in (("Yes", 1), ("No", -1), ("2", 1), ("3", -1)):
             model.lm_head.weight[tokenizer(answer)["input_ids"][0]] = sign * 20 * direction
     model.save_pretrained(encoder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pipeline_folder(random_model_folder, tmp_path_factory):
+    """A text-to-image pipeline of diffusers with random weights: 16 px, four steps."""
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(random_model_folder / "encoder")
+    tokenizer.model_max_length = 16
+    text_encoder = CLIPTextModel(
+        CLIPTextConfig(
+            hidden_size=16,
+            intermediate_size=16,
+            num_attention_heads=2,
+            num_hidden_layers=1,
+            vocab_size=len(tokenizer),
+            max_position_embeddings=16,
+            bos_token_id=tokenizer.eos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    )
+    unet = UNet2DConditionModel(
+        sample_size=16,
+        block_out_channels=(8,),
+        norm_num_groups=4,
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D",),
+        up_block_types=("CrossAttnUpBlock2D",),
+        cross_attention_dim=16,
+        attention_head_dim=4,
+        time_cond_proj_dim=8,
+    )
+    vae = AutoencoderKL(block_out_channels=(8,), norm_num_groups=4)
+    pipeline = LatentConsistencyModelPipeline(
+        vae,
+        text_encoder,
+        tokenizer,
+        unet,
+        LCMScheduler(),
+        None,
+        None,
+        requires_safety_checker=False,
+    )
+    folder = tmp_path_factory.mktemp("pipeline") / "tiny"
+    pipeline.save_pretrained(folder)
     return folder
 
 

@@ -132,7 +132,7 @@ def test_mmt_items_left_out_are_listed_and_the_exit_code_says_so(run, mmt, tsv):
     rows = questions.rows(NUM_QUESTIONS)
     damaged = type(rows[0])(9, rows[1].question, "no picture", "VAL")
     questions.write(tsv, [rows[0], damaged])
-    code, out, err = run(*mmt, "--no-likelihood", "--json")
+    code, out, err = run(*mmt, "--no-likelihood", "--allow-missing", "--json")
     assert code == 4
     assert "left out 1 of 2; they count in no score\n  9: image: " in err
     values = json.loads(out)

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from test_benchmarks import NUM_QUESTIONS, mmt, prompts, questions, tsv  # noqa: F401
+from test_benchmarks import NUM_QUESTIONS, SIX, mmt, prompts, questions, tsv  # noqa: F401
 from test_judged import dpg  # noqa: F401
+from test_prompt_images import painted
 
+from tests.stub_endpoint import fault, stub
 from uae.eval.rewriting import REWRITES
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
@@ -55,7 +57,7 @@ def test_mmt_bench_of_two_processes_is_that_of_one(run, mmt, tsv, tmp_path):  # 
     rows = questions.rows(NUM_QUESTIONS)
     damaged = type(rows[0])(9, rows[1].question, "no picture", "VAL")
     questions.write(tsv, [*rows, damaged])
-    exported = ("--json", "--predictions")
+    exported = ("--allow-missing", "--json", "--predictions")
     code, out, _ = run(*mmt[:-1], "one", *exported, tmp_path / "one.tsv")
     assert code == 4
     two = torchrun("-m", "uae", *mmt[:-1], "two", *exported, tmp_path / "two.tsv")
@@ -75,6 +77,7 @@ def test_captions_pictures_rewrites_and_judgements_are_shared_too(
     photos,
     random_model_folder,
     answering_folder,
+    pipeline_folder,
     backbones,
     prompts,  # noqa: F811
     dpg,  # noqa: F811
@@ -86,22 +89,33 @@ def test_captions_pictures_rewrites_and_judgements_are_shared_too(
     bench = ("eval", "unified-bench", photos, *model, *backbones, *curve, "--batch-size", 1, "-q")
     audit = ("eval", "audit", photos, *model, "--before", random_model_folder, *backbones)
     audit = (*audit, "--batch-size", 2, "-q")
-    given = ("--prompts", prompts, "--num-samples", 1, "--batch-size", 2, "--rewrite", "-q")
-    drawn = ("eval", "geneval-images", *model, *given)
+    given = ("--prompts", prompts, "--num-samples", 1, "--batch-size", 2, "-q")
+    drawn = ("eval", "geneval-images", *model, *given, "--rewrite")
+    piped = ("eval", "dpg-images", *dpg[:2], "--model", f"diffusers:{pipeline_folder}", "-q")
     (tmp_path / "grids").mkdir()
     for name in "ab":
         Image.new("RGB", (16, 16), "red").save(tmp_path / "grids" / f"{name}.png")
     judged = ("eval", "dpg", "grids", *dpg, "--judge", f"local:{answering_folder}", "-q")
-    commands = {"bench": bench, "audit": audit, "drawn": drawn, "judged": judged}
-    ends = {name: run(*tokens, "--out", f"one/{name}") for name, tokens in commands.items()}
-    assert [code for code, _, _ in ends.values()][:2] == [4, 4]
-    together(tmp_path, [(*tokens, "--out", f"two/{x}") for x, tokens in commands.items()])
+    commands = {"bench": bench, "audit": audit, "drawn": drawn, "piped": piped, "judged": judged}
+
+    def answer(_, body):
+        return fault(400) if body.get("prompt") == SIX[1].prompt else painted(body)
+
+    with stub(answer) as server:
+        served = ("eval", "geneval-images", "--model", f"endpoint:painter@{server.url}", *given)
+        commands["served"] = served
+        ends = {name: run(*tokens, "--out", f"one/{name}") for name, tokens in commands.items()}
+        done = together(
+            tmp_path, [(*tokens, "--out", f"two/{x}") for x, tokens in commands.items()]
+        )
+    assert [ends[name][0] for name in ("bench", "audit", "piped", "served")] == [4, 4, 0, 4]
+    assert done.stderr.count("left out 1 of 6 images") == 1
     one, two = tmp_path / "one", tmp_path / "two"
     assert_same(one / "bench", two / "bench")
     assert_same(one / "audit", two / "audit", (*FILES, "audits.json"))
     assert_same(one / "judged", two / "judged")
     pictures = {path.relative_to(one) for path in one.rglob("*.png")}
-    assert len(pictures) > 3 * (3 + 4)
+    assert len(pictures) > 3 * (3 + 4) + 2 + 5
     assert_same(one, two, sorted(map(str, pictures)))
     for name in (
         "bench/captions/plain.jsonl",

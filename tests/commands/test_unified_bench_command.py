@@ -8,7 +8,7 @@ import os
 import pytest
 
 from tests.stub_endpoint import fault, said, stub
-from uae.commands import halves
+from uae.commands import halves, mcq_models
 from uae.data.captions_file import CaptionRow, CaptionsWriter
 from uae.eval.scene_folder import QUESTIONS, write_scenes
 
@@ -162,13 +162,13 @@ def hub_model(place, commit: str, name: str) -> None:
     [
         ("--captioner", "vlm", halves.CAPTIONERS, "config.json"),
         ("--generator", "diffusers", halves.GENERATORS, "model_index.json"),
+        ("--model", "vlm", mcq_models.MODELS, "config.json"),
     ],
 )
 def test_a_model_of_the_hub_is_stamped_by_its_commit(
     flag, kind, kinds, name, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     given = halves.Given("", 0, "cpu", halves.torch.float32)
     spec = halves.Spec.read(flag, f"{kind}:them/tiny", kinds)
     for commit in ("a" * 40, "b" * 40):
@@ -203,7 +203,7 @@ def test_hidden_states_are_another_benchmark(run, bench):
         (("--generator", "folder:nowhere"), "nowhere is no folder"),
         (("--captioner", "file:none.jsonl"), "--captioner file:none.jsonl does not exist"),
         (("--captioner", "endpoint:x"), "expected endpoint:MODEL@URL"),
-        (("--captioner", "vlm:nowhere"), "--captioner nowhere cannot be loaded"),
+        (("--captioner", "vlm:nowhere"), "--captioner vlm:nowhere cannot be loaded"),
         (("--backbone", "resnet"), "--backbone resnet: expected clip, longclip"),
         (("--backbone", "clip=elsewhere"), "expected a name that no other one has"),
         (("--backbone", "other=nowhere"), "--backbone other=nowhere cannot be loaded"),
@@ -313,7 +313,8 @@ def test_questions_whose_images_do_not_open_are_named_and_counted(run, auditing,
         writer = csv.DictWriter(file, list(rows[0]), delimiter="\t")
         writer.writeheader()
         writer.writerows(rows)
-    code, out, err = run(*auditing, "--questions", "q.tsv", "--out", "run", "--json")
+    asking = (*auditing, "--questions", "q.tsv", "--allow-missing", "--out", "run", "--json")
+    code, out, err = run(*asking)
     assert code == 4
     result = json.loads(out)
     assert result["num_excluded"] == 3

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from uae.errors import UsageError
 from uae.eval import rewriting
-from uae.eval.drawing import begin, check_origin, origin_of
+from uae.eval.drawing import begin, check_origin, identity_of, origin_of
 from uae.eval.image_origin import ORIGIN, wording_of
 from uae.eval.rewriting import INSTRUCTION, REWRITES, WORDING, Rewrite, rewrite_prompts
 from uae.models.chat import Message, ReplyConfig, chat_prompts, grow_replies
@@ -112,9 +112,9 @@ def test_two_processes_do_not_write_one_file(model, tmp_path):
 
 
 def test_raw_and_rewritten_images_never_share_a_folder(random_model_folder, tmp_path):
+    identity = identity_of(str(random_model_folder))
     raw, other = (
-        origin_of(str(random_model_folder), 0, "six", "abc", rewrite=rewrite)
-        for rewrite in (False, True)
+        origin_of(identity, 0, "six", "abc", rewrite=rewrite) for rewrite in (False, True)
     )
     for first, second in ((raw, other), (other, raw)):
         folder = tmp_path / first.get("wording", "raw")
@@ -129,7 +129,7 @@ def test_raw_and_rewritten_images_never_share_a_folder(random_model_folder, tmp_
 
 def test_a_scorer_reads_the_wording_from_the_folder(random_model_folder, tmp_path):
     assert wording_of(tmp_path) == {}
-    origin = origin_of(str(random_model_folder), 0, "six", "abc", rewrite=True)
+    origin = origin_of(identity_of(str(random_model_folder)), 0, "six", "abc", rewrite=True)
     begin(tmp_path, origin)
     assert wording_of(tmp_path) == {"wording": WORDING, "instruction": INSTRUCTION}
     (tmp_path / ORIGIN).write_text("[]")

@@ -11,14 +11,14 @@ from cyclopts.types import NonNegativeInt, PositiveInt
 from uae.commands.inputs import find_images
 from uae.commands.runs import Resume, check_run, ended, progress_of, stages_of
 from uae.commands.startup import quick_start
-from uae.commands.talk import PLAINLY, Talk
+from uae.commands.talk import PLAINLY, SWITCH, Talk
 from uae.commands.unified_bench import backbones_of
 from uae.errors import UsageError
 
 if TYPE_CHECKING:
     from uae.commands.halves import Pair
-    from uae.eval.mmt_bench.evaluate import MmtConfig
     from uae.eval.mmt_bench.prompt import PromptName
+    from uae.eval.mmt_bench.task import MmtTask
     from uae.eval.results.rows import ItemRow
 
 NEXT = {"audit": "uae eval unified-bench IMAGES --model MODEL --out RUN"}
@@ -39,6 +39,7 @@ def audit(
     prompt: Literal["vlmevalkit", "compact"] = "vlmevalkit",
     seed: NonNegativeInt = 0,
     batch_size: PositiveInt = 16,
+    allow_missing: Annotated[bool, SWITCH] = False,
     resume: Resume = "auto",
     device: str = "auto",
     talk: Talk = PLAINLY,
@@ -62,6 +63,8 @@ def audit(
         prompt: Wording of the questions; compact is what uae-tiny was trained on.
         seed: Seed of the noise; captions are the most probable words.
         batch_size: Images at once; changes speed and memory alone.
+        allow_missing: Leave out questions whose images do not decode; the result is marked as
+            incomplete.
         resume: must refuses a folder without a run, never one with a run.
         device: auto, cpu, cuda or cuda:1.
         talk: Format and verbosity.
@@ -69,7 +72,7 @@ def audit(
     talk.begin()
     check_run(out, resume)
     files = find_images(images, without=out)
-    checked = _checked(questions, text_questions, prompt)
+    checked = _checked(questions, text_questions, prompt, allow_missing)
     with quick_start():
         import torch
 
@@ -101,11 +104,13 @@ def audit(
         )
         stamps = {side: pair.stamp() for side, pair in pairs.items()}
         asked = [
-            QuestionSet(file.kind, file.names, partial(_answers, pairs, file, out, talk))
+            QuestionSet(file.kind, file.task.items, partial(_answers, pairs, file, out, talk))
             for file in checked
         ]
-        files_asked = {file.kind: file_digest(file.path) for file in checked}
-        options = {"prompt": prompt} if checked else {}
+        files_asked = {file.kind: file_digest(file.task.tsv) for file in checked}
+        options: dict[str, object] = {"prompt": prompt} if checked else {}
+        for file in checked:
+            options |= file.task.gaps
         settings = settings_of(
             task, stamps, halves.digests(chosen, device), run.RULES, files_asked, options
         )
@@ -128,27 +133,27 @@ class _QuestionFile:
     """Questions of one kind, read and checked."""
 
     kind: str
-    path: Path
     folder: str
-    config: "MmtConfig"
-    names: list[str]
+    task: "MmtTask"
 
 
 def _checked(
-    questions: Path | None, text_questions: Path | None, prompt: "PromptName"
+    questions: Path | None,
+    text_questions: Path | None,
+    prompt: "PromptName",
+    allow_missing: bool,
 ) -> list[_QuestionFile]:
     """Read all questions before anything is loaded."""
-    from uae.eval.mmt_bench.evaluate import MmtConfig, check_tsv
+    from uae.eval.mmt_bench.task import MmtConfig, MmtTask
     from uae.eval.pair_audit.questions import TEXT_SKILLS, UNDERSTANDING
 
+    pictured = MmtConfig(prompt=prompt, allow_missing=allow_missing)
     given = (
-        (UNDERSTANDING, questions, "questions", MmtConfig(prompt=prompt)),
+        (UNDERSTANDING, questions, "questions", pictured),
         (TEXT_SKILLS, text_questions, "text_questions", MmtConfig(prompt=prompt, text_only=True)),
     )
     return [
-        _QuestionFile(
-            kind=kind, path=path, folder=folder, config=config, names=check_tsv(path, config)
-        )
+        _QuestionFile(kind=kind, folder=folder, task=MmtTask.read(path, config))
         for kind, path, folder, config in given
         if path
     ]
@@ -158,19 +163,15 @@ def _answers(
     pairs: "dict[str, Pair]", file: _QuestionFile, out: Path, talk: Talk
 ) -> "dict[str, list[ItemRow]]":
     """Ask both encoders the same questions; return their rows by side."""
-    from uae.commands import loop
-    from uae.eval.mmt_bench.encoder_answers import EncoderAnswers
+    from uae.commands.mcq_models import answers_of, answers_stamp
     from uae.eval.mmt_bench.evaluate import evaluate_mmt
     from uae.eval.results.rows import ITEMS, read_rows
-    from uae.models.settings import resolve
 
     answers = {}
     for side, pair in pairs.items():
-        name, folder = pair.writes.name, out / file.folder / side
-        asked = EncoderAnswers(loop.load(name, pair.given.device).encoder)
+        asked, folder = (pair.writes, pair.given), out / file.folder / side
         progress, show = progress_of(f"{file.kind}, {side}", "question", talk)
-        stamp = asked.stamp(name, Path(resolve(name)))
-        evaluate_mmt(asked, file.path, folder, stamp, file.config, show=show)
+        evaluate_mmt(answers_of(*asked), file.task, folder, answers_stamp(*asked), show=show)
         progress.close()
         answers[side] = read_rows(folder / ITEMS)[0]
     return answers

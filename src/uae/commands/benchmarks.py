@@ -10,10 +10,12 @@ from cyclopts.types import PositiveInt
 from uae.commands.runs import Resume, check_run, ended, progress_of
 from uae.commands.startup import quick_start
 from uae.commands.talk import PLAINLY, SWITCH, Talk
+from uae.commands.unified_bench import Dtype
 from uae.errors import EXIT_PARTIAL, UsageError
 from uae.ranks import once
 
 if TYPE_CHECKING:
+    from uae.commands.halves import Spec
     from uae.eval.geneval.prompts import PromptSet
 
 log = logging.getLogger(__name__)
@@ -40,21 +42,24 @@ def mmt_bench(
     hidden_answers: Annotated[bool, SWITCH] = False,
     predictions: Path | None = None,
     max_new_tokens: PositiveInt = 128,
+    dtype: Dtype = "float32",
+    allow_missing: Annotated[bool, SWITCH] = False,
     resume: Resume = "auto",
     retry_failed: Annotated[bool, SWITCH] = False,
     device: str = "auto",
     talk: Talk = PLAINLY,
 ) -> int:
-    """Ask a model's encoder the questions of MMT-Bench, and score the answers.
+    """Ask a model the questions of MMT-Bench, and score the answers.
 
     Try:
         uae eval mmt-bench MMT-Bench_VAL.tsv --model runs/demo/model --out runs/mmt
+        uae eval mmt-bench MMT-Bench_VAL.tsv --model vlm:Qwen/Qwen2.5-VL-3B-Instruct --out runs/qwen
 
     The same command goes on where it stopped.
 
     Args:
         tsv: MMT-Bench_VAL.tsv, or any file in its columns.
-        model: Model folder, or a preset; adapters are merged into the weights.
+        model: Model folder or preset, or vlm:FOLDER_OR_HUB_ID, endpoint:MODEL@URL.
         out: Folder of the run: settings, one row per question, scores.
         limit: Questions to ask, from the first row on; by default all.
         prompt: Wording of the questions; compact is what uae-tiny was trained on.
@@ -62,6 +67,9 @@ def mmt_bench(
         hidden_answers: Ask questions without an answer too (split TEST); replies are kept.
         predictions: Write the replies to this .xlsx or .tsv too, in VLMEvalKit's columns.
         max_new_tokens: Longest reply; what is cut off is not read.
+        dtype: Of a vlm model's weights.
+        allow_missing: Leave out questions whose images do not decode; the result is marked as
+            incomplete.
         resume: must refuses a folder without a run, never one with a run.
         retry_failed: Ask again where the model gave no reply.
         device: auto, cpu, cuda or cuda:1.
@@ -69,27 +77,34 @@ def mmt_bench(
     """
     talk.begin()
     check_run(out, resume)
-    from uae.eval.mmt_bench.evaluate import MmtConfig, check_tsv
     from uae.eval.mmt_bench.export import check_format, export_predictions
+    from uae.eval.mmt_bench.task import MmtConfig, MmtTask
 
     if predictions:
         check_format(predictions)
     config = MmtConfig(
-        limit=limit, prompt=prompt, likelihood=likelihood, hidden_answers=hidden_answers
+        limit=limit,
+        prompt=prompt,
+        likelihood=likelihood,
+        hidden_answers=hidden_answers,
+        allow_missing=allow_missing,
     )
-    check_tsv(tsv, config)
     with quick_start():
-        from uae.commands import loop
-        from uae.eval.mmt_bench.encoder_answers import EncoderAnswers
+        import torch
+
+        from uae.commands import halves, mcq_models
         from uae.eval.mmt_bench.evaluate import evaluate_mmt
         from uae.eval.mmt_bench.summary import summary_text
-        from uae.models.settings import resolve
 
-        answers = EncoderAnswers(loop.load(model, device).encoder, max_new_tokens)
-    stamp = answers.stamp(model, Path(resolve(model)))
+        spec = halves.Spec.read_model("--model", model, mcq_models.MODELS)
+        _check_dtype(spec, dtype)
+        given = halves.Given("", 0, device, getattr(torch, dtype))
+        load = mcq_models.answers_of(spec, given, max_new_tokens)
+    task = MmtTask.read(tsv, config)
+    stamp = mcq_models.answers_stamp(spec, given, max_new_tokens)
     progress, show = progress_of("mmt-bench", "question", talk)
     result = evaluate_mmt(
-        answers, tsv, out, stamp, config, resume=resume, retry_failed=retry_failed, show=show
+        load, task, out, stamp, resume=resume, retry_failed=retry_failed, show=show
     )
     progress.close()
     if predictions:
@@ -154,6 +169,13 @@ def geneval(
         log.warning("the set of images is incomplete: this is no GenEval score")
         return EXIT_PARTIAL
     return code
+
+
+def _check_dtype(spec: "Spec", dtype: Dtype) -> None:
+    if dtype != "float32" and spec.kind != "vlm":
+        raise UsageError(
+            f"--dtype {dtype} is for vlm models: expected none with --model {spec.shown}"
+        )
 
 
 def _check_detector(detector: str, variant: Variant) -> None:

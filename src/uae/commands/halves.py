@@ -13,8 +13,10 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoPipelineForText2Image
+from diffusers.utils.logging import disable_progress_bar
 from transformers.utils.hub import cached_file, extract_commit_hash
 
+from uae.commands import judges
 from uae.commands.judges import found
 from uae.commands.loop import load
 from uae.device import device_of
@@ -74,6 +76,20 @@ class Spec:
             raise UsageError(f"{flag} {text}: expected one of {expected}")
         return cls(flag, kind, name)
 
+    @classmethod
+    def read_model(cls, flag: str, text: str, kinds: tuple[str, ...]) -> "Spec":
+        """Read KIND:NAME, or the plain name of a model of this package.
+
+        Raises:
+            UsageError: It names nothing.
+        """
+        return cls.read(flag, text if text.partition(":")[0] in kinds else f"uae:{text}", kinds)
+
+    @property
+    def shown(self) -> str:
+        """How it is named on the command line."""
+        return f"{self.kind}:{self.name}"
+
     @property
     def is_ours(self) -> bool:
         """Whether it is a model of this package."""
@@ -105,7 +121,8 @@ class Spec:
         if self.folder is None or not (self.folder / SETTINGS_FILE).is_file():
             raise UsageError(
                 f"{self.flag} uae:{self.name} is no model folder (it has no {SETTINGS_FILE}): "
-                f"expected one written by `uae train`, or one of {', '.join(PRESETS)}"
+                f"expected one written by `uae train`, or one of {', '.join(PRESETS)}; a model of "
+                "another kind is named KIND:NAME"
             )
 
     def settings(self) -> ModelSettings:
@@ -136,7 +153,7 @@ class Spec:
 
 @functools.cache  # what is loaded is to be what was stamped, though the hub may change meanwhile
 def _commit(spec: Spec) -> str | None:
-    with found(spec.flag, spec.name):
+    with found(spec.flag, spec.shown):
         file = cached_file(spec.name, INDEX_FILES[spec.kind])
     return extract_commit_hash(file, None)
 
@@ -168,20 +185,17 @@ def captioner_of(spec: Spec, given: Given) -> Callable[[], Captioner]:
     if spec.kind == "uae":
         spec.check()
         return lambda: EncoderCaptioner(load(spec.name, given.device), given.seed)
+    return lambda: VlmCaptioner(load_vlm(spec, given), given.prompt, given.seed)
 
-    def load_vlm() -> Captioner:
-        try:
-            with found(spec.flag, spec.name):
-                vlm = LocalJudge.from_pretrained(
-                    spec.name, device_of(given.device), given.dtype, spec.commit or "main"
-                )
-        except ValueError as error:  # transformers' word for another kind of model
-            raise UsageError(
-                f"{spec.flag} vlm:{spec.name} is no vision-language model: {error}"
-            ) from error
-        return VlmCaptioner(vlm, given.prompt, given.seed)
 
-    return load_vlm
+def load_vlm(spec: Spec, given: Given) -> LocalJudge:
+    """Load a vision-language model of transformers.
+
+    Raises:
+        UsageError: There is none, or it is another kind of model.
+    """
+    revision = spec.commit or "main"
+    return judges.load_vlm(spec.flag, spec.shown, spec.name, given.device, given.dtype, revision)
 
 
 def generator_of(spec: Spec, given: Given, images: Mapping[str, Path]) -> Callable[[], Generator]:
@@ -201,10 +215,18 @@ def generator_of(spec: Spec, given: Given, images: Mapping[str, Path]) -> Callab
         return lambda: DecoderGenerator(load(spec.name, given.device), given.seed)
 
     def load_pipeline() -> Generator:
-        with found(spec.flag, spec.name):
-            pipeline = AutoPipelineForText2Image.from_pretrained(
-                spec.name, torch_dtype=given.dtype, revision=spec.commit
-            )
+        disable_progress_bar()
+        try:
+            with found(spec.flag, spec.shown):
+                pipeline = AutoPipelineForText2Image.from_pretrained(
+                    spec.name, torch_dtype=given.dtype, revision=spec.commit
+                )
+        except UsageError:
+            raise
+        except ValueError as error:  # diffusers' word for another kind of pipeline
+            raise UsageError(
+                f"{spec.flag} {spec.shown} is no text-to-image pipeline: {error}"
+            ) from error
         pipeline.set_progress_bar_config(disable=True)
         return PipelineGenerator(pipeline.to(device_of(given.device)), given.seed)
 
@@ -277,7 +299,7 @@ class Pair:
             (writes.kind, writes.name) != (draws.kind, draws.name) or not writes.is_ours
         ):
             raise UsageError(
-                f"--hidden-states with {writes.kind}:{writes.name} and {draws.kind}:{draws.name}: "
+                f"--hidden-states with {writes.shown} and {draws.shown}: "
                 "expected one uae model for both"
             )
         return cls(writes, draws, given, sees_image)
@@ -319,7 +341,7 @@ class Pair:
             "generator": stamp_of(self.draws, self.given),
         }
         return ModelStamp(
-            name=" x ".join(f"{spec.kind}:{spec.name}" for spec in (self.writes, self.draws)),
+            name=" x ".join(spec.shown for spec in (self.writes, self.draws)),
             dtype=" x ".join(stamp.dtype for stamp in stamps.values()),
             backend=" x ".join(stamp.backend for stamp in stamps.values()),
             seeds={"all": self.given.seed},

@@ -87,18 +87,7 @@ class JudgeChoice:
     def _load_local(self, device: str) -> "Judge":
         import torch
 
-        from uae.commands.judges import found
-        from uae.device import device_of
-        from uae.eval.judges.local_judge import LocalJudge
+        from uae.commands.judges import load_vlm
 
-        dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[self.judge_dtype]
-        place, name = device_of(device), self.judge.removeprefix(LOCAL)
-        try:
-            with found("--judge", self.judge):
-                return LocalJudge.from_pretrained(name, place, dtype)
-        except UsageError:
-            raise
-        except ValueError as error:  # transformers' word for another kind of model
-            raise UsageError(
-                f"--judge {self.judge} is no vision-language model: {error}"
-            ) from error
+        dtype = getattr(torch, self.judge_dtype)
+        return load_vlm("--judge", self.judge, self.judge.removeprefix(LOCAL), device, dtype)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from transformers import AutoTokenizer, CLIPModel
 
@@ -12,6 +13,7 @@ from uae.errors import UsageError
 from uae.eval.geneval.colors import ColorClassifier
 from uae.eval.geneval.detector import Detector, Variant
 from uae.eval.geneval.run import Judges
+from uae.eval.judges.local_judge import LocalJudge
 from uae.eval.results.stamp import weights_digest
 from uae.rewards.similarity import Similarity
 
@@ -40,6 +42,31 @@ def load_judges(detector: str, variant: Variant, clip: str, device: str) -> Judg
         names={"detector": detector, "clip": clip},
         weights={"detector": weights_digest(judge.model), "clip": weights_digest(model)},
     )
+
+
+def load_vlm(
+    flag: str, shown: str, name: str, device: str, dtype: torch.dtype, revision: str = "main"
+) -> LocalJudge:
+    """Load a vision-language model of transformers.
+
+    Args:
+        flag: By which it was given.
+        shown: As it was given.
+        name: Folder, preset or hub id.
+        device: As the command has it.
+        dtype: Of its weights.
+        revision: Of a hub id.
+
+    Raises:
+        UsageError: There is none, or it is another kind of model.
+    """
+    try:
+        with found(flag, shown):
+            return LocalJudge.from_pretrained(name, device_of(device), dtype, revision)
+    except UsageError:
+        raise
+    except ValueError as error:  # transformers' word for another kind of model
+        raise UsageError(f"{flag} {shown} is no vision-language model: {error}") from error
 
 
 @contextmanager

@@ -1,88 +1,170 @@
-"""What the commands that draw a benchmark's prompts share: the model, the pictures, the report."""
+"""What the commands that draw a benchmark's prompts share: flags, generator, pictures, report."""
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from uae.commands.inputs import MAX_LISTED
-from uae.commands.runs import progress_of
+from cyclopts import Parameter
+from cyclopts.types import NonNegativeInt, PositiveInt
+
+from uae.commands.runs import progress_of, warn_of
 from uae.commands.startup import quick_start
-from uae.commands.talk import Talk
-from uae.errors import EXIT_DONE, EXIT_PARTIAL
-from uae.ranks import gathered, once
+from uae.commands.talk import SWITCH, Talk
+from uae.commands.unified_bench import Dtype
+from uae.errors import EXIT_DONE, EXIT_PARTIAL, UsageError
+from uae.ranks import current, once
 
 if TYPE_CHECKING:
+    from uae.commands.halves import Given, Spec
     from uae.eval.drawing import Picture
+    from uae.eval.unified_bench.generators import Generator
     from uae.models.unified import UnifiedAutoEncoder
 
 log = logging.getLogger(__name__)
 
+MODEL = "--model"
+KINDS = ("uae", "diffusers", "endpoint")
 
-def begin(
-    model: str, out: Path, name: str, sha256: str, seed: int, device: str, *, rewrite: bool
-) -> tuple["UnifiedAutoEncoder", dict[str, Any]]:
-    """Load the model, and make the folder if it may hold these images.
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class DrawingChoice:
+    """What draws, and how."""
+
+    model: str = "uae-tiny"
+    """Model folder, preset, diffusers:FOLDER_OR_HUB_ID or endpoint:MODEL@URL."""
+    rewrite: Annotated[bool, SWITCH] = False
+    """Draw each prompt as the uae model's own encoder expands it."""
+    seed: NonNegativeInt = 0
+    """Seed of the starting noise."""
+    batch_size: PositiveInt = 16
+    """Images at once, where a uae model draws; changes speed and memory alone."""
+    dtype: Dtype = "float32"
+    """Of a diffusers pipeline."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A folder that holds these images alone, and what draws them.
+
+    Attributes:
+        chosen: The flags.
+        out: The folder.
+        origin: What the images depend on.
+        generator: Draws.
+        model: The model of this package that the generator is of; None of any other.
+    """
+
+    chosen: DrawingChoice
+    out: Path
+    origin: Mapping[str, Any]
+    generator: "Generator"
+    model: "UnifiedAutoEncoder | None"
+
+
+def begin(chosen: DrawingChoice, out: Path, name: str, sha256: str) -> Drawing:
+    """Load the generator, and make the folder if it may hold these images.
 
     Args:
-        model: Folder or preset.
+        chosen: What draws, and how.
         out: Folder for the images.
         name: Of the prompt set.
         sha256: Of the prompt set.
-        seed: Of the noise.
-        device: As the command has it.
-        rewrite: Draw the prompts in the encoder's words.
 
-    Returns:
-        The model, and what the images depend on.
+    Raises:
+        UsageError: There is no such generator, it cannot rewrite, or the folder holds other files.
     """
     with quick_start():
-        from uae.commands import loop
+        import torch
+
+        from uae.commands import halves
         from uae.eval import drawing
+        from uae.eval.unified_bench.generators import DecoderGenerator
 
-        origin = drawing.origin_of(model, seed, name, sha256, rewrite=rewrite)
+        spec = halves.Spec.read_model(MODEL, chosen.model, KINDS)
+        if chosen.rewrite and not spec.is_ours:
+            raise UsageError(
+                f"--rewrite with {MODEL} {chosen.model}: the encoder of a uae model rewrites, and "
+                "this generator has none: leave --rewrite out, or give a uae model"
+            )
+        given = halves.Given("", chosen.seed, chosen.device, getattr(torch, chosen.dtype))
+        origin = drawing.origin_of(
+            _identity(spec, given), chosen.seed, name, sha256, rewrite=chosen.rewrite
+        )
         once(lambda: drawing.check_origin(out, origin))
-        auto_encoder = loop.load(model, device)
+        generator = halves.generator_of(spec, given, {})()
+        model = generator.model if isinstance(generator, DecoderGenerator) else None
     once(lambda: drawing.begin(out, origin))
-    return auto_encoder, origin
+    return Drawing(chosen, out, origin, generator, model)
 
 
-def draw(
-    model: "UnifiedAutoEncoder",
-    pictures: Sequence["Picture"],
-    seed: int,
-    batch_size: int,
-    rewrites: Path | None,
-    talk: Talk,
-) -> dict[str, int]:
+def _identity(spec: "Spec", given: "Given") -> dict[str, str]:
+    """Say what draws: the sha256 of a folder's files, a hub id's commit, or an address."""
+    from uae.commands.halves import stamp_of
+    from uae.eval.drawing import identity_of
+
+    if spec.is_ours:
+        return identity_of(spec.name)
+    identity = {"model": spec.shown}
+    if spec.kind == "endpoint":
+        return identity
+    stamp = stamp_of(spec, given)
+    names = {"weights": "model_sha256"}
+    files = {names.get(key, key): digest for key, digest in stamp.files.items()}
+    return identity | files | {"dtype": stamp.dtype}
+
+
+def draw(drawing: Drawing, pictures: Sequence["Picture"], talk: Talk) -> dict[str, Any]:
     """Draw what is not there yet.
 
     Args:
-        model: Draws, and rewrites.
+        drawing: What `begin` returned.
         pictures: All that the folder should hold.
-        seed: Of the noise.
-        batch_size: Samples at once.
-        rewrites: Folder that holds the prompts' rewrites, which are drawn; None draws the prompts.
         talk: Format and verbosity.
 
     Returns:
-        How many files were drawn, kept and left out.
+        How many files were drawn, kept and left out, and these by reason.
     """
-    from uae.eval.drawing import draw_pictures, not_drawn
+    from uae.eval.drawing import draw_pictures, not_drawn, warn_of_overlong
+    from uae.eval.results.outages import Outages
 
-    counts = {"num_left_out": 0}
-    if rewrites:
-        pictures, counts = _rewritten(model, pictures, rewrites, talk)
+    asked, extra = len(pictures), {}
+    if drawing.chosen.rewrite:
+        assert drawing.model is not None, "only a model of this package rewrites"
+        pictures, extra = _rewritten(drawing.model, pictures, drawing.out, talk)
+    left_out = Counter({"empty rewrite": asked - len(pictures)})
     todo = once(lambda: not_drawn(pictures))
     num_kept = len(pictures) - len(todo)
+    if drawing.model is not None:
+        warn_of_overlong(drawing.model, todo)
     progress, show = progress_of("drawing", "image", talk)
     show(num_kept, len(pictures))
-    for num_drawn in draw_pictures(model, todo, seed, batch_size):
-        show(num_kept + num_drawn, len(pictures))
-    gathered(None)  # all have drawn
+    failures = draw_pictures(
+        drawing.generator,
+        todo,
+        drawing.chosen.batch_size,
+        Outages("generator", drawing.out, again="repeat the command"),
+        lambda num_done, _: show(num_kept + num_done, len(pictures)),
+    )
     progress.close()
-    return {"num_drawn": len(todo), "num_kept": num_kept, **counts}
+    left_out.update(failure.reason for failure in failures.values())
+    if current().is_first:
+        warn_of(
+            f"left out {len(failures)} of {len(pictures)} images: the same command tries again",
+            [f"{path}: {failure}" for path, failure in failures.items()],
+        )
+    return {
+        "num_drawn": len(todo) - len(failures),
+        "num_kept": num_kept,
+        "num_left_out": left_out.total(),
+        "left_out": dict(+left_out),
+        **extra,
+    }
 
 
 def _rewritten(
@@ -94,11 +176,8 @@ def _rewritten(
     progress, show = progress_of("rewriting", "prompt", talk)
     found = rewrite_prompts(model, [picture.prompt for picture in pictures], folder, show)
     progress.close()
-    empty = [f"  {prompt}" for prompt, written in found.items() if not written.rewrite]
-    if empty:
-        more = [f"  ... and {len(empty) - MAX_LISTED} more"] if len(empty) > MAX_LISTED else []
-        total = f"left out {len(empty)} of {len(found)} prompts: the encoder's rewrite is empty"
-        log.warning("\n".join([total, *empty[:MAX_LISTED], *more]))
+    empty = [prompt for prompt, written in found.items() if not written.rewrite]
+    warn_of(f"left out {len(empty)} of {len(found)} prompts: the encoder's rewrite is empty", empty)
     drawn = [
         replace(picture, prompt=found[picture.prompt].rewrite)
         for picture in pictures
@@ -107,24 +186,18 @@ def _rewritten(
     num_truncated = sum(written.is_truncated for written in found.values())
     if num_truncated:
         log.warning("%d rewrites reached the model's limit without an end", num_truncated)
-    return drawn, {"num_left_out": len(pictures) - len(drawn), "num_truncated": num_truncated}
+    return drawn, {"num_truncated": num_truncated}
 
 
 def finish(
-    after: str,
-    out: Path,
-    images: Path,
-    origin: Mapping[str, Any],
-    counts: dict[str, int],
-    talk: Talk,
+    after: str, drawing: Drawing, images: Path, counts: Mapping[str, Any], talk: Talk
 ) -> int:
     """Say what was drawn and what comes next; return the exit code.
 
     Args:
         after: The next command, with IMAGES for the folder.
-        out: Folder of the images.
+        drawing: What `begin` returned.
         images: What the scorer is given.
-        origin: What the images depend on.
         counts: Of `draw`.
         talk: Format and verbosity.
     """
@@ -132,7 +205,7 @@ def finish(
     if talk.chosen != "quiet":
         drawn = f"drawn   {counts['num_drawn']}, {counts['num_kept']} kept"
         left_out = f", {counts['num_left_out']} left out" if counts["num_left_out"] else ""
-        after = after.replace("IMAGES", str(out))
+        after = after.replace("IMAGES", str(drawing.out))
         plain = "\n".join([f"images  {images}", drawn + left_out, f"next    {after}"])
-    talk.result(plain, {"images": str(images)} | dict(origin) | counts)
+    talk.result(plain, {"images": str(images)} | dict(drawing.origin) | dict(counts))
     return EXIT_PARTIAL if counts["num_left_out"] else EXIT_DONE

@@ -1,14 +1,14 @@
 """`uae eval BENCHMARK-images`: a benchmark's prompts drawn into the files its scorer expects."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from cyclopts.types import NonNegativeInt, PositiveInt
+from cyclopts.types import PositiveInt
 
-from uae.commands.prompt_drawing import begin, draw, finish
+from uae.commands.prompt_drawing import DrawingChoice, begin, draw, finish
 from uae.commands.runs import check_folder
 from uae.commands.startup import quick_start
-from uae.commands.talk import PLAINLY, SWITCH, Talk
+from uae.commands.talk import PLAINLY, Talk
 from uae.ranks import once
 
 NEXT = {
@@ -23,17 +23,15 @@ NEXT = {
 }
 """What the help of each names as the next command."""
 
+UAE_TINY = DrawingChoice()
+
 
 def geneval_images(
     *,
-    model: str = "uae-tiny",
     out: Path,
     prompts: Path | None = None,
     num_samples: PositiveInt = 4,
-    rewrite: Annotated[bool, SWITCH] = False,
-    seed: NonNegativeInt = 0,
-    batch_size: PositiveInt = 16,
-    device: str = "auto",
+    chosen: DrawingChoice = UAE_TINY,
     talk: Talk = PLAINLY,
 ) -> int:
     """Draw GenEval's prompts into its folder layout, for this scorer or the official one.
@@ -44,48 +42,31 @@ def geneval_images(
     The same command goes on where it stopped: samples that are there are kept.
 
     Args:
-        model: Model folder, or a preset; its own sampling settings are used.
         out: Folder for the images.
         prompts: The prompts' metadata file; by default the 553 official ones.
         num_samples: Images of each prompt.
-        rewrite: Draw each prompt as the model's own encoder expands it.
-        seed: Seed of the starting noise.
-        batch_size: Images at once; changes speed and memory alone.
-        device: auto, cpu, cuda or cuda:1.
+        chosen: What draws, and how.
         talk: Format and verbosity.
     """
     talk.begin()
     check_folder(out, "--out")
     from uae.eval.geneval.prompts import official_prompts, read_prompts
 
-    chosen = read_prompts(prompts) if prompts else official_prompts()
-    auto_encoder, origin = begin(
-        model, out, chosen.name, chosen.sha256, seed, device, rewrite=rewrite
-    )
+    read = read_prompts(prompts) if prompts else official_prompts()
+    drawing = begin(chosen, out, read.name, read.sha256)
     from uae.eval.geneval.drawing import make_folders, pictures_of
 
-    once(lambda: make_folders(out, chosen))
-    counts = draw(
-        auto_encoder,
-        pictures_of(out, chosen, num_samples),
-        seed,
-        batch_size,
-        out if rewrite else None,
-        talk,
-    )
-    return finish(NEXT["geneval-images"], out, out, origin, counts, talk)
+    once(lambda: make_folders(out, read))
+    counts = draw(drawing, pictures_of(out, read, num_samples), talk)
+    return finish(NEXT["geneval-images"], drawing, out, counts, talk)
 
 
 def dpg_images(
     *,
-    model: str = "uae-tiny",
     out: Path,
     prompts: Path,
     num_images: Literal["1", "4"] = "4",
-    rewrite: Annotated[bool, SWITCH] = False,
-    seed: NonNegativeInt = 0,
-    batch_size: PositiveInt = 16,
-    device: str = "auto",
+    chosen: DrawingChoice = UAE_TINY,
     talk: Talk = PLAINLY,
 ) -> int:
     """Draw DPG-Bench's prompts as grids of two by two, for this scorer or the official one.
@@ -96,14 +77,10 @@ def dpg_images(
     The same command goes on where it stopped: grids that are there are kept.
 
     Args:
-        model: Model folder, or a preset; its own sampling settings are used.
         out: Folder for the images.
         prompts: Folder with ITEM_ID.txt.
         num_images: 4 for a grid of each prompt, 1 for one image.
-        rewrite: Draw each prompt as the model's own encoder expands it.
-        seed: Seed of the starting noise.
-        batch_size: Images at once; changes speed and memory alone.
-        device: auto, cpu, cuda or cuda:1.
+        chosen: What draws, and how.
         talk: Format and verbosity.
     """
     talk.begin()
@@ -114,23 +91,16 @@ def dpg_images(
 
     read = read_prompts(prompts)
     count: NumImages = 4 if num_images == "4" else 1
-    auto_encoder, origin = begin(
-        model, out, set_name(count), prompts_digest(read), seed, device, rewrite=rewrite
-    )
-    pictures = pictures_of(out, read, count)
-    counts = draw(auto_encoder, pictures, seed, batch_size, out if rewrite else None, talk)
-    return finish(NEXT["dpg-images"], out, out, origin, counts, talk)
+    drawing = begin(chosen, out, set_name(count), prompts_digest(read))
+    counts = draw(drawing, pictures_of(out, read, count), talk)
+    return finish(NEXT["dpg-images"], drawing, out, counts, talk)
 
 
 def geneval2_images(
     *,
-    model: str = "uae-tiny",
     out: Path,
     prompts: Path,
-    rewrite: Annotated[bool, SWITCH] = False,
-    seed: NonNegativeInt = 0,
-    batch_size: PositiveInt = 16,
-    device: str = "auto",
+    chosen: DrawingChoice = UAE_TINY,
     talk: Talk = PLAINLY,
 ) -> int:
     """Draw GenEval 2's prompts, one image each, and name them in paths.json.
@@ -141,13 +111,9 @@ def geneval2_images(
     The same command goes on where it stopped: images that are there are kept.
 
     Args:
-        model: Model folder, or a preset; its own sampling settings are used.
         out: Folder for the images.
         prompts: geneval2_data.jsonl; its licence is CC BY-NC 4.0.
-        rewrite: Draw each prompt as the model's own encoder expands it.
-        seed: Seed of the starting noise.
-        batch_size: Images at once; changes speed and memory alone.
-        device: auto, cpu, cuda or cuda:1.
+        chosen: What draws, and how.
         talk: Format and verbosity.
     """
     talk.begin()
@@ -155,27 +121,19 @@ def geneval2_images(
     from uae.eval.geneval2.prompts import read_prompts
 
     read = read_prompts(prompts)
-    auto_encoder, origin = begin(
-        model, out, prompts.name, read.sha256, seed, device, rewrite=rewrite
-    )
+    drawing = begin(chosen, out, prompts.name, read.sha256)
     from uae.eval.geneval2.run import pictures_of, write_table
 
-    counts = draw(
-        auto_encoder, pictures_of(out, read), seed, batch_size, out if rewrite else None, talk
-    )
+    counts = draw(drawing, pictures_of(out, read), talk)
     table = once(lambda: write_table(out, read))
-    return finish(NEXT["geneval2-images"], out, table, origin, counts, talk)
+    return finish(NEXT["geneval2-images"], drawing, table, counts, talk)
 
 
 def geneval_pp_images(
     *,
-    model: str = "uae-tiny",
     out: Path,
     prompts: Path,
-    rewrite: Annotated[bool, SWITCH] = False,
-    seed: NonNegativeInt = 0,
-    batch_size: PositiveInt = 16,
-    device: str = "auto",
+    chosen: DrawingChoice = UAE_TINY,
     talk: Talk = PLAINLY,
 ) -> int:
     """Draw GenEval++'s prompts, one image each, for this scorer or the official one.
@@ -186,13 +144,9 @@ def geneval_pp_images(
     The same command goes on where it stopped: images that are there are kept.
 
     Args:
-        model: Model folder, or a preset; its own sampling settings are used.
         out: Folder for the images.
         prompts: GenEval++'s prompts, one JSON object a line.
-        rewrite: Draw each prompt as the model's own encoder expands it.
-        seed: Seed of the starting noise.
-        batch_size: Images at once; changes speed and memory alone.
-        device: auto, cpu, cuda or cuda:1.
+        chosen: What draws, and how.
         talk: Format and verbosity.
     """
     talk.begin()
@@ -200,12 +154,8 @@ def geneval_pp_images(
     from uae.eval.geneval_pp.prompts import read_prompts
 
     read = read_prompts(prompts)
-    auto_encoder, origin = begin(
-        model, out, prompts.name, read.sha256, seed, device, rewrite=rewrite
-    )
+    drawing = begin(chosen, out, prompts.name, read.sha256)
     from uae.eval.geneval_pp.run import pictures_of
 
-    counts = draw(
-        auto_encoder, pictures_of(out, read), seed, batch_size, out if rewrite else None, talk
-    )
-    return finish(NEXT["geneval-pp-images"], out, out, origin, counts, talk)
+    counts = draw(drawing, pictures_of(out, read), talk)
+    return finish(NEXT["geneval-pp-images"], drawing, out, counts, talk)

@@ -109,13 +109,13 @@ def ended(
     ]
     failed = [f"{item}, {x.part}: {why}" for x in result.failed for item, why in x.items.items()]
     total = f"left out {result.num_excluded} of {result.num_items}; they count in no score"
-    _list(total, excluded)
-    _list(f"{len(failed)} parts of items failed; the rest of each item counts", failed)
-    _list(f"{len(left_out)} folders could not be read", list(map(str, left_out)))
+    warn_of(total, excluded)
+    warn_of(f"{len(failed)} parts of items failed; the rest of each item counts", failed)
+    warn_of(f"{len(left_out)} folders could not be read", list(map(str, left_out)))
     return EXIT_PARTIAL if excluded or failed or left_out else EXIT_DONE
 
 
-def _list(total: str, lines: Sequence[str]) -> None:
+def warn_of(total: str, lines: Sequence[str]) -> None:
     """Warn with a count and the first lines of what it counts."""
     if lines:
         more = [f"... and {len(lines) - MAX_LISTED} more"] if len(lines) > MAX_LISTED else []

@@ -1,4 +1,4 @@
-"""A benchmark's prompts drawn by our decoder into the files that its scorer expects.
+"""A benchmark's prompts drawn by a generator into the files that its scorer expects.
 
 What drew a folder stands in its `images.json`, see `image_origin`. An image depends on model, seed,
 prompt and number of the sample, not on its batch.
@@ -7,7 +7,7 @@ prompt and number of the sample, not on its batch.
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,17 @@ from PIL import Image
 
 from uae.config import config_differences
 from uae.data.opening import opens
-from uae.data.sources import to_images
 from uae.durable import replace_file, storage_faults
 from uae.errors import UsageError
 from uae.eval.image_origin import ORIGIN, read_origin
+from uae.eval.results.outages import Outages
 from uae.eval.results.stamp import folder_digests
 from uae.eval.rewriting import INSTRUCTION, WORDING
-from uae.flow.noise import stream
-from uae.models.settings import SETTINGS_FILE, resolve
+from uae.eval.unified_bench.captioners import Failure
+from uae.eval.unified_bench.generators import Caption, Generator
+from uae.models.settings import PRESETS, SETTINGS_FILE, resolve
 from uae.models.unified import UnifiedAutoEncoder
-from uae.ranks import share
+from uae.ranks import gathered, share
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +47,14 @@ class Picture:
     prompt: str
     keys: tuple[tuple[int | str, ...], ...]
 
+    @property
+    def captions(self) -> list[Caption]:
+        """What a generator is given: the prompt, once for each sample."""
+        return [Caption("/".join(map(str, key)), self.prompt, key) for key in self.keys]
 
-def origin_of(
-    model: str, seed: int, prompts: str, prompts_sha256: str, *, rewrite: bool = False
-) -> dict[str, Any]:
-    """Say what the images depend on: the model's files, the seed, the prompts and their wording.
+
+def identity_of(model: str) -> dict[str, str]:
+    """Name a model of this package, and the sha256 of its files.
 
     Raises:
         UsageError: There is no such model.
@@ -58,12 +62,24 @@ def origin_of(
     folder = Path(resolve(model))
     if not (folder / SETTINGS_FILE).is_file():
         raise UsageError(
-            f"model {model!r}: no {SETTINGS_FILE} in {folder}: expected a model folder"
+            f"--model {model}: no {SETTINGS_FILE} in {folder}: expected a model folder, one of "
+            f"{', '.join(PRESETS)}, diffusers:FOLDER_OR_HUB_ID or endpoint:MODEL@URL"
         )
     files = json.dumps(folder_digests(folder), sort_keys=True)
+    return {"model": model, "model_sha256": hashlib.sha256(files.encode()).hexdigest()}
+
+
+def origin_of(
+    identity: Mapping[str, str],
+    seed: int,
+    prompts: str,
+    prompts_sha256: str,
+    *,
+    rewrite: bool = False,
+) -> dict[str, Any]:
+    """Say what the images depend on: what draws, the seed, the prompts and their wording."""
     return {
-        "model": model,
-        "model_sha256": hashlib.sha256(files.encode()).hexdigest(),
+        **identity,
         "seed": seed,
         "prompts": prompts,
         "prompts_sha256": prompts_sha256,
@@ -107,35 +123,91 @@ def not_drawn(pictures: Sequence[Picture]) -> list[Picture]:
 
 
 def draw_pictures(
-    model: UnifiedAutoEncoder, pictures: Sequence[Picture], seed: int, batch_size: int
-) -> Iterator[int]:
-    """Draw pictures, each sample with noise of its own; yield up to which all are written.
+    generator: Generator,
+    pictures: Sequence[Picture],
+    batch_size: int,
+    outages: Outages,
+    show: Callable[[int, int], None] = lambda _done, _total: None,
+) -> dict[Path, Failure]:
+    """Draw pictures, each sample with noise of its own; return those that failed, of all processes.
 
     Several processes (`uae.ranks`) share the batches, and each goes its own pace.
 
     Args:
-        model: Draws by its own sampling settings.
+        generator: Draws.
         pictures: All of equally many samples.
-        seed: Of the noise.
-        batch_size: Samples at once.
+        batch_size: Samples at once, of a generator that draws in batches.
+        outages: Ends the run where a generator is down that draws one sample after the other.
+        show: Told (pictures done, pictures in all) after each batch.
 
     Raises:
+        RunFailed: The generator failed several times running; what is drawn stays.
         EnvironmentFault: They cannot be written.
     """
-    _warn_of_overlong(model, {picture.prompt for picture in pictures})
     num_samples = len(pictures[0].keys) if pictures else 1
-    step = max(1, batch_size // num_samples)
+    step = max(1, batch_size // num_samples) if generator.in_batches else 1
+    failures: dict[Path, Failure] = {}
     for start in share(range(0, len(pictures), step)):
         batch = pictures[start : start + step]
-        noise = model.decoder.noise([stream(seed, *key) for p in batch for key in p.keys])
-        texts = [picture.prompt for picture in batch for _ in picture.keys]
-        images = to_images(
-            model.draw_conditions(model.condition(texts), noise, model.settings.sampling)
+        for picture, drawn in zip(batch, _drawn(generator, batch, outages), strict=True):
+            if isinstance(drawn, Failure):
+                failures[picture.path] = drawn
+            else:
+                with storage_faults("cannot write the images to", picture.path.parent):
+                    _save(drawn, picture.path)
+        show(start + len(batch), len(pictures))
+    return {path: failure for part in gathered(failures) for path, failure in part.items()}
+
+
+def _drawn(
+    generator: Generator, pictures: Sequence[Picture], outages: Outages
+) -> list[Image.Image | Failure]:
+    """Return each picture whole, or why one of its samples failed."""
+    if not generator.in_batches:
+        return [_whole(_one_by_one(generator, picture, outages)) for picture in pictures]
+    samples = generator.draw([caption for picture in pictures for caption in picture.captions])
+    size = len(samples) // len(pictures)
+    return [_whole(samples[i : i + size]) for i in range(0, len(samples), size)]
+
+
+def _one_by_one(
+    generator: Generator, picture: Picture, outages: Outages
+) -> list[Image.Image | Failure]:
+    """Draw one sample after the other; the first that fails is the last."""
+    samples: list[Image.Image | Failure] = []
+    for caption in picture.captions:
+        samples += generator.draw([caption])
+        if isinstance(failure := samples[-1], Failure):
+            outages.add(caption.name, failure.reason, failure.detail)
+            break
+        outages.add(caption.name, "", "")
+    return samples
+
+
+def _whole(samples: Sequence[Image.Image | Failure]) -> Image.Image | Failure:
+    """Return the samples as one picture, or why there is none."""
+    for sample in samples:
+        if isinstance(sample, Failure):
+            return sample
+    images = [sample for sample in samples if isinstance(sample, Image.Image)]
+    sizes = sorted({f"{image.width}x{image.height}" for image in images})
+    if len(sizes) > 1:
+        return Failure("generator: samples of several sizes", ", ".join(sizes))
+    return in_grid(images)
+
+
+def warn_of_overlong(model: UnifiedAutoEncoder, pictures: Iterable[Picture]) -> None:
+    """Say how many prompts are longer than what the decoder was trained for."""
+    limit = model.settings.max_caption_tokens
+    prompts = {picture.prompt for picture in pictures}
+    num_overlong = sum(model.encoder.num_tokens(prompt) > limit for prompt in prompts)
+    if num_overlong:
+        log.warning(
+            "%d prompts have more than the %d tokens that the decoder was trained for: their ends "
+            "may be ignored",
+            num_overlong,
+            limit,
         )
-        for i, picture in enumerate(batch):
-            with storage_faults("cannot write the images to", picture.path.parent):
-                _save(in_grid(images[i * num_samples : (i + 1) * num_samples]), picture.path)
-        yield start + len(batch)
 
 
 def in_grid(images: Sequence[Image.Image]) -> Image.Image:
@@ -155,15 +227,3 @@ def _save(image: Image.Image, path: Path) -> None:
         image.save(path, quality=JPEG_QUALITY, subsampling=0)
     else:
         image.save(path)
-
-
-def _warn_of_overlong(model: UnifiedAutoEncoder, texts: set[str]) -> None:
-    limit = model.settings.max_caption_tokens
-    num_overlong = sum(model.encoder.num_tokens(text) > limit for text in texts)
-    if num_overlong:
-        log.warning(
-            "%d prompts have more than the %d tokens that the decoder was trained for: their ends "
-            "may be ignored",
-            num_overlong,
-            limit,
-        )

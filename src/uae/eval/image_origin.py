@@ -8,7 +8,9 @@ from uae.errors import UsageError
 
 ORIGIN = "images.json"
 
-_OURS = {"model": str, "model_sha256": str, "seed": int, "prompts": str, "prompts_sha256": str}
+_OURS = {"model": str, "seed": int, "prompts": str, "prompts_sha256": str}
+"""What we write of every generator."""
+_DRAWN_BY = ("model", "model_sha256", "commit", "dtype", "seed")
 
 
 def read_origin(root: Path) -> object:
@@ -36,13 +38,13 @@ def wording_of(root: Path) -> dict[str, str]:
 
 
 def drawn_by(root: Path) -> dict[str, Any]:
-    """Return which model drew a folder, its digest and the seed; empty where that is not known.
+    """Return what drew a folder, as far as it is known, and the seed.
 
     Raises:
         UsageError: The folder's `images.json` is damaged.
     """
     origin = _ours(root)
-    return {key: origin[key] for key in ("model", "model_sha256", "seed")} if origin else {}
+    return {key: origin[key] for key in _DRAWN_BY if key in origin}
 
 
 def check_prompts(root: Path, sha256: str, name: str | None = None) -> None:

@@ -1,6 +1,7 @@
 """The two judges: what they are asked, what they answer, and what they say of themselves."""
 
 import math
+import shutil
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from uae.eval.judges.local_judge import LocalJudge
 from uae.models.unified import UnifiedAutoEncoder
 
 IMAGE = render_image(scene_at(0, "test"), 96)
+OTHER = render_image(scene_at(1, "test"), 64)
 
 
 def judge_at(url: str, **values) -> EndpointJudge:
@@ -109,8 +111,8 @@ def test_a_form_counts_by_its_first_token_and_once(local):
 
 
 def test_a_system_turn_is_read(local):
-    with_system = local.processor(IMAGE, "Be strict.", "Red?")["input_ids"]
-    without = local.processor(IMAGE, "", "Red?")["input_ids"]
+    with_system = local.processor([IMAGE], "Be strict.", "Red?")["input_ids"]
+    without = local.processor([IMAGE], "", "Red?")["input_ids"]
     text = local.processor.tokenizer.decode(with_system[0])
     assert text.index("strict") < text.index("Red")
     assert "strict" not in local.processor.tokenizer.decode(without[0])
@@ -158,6 +160,57 @@ def test_another_family_goes_through_its_own_processor(llava_folder):
     assert isinstance(judge.reply(image, "be strict", "is it red ?", 3), str)
     other = Image.new("RGB", (16, 16), "blue")
     assert judge.p_of(other, "is it red ?", [("yes",)]) != [p]
+
+
+# -- several images, and none -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("images", [[], [IMAGE], [IMAGE, OTHER], [OTHER, IMAGE]])
+def test_images_stand_before_the_question_as_our_encoder_reads_them(local, encoder, images):
+    inputs = local.processor(images, "", "Red?")
+    prompts = encoder.prompts([images], ["Red?"])
+    assert inputs["input_ids"].equal(prompts.token_ids)
+    if images:
+        assert inputs["pixel_values"].equal(prompts.pixel_values)
+        assert inputs["image_grid_thw"].equal(prompts.grid_thw)
+    reply = encoder.sample(prompts, None, max_new_tokens=8).texts[0]
+    assert local.generate(images, "", "Red?", 8)[0] == reply
+
+
+def test_a_reply_comes_with_the_raw_logits_of_its_first_token(local):
+    for images in ([IMAGE], []):
+        text, logits = local.reply_with_logits(images, "Is it red?", 8)
+        assert text == local.generate(images, "", "Is it red?", 8)[0]
+        assert logits.dtype == torch.float32
+        best = local.processor.tokenizer.decode(int(logits.argmax()))
+        assert text.startswith(best.strip())
+    _, logits = local.reply_with_logits([IMAGE], "Is it red?", 1)
+    [p] = local.p_of(IMAGE, "Is it red?", [("red",)])
+    red = local.processor.tokenizer("red")["input_ids"][0]
+    assert float(logits.softmax(-1)[red]) == pytest.approx(p, rel=1e-4)  # rounding of float32
+
+
+def test_another_family_reads_several_images_in_order_and_none(llava_folder):
+    judge = LocalJudge.from_pretrained(str(llava_folder))
+    red, blue = (Image.new("RGB", (16, 16), color) for color in ("red", "blue"))
+
+    def logits(*images: Image.Image) -> torch.Tensor:
+        return judge.reply_with_logits(images, "is it red ?", 1)[1]
+
+    seen = judge.processor([red, blue], "", "red")["pixel_values"]
+    alone = [judge.processor([image], "", "red")["pixel_values"] for image in (red, blue)]
+    assert seen.equal(torch.cat(alone))
+    assert not logits(red, blue).equal(logits(blue, red))
+    assert "pixel_values" not in judge.processor([], "", "red")
+    assert logits().isfinite().all()
+
+
+def test_a_model_without_a_chat_template_is_refused(llava_folder, tmp_path):
+    folder = tmp_path / "plain"
+    shutil.copytree(llava_folder, folder)
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(ValueError, match="no chat template"):
+        LocalJudge.from_pretrained(str(folder))
 
 
 # -- what is no answer ----------------------------------------------------------------------------

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from thirty_questions import rows, write
+from thirty_questions import evaluate, rows, write
 
 from uae.data.scenes.graph import scene_at
 from uae.data.scenes.render import render_image
 from uae.errors import UsageError
-from uae.eval.mmt_bench.encoder_answers import EncoderAnswers
-from uae.eval.mmt_bench.evaluate import evaluate_mmt
+from uae.eval.mmt_bench.encoder_answers import EncoderAnswers, encoder_stamp
+from uae.eval.mmt_bench.letters import letter_log_probs, letter_tokens
 from uae.models.encoder import Encoder
 
 
@@ -22,11 +22,11 @@ def model(random_model_folder) -> EncoderAnswers:
 
 
 def test_a_file_is_answered(model: EncoderAnswers, random_model_folder: Path, tmp_path: Path):
-    stamp = model.stamp("random", random_model_folder)
+    stamp = encoder_stamp("random", random_model_folder, 4)
     assert (stamp.dtype, stamp.options) == ("float32", {"max_new_tokens": 4})
     assert "encoder/model.safetensors" in stamp.files
     tsv = write(tmp_path / "q.tsv", rows(6))
-    result = evaluate_mmt(model, tsv, tmp_path / "run", stamp)
+    result = evaluate(model, tsv, tmp_path / "run", stamp)
     assert result.num_excluded == 0
     assert result.by_name("likelihood/VAL/overall").n == 6
 
@@ -47,6 +47,21 @@ def test_letters_have_the_probability_of_their_tokens(model: EncoderAnswers):
             if len(ids) == 1
         ]
         assert log_prob == pytest.approx(math.log(sum(map(math.exp, alone))), abs=1e-4)
+
+
+def test_a_letter_counts_with_and_without_a_blank_where_these_are_tokens():
+    ids = {"A": [1], " A": [2], "B": [3], " B": [4, 3], "C": [5, 6], " C": [0]}
+
+    def tokenizer(text: str, *, add_special_tokens: bool) -> dict[str, list[int]]:
+        assert not add_special_tokens
+        return {"input_ids": ids[text]}
+
+    tokens = letter_tokens(tokenizer, "ABC")
+    assert tokens == [[1, 2], [3], [0]]
+    p = torch.tensor([0.1, 0.2, 0.3, 0.15, 0.05, 0.1, 0.1])
+    assert letter_log_probs(p.log(), tokens) == pytest.approx(
+        [math.log(x) for x in (0.5, 0.15, 0.1)]
+    )
 
 
 def test_a_letter_without_a_token_is_refused(model: EncoderAnswers):

@@ -4,22 +4,26 @@ import json
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from thirty_questions import BLUE, RED, STAMP, SUBTASKS, Words, rows, write
+from thirty_questions import BLUE, RED, STAMP, SUBTASKS, Words, evaluate, rows, write
 
 from uae.data.questions_file import Question, QuestionRow
 from uae.data.scenes.questions import question_text
 from uae.errors import UsageError
 from uae.eval.answers import RULES, extract_answer
-from uae.eval.mmt_bench.evaluate import MmtConfig, ask, evaluate_mmt
+from uae.eval.mmt_bench import task as task_module
+from uae.eval.mmt_bench.evaluate import ask, evaluate_mmt
 from uae.eval.mmt_bench.prompt import prompt_text
+from uae.eval.mmt_bench.task import MmtConfig, MmtTask
 from uae.eval.results.compare import compare
 from uae.eval.results.result import RESULT
 from uae.eval.results.rows import ITEMS, read_rows
 from uae.eval.results.stamp import ModelStamp
+from uae.ranks import Ranks
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +52,7 @@ def test_the_prompt_is_vlmevalkits():
 
 def test_every_question_is_asked_and_scored(tsv: Path, tmp_path: Path):
     model, shown = Words(), []
-    result = evaluate_mmt(model, tsv, tmp_path, STAMP, show=lambda *done: shown.append(done))
+    result = evaluate(model, tsv, tmp_path, STAMP, show=lambda *done: shown.append(done))
     questions = rows()
     assert model.asked == [prompt_text(row.question) for row in questions]
     assert model.sizes[0] == [(4, 4), (6, 4)]
@@ -73,7 +77,7 @@ def test_every_question_is_asked_and_scored(tsv: Path, tmp_path: Path):
 
 
 def test_ten_stops_change_nothing(tsv: Path, tmp_path: Path):
-    evaluate_mmt(Words(failing=[4]), tsv, tmp_path / "whole", STAMP)
+    evaluate(Words(failing=[4]), tsv, tmp_path / "whole", STAMP)
     stops = random.Random(1).sample(range(30), 10)
 
     class Stopped(Words):
@@ -88,7 +92,7 @@ def test_ten_stops_change_nothing(tsv: Path, tmp_path: Path):
     while not (tmp_path / "parts" / RESULT).exists():
         num_runs += 1
         try:
-            evaluate_mmt(Stopped(failing=[4]), tsv, tmp_path / "parts", STAMP)
+            evaluate(Stopped(failing=[4]), tsv, tmp_path / "parts", STAMP)
         except KeyboardInterrupt:
             with (tmp_path / "parts" / ITEMS).open("ab") as file:
                 file.write(b'{"item": "2')
@@ -99,32 +103,29 @@ def test_ten_stops_change_nothing(tsv: Path, tmp_path: Path):
 
 def test_the_limit_asks_the_first_rows(tsv: Path, tmp_path: Path):
     model = Words()
-    result = evaluate_mmt(model, tsv, tmp_path, STAMP, MmtConfig(limit=7))
+    result = evaluate(model, tsv, tmp_path, STAMP, MmtConfig(limit=7))
     assert result.num_items == len(model.asked) == 7
     with pytest.raises(UsageError, match=r"options\.limit: 7 in the run, None now"):
-        evaluate_mmt(model, tsv, tmp_path, STAMP)
+        evaluate(model, tsv, tmp_path, STAMP)
 
 
 def test_the_prompt_of_uae_tiny_may_be_asked_for(tsv: Path, tmp_path: Path):
     model = Words()
-    result = evaluate_mmt(model, tsv, tmp_path, STAMP, MmtConfig(prompt="compact", limit=2))
+    result = evaluate(model, tsv, tmp_path, STAMP, MmtConfig(prompt="compact", limit=2))
     assert model.asked == [question_text(row.question) for row in rows(2)]
     assert result.settings["options"]["prompt"] == "compact"
     with pytest.raises(UsageError, match=r"options\.prompt: compact in the run, vlmevalkit now"):
-        evaluate_mmt(model, tsv, tmp_path, STAMP, MmtConfig(limit=2))
+        evaluate(model, tsv, tmp_path, STAMP, MmtConfig(limit=2))
 
 
 def test_the_likelihood_may_be_left_out(tsv: Path, tmp_path: Path):
-    class Replies:
-        def answer(self, images: Sequence[Image.Image], question: str) -> str:
-            return "A"
-
+    class Silent(Words):
         def option_log_probs(
             self, images: Sequence[Image.Image], question: str, letters: Sequence[str]
         ) -> list[float]:
             raise AssertionError
 
-    result = evaluate_mmt(Replies(), tsv, tmp_path, STAMP, MmtConfig(likelihood=False))
+    result = evaluate(Silent(), tsv, tmp_path, STAMP, MmtConfig(likelihood=False))
     assert not [x for x in result.scores if x.score.sample == "likelihood"]
     assert result.by_name("answer/VAL/overall").n == 30
 
@@ -137,21 +138,81 @@ def test_what_fails_is_left_out_and_named(tmp_path: Path):
     for index, cell in ((2, "no base64!"), (5, f"['{RED}', 'AAAA']"), (9, ""), (11, "AAAA")):
         questions[index] = with_cell(questions[index], cell)
     tsv = write(tmp_path / "q.tsv", questions)
-    result = evaluate_mmt(Words(failing=[20]), tsv, tmp_path / "run", STAMP)
+    config = MmtConfig(allow_missing=True)
+    result = evaluate(Words(failing=[20]), tsv, tmp_path / "run", STAMP, config)
     assert {x.reason: list(x.items) for x in result.excluded} == {
         "image: damaged": ["2"],
         "image: empty file": ["9"],
         "image: not an image": ["11", "5"],
-        "no answer from the model": ["20"],
+        "model: no answer": ["20"],
     }
     assert "no base64" in result.excluded[0].items["2"]
     assert result.by_name("answer/VAL/overall").n == 25
     assert result.by_name("answer/VAL/overall").num_excluded == 5
     subtask = result.by_name("answer/VAL/subtask/localization/small_object_detection")
     assert (subtask.n, subtask.num_excluded) == (6, 4)
-    again = evaluate_mmt(Words(), tsv, tmp_path / "run", STAMP, retry_failed=True)
+    again = evaluate(Words(), tsv, tmp_path / "run", STAMP, config, retry_failed=True)
     assert again.by_name("answer/VAL/overall").n == 26
     assert again.num_excluded == 4
+
+
+def test_images_that_do_not_decode_are_refused_unless_allowed_and_then_marked(tmp_path: Path):
+    questions = rows(8)
+    questions[2] = with_cell(questions[2], "no base64!")
+    questions[5] = with_cell(questions[5], f"['{RED}', 'AAAA']")
+    tsv = write(tmp_path / "q.tsv", questions)
+    model = Words()
+    said = (
+        r"q\.tsv: not all of 8 questions can be asked:\n  2 questions without a readable image: "
+        r"index 2: damaged: .* no base64, index 5: not an image: .*\nRepair .* --allow-missing"
+    )
+    with pytest.raises(UsageError, match=said):
+        evaluate(model, tsv, tmp_path / "run")
+    assert not model.asked
+    assert not (tmp_path / "run").exists()
+    first = evaluate(model, tsv, tmp_path / "first", config=MmtConfig(limit=2))
+    assert "gaps" not in first.settings["options"], "what is not asked is not missed"
+    result = evaluate(model, tsv, tmp_path / "run", config=MmtConfig(allow_missing=True))
+    assert len(model.asked) == 2 + 6
+    assert result.marks[0] == (
+        "INCOMPLETE, no score of the benchmark: 2 questions without a readable image: 2, 5"
+    )
+
+
+def test_each_process_decodes_a_share_and_all_know_the_faults(tmp_path: Path, monkeypatch):
+    questions = [with_cell(row, "AAAA") if row.index % 3 else row for row in rows(9)]
+    tsv, shares = write(tmp_path / "q.tsv", questions), []
+    monkeypatch.setattr(task_module, "gathered", lambda faults: shares.append(faults) or shares)
+    for rank in (1, 0):
+        monkeypatch.setattr(task_module, "current", lambda rank=rank: Ranks(rank, 2, rank))
+        task = MmtTask.read(tsv, MmtConfig(allow_missing=True))
+    assert [list(share) for share in shares] == [["1", "5", "7"], ["2", "4", "8"]]
+    assert list(task.faults) == ["1", "2", "4", "5", "7", "8"]
+
+
+def test_a_complete_file_has_the_same_settings_with_and_without_the_permission(tsv: Path):
+    settings = [
+        MmtTask.read(tsv, MmtConfig(allow_missing=allowed)).settings(STAMP)
+        for allowed in (False, True)
+    ]
+    assert settings[0] == settings[1]
+    assert set(settings[0].options) == {"prompt", "limit", "likelihood", "hidden_answers", "part"}
+
+
+def test_a_model_is_loaded_once_and_only_where_a_question_is_left(tsv: Path, tmp_path: Path):
+    loaded: list[Words] = []
+
+    def load() -> Words:
+        loaded.append(Words())
+        return loaded[-1]
+
+    task = MmtTask.read(tsv, MmtConfig(limit=3))
+    evaluate_mmt(load, task, tmp_path, STAMP)
+    assert len(loaded) == 1
+    evaluate_mmt(load, task, tmp_path, STAMP)
+    with pytest.raises(UsageError, match=r"model\.name: words in the run, other now"):
+        evaluate_mmt(load, task, tmp_path, replace(STAMP, name="other"))
+    assert len(loaded) == 1
 
 
 def test_a_fault_in_the_file_is_found_before_the_first_question(tmp_path: Path):
@@ -162,7 +223,7 @@ def test_a_fault_in_the_file_is_found_before_the_first_question(tmp_path: Path):
     tsv = write(tmp_path / "q.tsv", questions)
     model = Words()
     with pytest.raises(UsageError, match=r"q\.tsv, line 31, column 'answer': '' found"):
-        evaluate_mmt(model, tsv, tmp_path / "run", STAMP)
+        evaluate(model, tsv, tmp_path / "run", STAMP)
     assert not model.asked
     assert not (tmp_path / "run").exists()
 
@@ -179,7 +240,7 @@ def test_hidden_answers_are_asked_and_not_scored(tmp_path: Path):
     ]
     tsv = write(tmp_path / "q.tsv", [*rows(6), *hidden])
     config = MmtConfig(hidden_answers=True)
-    result = evaluate_mmt(Words(), tsv, tmp_path / "run", STAMP, config)
+    result = evaluate(Words(), tsv, tmp_path / "run", STAMP, config)
     assert [(x.reason, sorted(x.items)) for x in result.excluded] == [
         ("the file holds no answer", ["100", "101", "102"])
     ]
@@ -193,14 +254,14 @@ def test_hidden_answers_are_asked_and_not_scored(tmp_path: Path):
 def test_a_file_without_questions_is_refused(tmp_path: Path, name: str):
     write(tmp_path / "empty.tsv", [])
     with pytest.raises(UsageError, match=r"has no rows|cannot be read"):
-        evaluate_mmt(Words(), tmp_path / name, tmp_path / "run", STAMP)
+        evaluate(Words(), tmp_path / name, tmp_path / "run", STAMP)
 
 
 def test_another_file_is_another_run(tsv: Path, tmp_path: Path):
-    evaluate_mmt(Words(), tsv, tmp_path / "run", STAMP)
+    evaluate(Words(), tsv, tmp_path / "run", STAMP)
     other = write(tmp_path / "q.tsv", rows()[:29])
     with pytest.raises(UsageError, match=r"data\.tsv: \w{64} in the run"):
-        evaluate_mmt(Words(), other, tmp_path / "run", STAMP)
+        evaluate(Words(), other, tmp_path / "run", STAMP)
 
 
 # -- the second number --------------------------------------------------------------------------
@@ -240,9 +301,9 @@ def test_two_models_are_compared(tsv: Path, tmp_path: Path):
         def answer(self, images: Sequence[Image.Image], question: str) -> str:
             return "A"
 
-    evaluate_mmt(Words(), tsv, tmp_path / "a", STAMP)
+    evaluate(Words(), tsv, tmp_path / "a", STAMP)
     stamp = ModelStamp(name="A", dtype="none", backend="none")
-    evaluate_mmt(AlwaysA(), tsv, tmp_path / "b", stamp)
+    evaluate(AlwaysA(), tsv, tmp_path / "b", stamp)
     found = compare(tmp_path / "a", tmp_path / "b")
     by_name = {x.score.name: x for x in found.scores}
     assert by_name["likelihood/VAL/overall"].difference.value == 0

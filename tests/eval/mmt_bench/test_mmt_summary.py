@@ -5,13 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from thirty_questions import STAMP, Words, rows, write
+from thirty_questions import STAMP, Words, evaluate, rows, write
 
 from uae.errors import UsageError
-from uae.eval.mmt_bench.evaluate import MmtConfig, evaluate_mmt, mmt_settings
 from uae.eval.mmt_bench.export import export_predictions
 from uae.eval.mmt_bench.meta_tasks import ABBREVIATIONS
 from uae.eval.mmt_bench.summary import mmt_scores, summary_text
+from uae.eval.mmt_bench.task import MmtConfig, MmtTask
 from uae.eval.results.marks import marks_of
 from uae.eval.results.result import BenchResult, exclusions, read_result, score_rows
 from uae.eval.results.rows import ITEMS, ItemRow, read_rows
@@ -113,25 +113,26 @@ def test_the_table_reads_like_this():
 
 def test_fewer_questions_than_published_are_marked(tmp_path: Path):
     tsv = write(tmp_path / "q.tsv", [*rows(4), *(replace(x, index=9) for x in rows(1, "TEST"))])
-    evaluate_mmt(Words(), tsv, tmp_path / "run", STAMP, MmtConfig(limit=3))
+    evaluate(Words(), tsv, tmp_path / "run", STAMP, MmtConfig(limit=3))
     mark = "PART of the benchmark: 3 of 3,127 questions of VAL"
     result = read_result(tmp_path / "run")
     assert result.marks == (mark,)
     assert summary_text(result).splitlines()[1] == mark
-    evaluate_mmt(Words(), tsv, tmp_path / "all", STAMP)
+    evaluate(Words(), tsv, tmp_path / "all", STAMP)
     assert read_result(tmp_path / "all").marks == (mark.replace("3 of", "4 of", 1),)
     other = write(tmp_path / "other.tsv", rows(4, "test"))
-    evaluate_mmt(Words(), other, tmp_path / "other", STAMP)
+    evaluate(Words(), other, tmp_path / "other", STAMP)
     assert read_result(tmp_path / "other").marks == ()
     texts = write(tmp_path / "texts.tsv", [replace(x, image="") for x in rows(4)])
-    evaluate_mmt(Words(), texts, tmp_path / "texts", STAMP, MmtConfig(text_only=True))
+    evaluate(Words(), texts, tmp_path / "texts", STAMP, MmtConfig(text_only=True))
     assert read_result(tmp_path / "texts").marks == (), "another benchmark"
 
 
 @pytest.mark.parametrize(("num_val", "has_mark"), [(3126, True), (3127, False), (0, False)])
 def test_the_split_has_3127_questions(tmp_path: Path, num_val: int, has_mark: bool):
-    settings = mmt_settings(write(tmp_path / "q.tsv", rows(1)), STAMP, MmtConfig(), num_val)
-    assert bool(marks_of(settings.values())) is has_mark
+    tsv = write(tmp_path / "q.tsv", rows(1))
+    task = MmtTask(tsv=tsv, config=MmtConfig(), items=("0",), num_val=num_val)
+    assert bool(marks_of(task.settings(STAMP).values())) is has_mark
 
 
 def test_there_are_32_meta_tasks_with_names_of_their_own():
@@ -146,7 +147,7 @@ def finished(tmp_path_factory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("mmt")
     questions = rows(12)
     tsv = write(folder / "q.tsv", questions)
-    evaluate_mmt(Words(failing=[3]), tsv, folder / "run", STAMP, MmtConfig(limit=10))
+    evaluate(Words(failing=[3]), tsv, folder / "run", STAMP, MmtConfig(limit=10))
     return folder / "run", tsv
 
 
@@ -173,7 +174,7 @@ def test_a_reply_with_tabs_and_lines_comes_back(tmp_path: Path):
             return 'A\t"so"\nI say'
 
     tsv = write(tmp_path / "q.tsv", rows(2))
-    evaluate_mmt(Odd(), tsv, tmp_path / "run", STAMP)
+    evaluate(Odd(), tsv, tmp_path / "run", STAMP)
     export_predictions(tmp_path / "run", tsv, tmp_path / "out.tsv")
     with (tmp_path / "out.tsv").open(newline="") as file:
         written = list(csv.DictReader(file, dialect="excel-tab"))

@@ -6,12 +6,11 @@ import string
 from pathlib import Path
 
 import pytest
-from thirty_questions import STAMP, Words, rows, write
+from thirty_questions import STAMP, Words, evaluate, rows, write
 
 from uae.data.questions_file import Question, QuestionRow
 from uae.errors import EnvironmentFault, UsageError
 from uae.eval.answers import extract_answer
-from uae.eval.mmt_bench.evaluate import evaluate_mmt
 from uae.eval.mmt_bench.export import export_predictions
 
 pandas = pytest.importorskip("pandas")
@@ -82,7 +81,7 @@ def vlmevalkit(path: Path) -> tuple[dict[str, float], dict[int, str]]:
 
 def test_vlmevalkits_steps_give_the_runs_score(tmp_path: Path):
     tsv = write(tmp_path / "q.tsv", rows(30))
-    result = evaluate_mmt(Words(), tsv, tmp_path / "run", STAMP)
+    result = evaluate(Words(), tsv, tmp_path / "run", STAMP)
     assert export_predictions(tmp_path / "run", tsv, tmp_path / "words_MMT-Bench_VAL.xlsx") == 0
     shares, _ = vlmevalkit(tmp_path / "words_MMT-Bench_VAL.xlsx")
     assert 0 < shares["overall"] < 1
@@ -94,7 +93,7 @@ def test_vlmevalkits_steps_give_the_runs_score(tmp_path: Path):
 def test_formulas_errors_and_control_characters_come_back_as_text(tmp_path: Path):
     replies = ["=1+1", "#N/A is B", "A\x0bB\x01", 'C\t"so"\nI say', "@A", "0001", "+B"]
     tsv = write(tmp_path / "q.tsv", rows(len(replies)))
-    evaluate_mmt(Replies(*replies), tsv, tmp_path / "run", STAMP)
+    evaluate(Replies(*replies), tsv, tmp_path / "run", STAMP)
     export_predictions(tmp_path / "run", tsv, tmp_path / "odd.xlsx")
     _, read = vlmevalkit(tmp_path / "odd.xlsx")
     expected = [*replies[:2], "A B\ufffd", *replies[3:]]
@@ -109,7 +108,7 @@ def test_indices_are_numbers_and_an_option_that_is_none_is_an_empty_cell(tmp_pat
     first = rows(1)[0]
     question = Question("Which?", ("3", "", "four"), "C", "color_recognition", "ocr")
     tsv = write(tmp_path / "q.tsv", [first, QuestionRow(7, question, first.image, "VAL")])
-    evaluate_mmt(Replies("A", "C"), tsv, tmp_path / "run", STAMP)
+    evaluate(Replies("A", "C"), tsv, tmp_path / "run", STAMP)
     export_predictions(tmp_path / "run", tsv, tmp_path / "p.xlsx")
     columns, *written = openpyxl.load_workbook(tmp_path / "p.xlsx").active.values
     assert "image" not in columns
@@ -120,7 +119,7 @@ def test_indices_are_numbers_and_an_option_that_is_none_is_an_empty_cell(tmp_pat
 
 def test_what_xlsx_cannot_hold_is_refused(tmp_path: Path, monkeypatch):
     tsv = write(tmp_path / "q.tsv", rows(2))
-    evaluate_mmt(Replies("A", "b" * 32_768), tsv, tmp_path / "run", STAMP)
+    evaluate(Replies("A", "b" * 32_768), tsv, tmp_path / "run", STAMP)
     with pytest.raises(UsageError, match=r"index 1 has a text of 32768 characters"):
         export_predictions(tmp_path / "run", tsv, tmp_path / "long.xlsx")
     assert not (tmp_path / "long.xlsx").exists()

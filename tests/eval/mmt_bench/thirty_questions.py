@@ -3,11 +3,15 @@
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from uae.data.questions_file import Question, QuestionRow, encode_image, write_tsv
-from uae.eval.mmt_bench.model import AnswerFailed
+from uae.eval.mmt_bench.evaluate import evaluate_mmt
+from uae.eval.mmt_bench.model import AnswerFailed, McqModel, McqReply
+from uae.eval.mmt_bench.task import MmtConfig, MmtTask
+from uae.eval.results.result import BenchResult
 from uae.eval.results.stamp import ModelStamp
 
 STAMP = ModelStamp(name="words", dtype="none", backend="none")
@@ -45,6 +49,18 @@ def write(path: Path, questions: Sequence[QuestionRow]) -> Path:
     return path
 
 
+def evaluate(
+    model: McqModel,
+    tsv: Path,
+    folder: Path,
+    stamp: ModelStamp = STAMP,
+    config: MmtConfig | None = None,
+    **options: Any,
+) -> BenchResult:
+    """Run the benchmark with a model that is there already."""
+    return evaluate_mmt(lambda: model, MmtTask.read(tsv, config), folder, stamp, **options)
+
+
 class Words:
     """Replies in several manners, by chance that is fixed by the question."""
 
@@ -53,11 +69,17 @@ class Words:
         self.asked: list[str] = []
         self.sizes: list[list[tuple[int, int]]] = []
 
+    def reply(
+        self, images: Sequence[Image.Image], question: str, letters: Sequence[str]
+    ) -> McqReply:
+        text = self.answer(images, question)
+        return McqReply(text, self.option_log_probs(images, question, letters) if letters else [])
+
     def answer(self, images: Sequence[Image.Image], question: str) -> str:
         self.asked.append(question)
         self.sizes.append([image.size for image in images])
         if any(f"picture {i}?" in question for i in self.failing):
-            raise AnswerFailed("the endpoint gave no reply")
+            raise AnswerFailed("model: no answer", "the endpoint gave no reply")
         rng = random.Random(question)
         letter = rng.choice("ABCD")
         return rng.choice([letter, f"({letter})", f"The answer is {letter}.", "Who knows?"])

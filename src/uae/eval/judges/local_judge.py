@@ -2,17 +2,22 @@
 # pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportArgumentType=false
 """A judge on this machine: any image-text-to-text model of transformers, or our own encoder.
 
+It writes captions and answers questions about several images too.
+
 Of the Qwen VL family the inputs are built from image processor, tokenizer and chat template, as in
 `models/encoder.py`: its processor class wants torchvision for videos.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from PIL import Image
+from torch import Tensor
 from transformers import (
     AutoImageProcessor,
     AutoModelForImageTextToText,
@@ -87,12 +92,12 @@ class LocalJudge:
 
     def reply(self, image: Image.Image, system: str, text: str, max_tokens: int) -> str:
         """Return the reply; see `Judge.reply`."""
-        return self.generate(image, system, text, max_tokens)[0]
+        return self.generate([image], system, text, max_tokens)[0]
 
     @torch.no_grad()
     def generate(
         self,
-        image: Image.Image,
+        images: Sequence[Image.Image],
         system: str,
         text: str,
         max_tokens: int,
@@ -101,16 +106,32 @@ class LocalJudge:
     ) -> tuple[str, bool]:
         """Return a text, and whether it reached `max_tokens` without an end.
 
-        Above 0 the temperature samples from torch's own generator, without top-p or top-k.
+        The images stand before the text, in their order. Above 0 the temperature samples from
+        torch's own generator, without top-p or top-k.
         """
-        inputs = self._inputs(image, system, text)
+        inputs = self._inputs(images, system, text)
         sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
         output = self.model.generate(
             **inputs, max_new_tokens=max_tokens, **(sampling if temperature else {})
         )
         new_ids = output[0, inputs["input_ids"].shape[1] :]
         is_cut = len(new_ids) >= max_tokens and int(new_ids[-1]) not in self._end_ids
-        return self.processor.tokenizer.decode(new_ids, skip_special_tokens=True).strip(), is_cut
+        return self._text(new_ids), is_cut
+
+    @torch.no_grad()
+    def reply_with_logits(
+        self, images: Sequence[Image.Image], text: str, max_tokens: int
+    ) -> tuple[str, Float[Tensor, " v"]]:
+        """Return the most probable text, and the raw logits of its first token, float32."""
+        inputs = self._inputs(images, "", text)
+        output = self.model.generate(
+            **inputs, max_new_tokens=max_tokens, output_logits=True, return_dict_in_generate=True
+        )
+        new_ids = output.sequences[0, inputs["input_ids"].shape[1] :]
+        return self._text(new_ids), output.logits[0][0].float()
+
+    def _text(self, new_ids: Int[Tensor, " t"]) -> str:
+        return self.processor.tokenizer.decode(new_ids, skip_special_tokens=True).strip()
 
     @property
     def _end_ids(self) -> list[int]:
@@ -122,7 +143,7 @@ class LocalJudge:
         self, image: Image.Image, question: str, answers: Sequence[Sequence[str]]
     ) -> list[float]:
         """Return the mass of the forms' first tokens, softmax in float32; see `Judge.p_of`."""
-        logits = self.model(**self._inputs(image, "", question)).logits[0, -1]
+        logits = self.model(**self._inputs([image], "", question)).logits[0, -1]
         shares = logits.float().softmax(-1)
         counted: set[int] = set()
         masses = []
@@ -137,8 +158,8 @@ class LocalJudge:
     def _first_id(self, form: str) -> int:
         return self.processor.tokenizer(form, add_special_tokens=False)["input_ids"][0]
 
-    def _inputs(self, image: Image.Image, system: str, text: str) -> dict[str, torch.Tensor]:
-        inputs = self.processor(image.convert("RGB"), system, text)
+    def _inputs(self, images: Sequence[Image.Image], system: str, text: str) -> dict[str, Tensor]:
+        inputs = self.processor([image.convert("RGB") for image in images], system, text)
         for key, value in inputs.items():
             dtype = self.model.dtype if value.is_floating_point() else None
             inputs[key] = value.to(self.model.device, dtype)
@@ -146,7 +167,7 @@ class LocalJudge:
 
 
 class ChatProcessor:
-    """Turns an image and a question into a model's inputs, by its chat template."""
+    """Turns images and a question into a model's inputs, by its chat template."""
 
     def __init__(self, processor: Any, tokenizer: Any, image_token: str, merge_area: int) -> None:
         """Hold the parts.
@@ -166,9 +187,15 @@ class ChatProcessor:
     def from_pretrained(
         cls, source: str | Path, config: Any, revision: str = "main"
     ) -> "ChatProcessor":
-        """Load what belongs to a model of this config."""
+        """Load what belongs to a model of this config.
+
+        Raises:
+            ValueError: There is no chat template.
+        """
         if not config.model_type.startswith(_QWEN):
             processor = AutoProcessor.from_pretrained(source, revision=revision)
+            if not processor.chat_template:
+                raise ValueError("its processor has no chat template, so it answers no questions")
             return cls(processor, processor.tokenizer, "", 1)
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
         image_token = tokenizer.convert_ids_to_tokens(config.image_token_id)
@@ -181,10 +208,10 @@ class ChatProcessor:
         """Its class, which can decide how an image is resized."""
         return type(self.processor).__name__
 
-    def __call__(self, image: Image.Image, system: str, text: str) -> dict[str, torch.Tensor]:
-        """Return the inputs of one turn: the image, then the text."""
-        user = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}
-        turns: list[dict[str, Any]] = [user]
+    def __call__(self, images: Sequence[Image.Image], system: str, text: str) -> dict[str, Tensor]:
+        """Return the inputs of one turn: the images, if there are any, then the text."""
+        content = [*({"type": "image"} for _ in images), {"type": "text", "text": text}]
+        turns: list[dict[str, Any]] = [{"role": "user", "content": content}]
         if system:
             turns.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
         format_chat = self.tokenizer if self.image_token else self.processor
@@ -192,20 +219,20 @@ class ChatProcessor:
         if not self.image_token:
             # the template has written the special tokens, those at the beginning too
             given = {"add_special_tokens": False, "return_tensors": "pt"}
-            return dict(self.processor(images=[image], text=[chat], **given))
-        return self._qwen_inputs(image, chat)
+            return dict(self.processor(images=list(images) or None, text=[chat], **given))
+        return self._qwen_inputs(images, chat)
 
-    def _qwen_inputs(self, image: Image.Image, chat: str) -> dict[str, torch.Tensor]:
-        seen = self.processor(images=[image], return_tensors="pt")
-        num_tokens = int(seen["image_grid_thw"].prod()) // self.merge_area
-        chat = chat.replace(self.image_token, self.image_token * num_tokens, 1)
+    def _qwen_inputs(self, images: Sequence[Image.Image], chat: str) -> dict[str, Tensor]:
+        seen = dict(self.processor(images=list(images), return_tensors="pt")) if images else {}
+        num_patches = seen["image_grid_thw"].prod(1).tolist() if images else []
+        first, *others = chat.split(self.image_token, len(images))
+        tokens = [self.image_token * (num // self.merge_area) for num in num_patches]
+        chat = first + "".join(itertools.chain(*zip(tokens, others, strict=True)))
         encoded = self.tokenizer(chat, return_tensors="pt", add_special_tokens=False)
         image_id = self.tokenizer.convert_tokens_to_ids(self.image_token)
-        is_image = (encoded["input_ids"] == image_id).int()
         return {
             "input_ids": encoded["input_ids"],
             "attention_mask": encoded["attention_mask"],
-            "mm_token_type_ids": is_image,
-            "pixel_values": seen["pixel_values"],
-            "image_grid_thw": seen["image_grid_thw"],
+            "mm_token_type_ids": (encoded["input_ids"] == image_id).int(),
+            **seen,
         }

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from uae.data.untrusted.file import UnreadableImage
-from uae.errors import RunFailed, UsageError
+from uae.errors import UsageError
 from uae.eval.image_origin import drawn_by, wording_of
 from uae.eval.judges.images import ImageSet
 from uae.eval.judges.judge import JudgeFailed, JudgeStamp
 from uae.eval.results.marks import gaps_option
+from uae.eval.results.outages import Outages
 from uae.eval.results.pictures import with_pictures
 from uae.eval.results.result import BenchResult
 from uae.eval.results.rows import ItemRow
@@ -22,14 +23,6 @@ from uae.eval.results.run import BenchRun, Resume
 from uae.eval.results.scores import Score
 from uae.eval.results.stamp import BenchSettings, images_stamp
 from uae.ranks import current
-
-MAX_FAILURES_RUNNING = 5
-"""Outages in a row after which a run ends: the judge is down, and would lose every item."""
-
-_OUTAGES = {
-    f"judge: {reason}"
-    for reason in ("timed out", "rate limited", "server error", "connection lost", "not accepted")
-}
 
 Rows = Mapping[str, ItemRow]
 
@@ -129,26 +122,16 @@ def run_works(
     """
     asked = {work.item for work in works if work.is_asked}
     with BenchRun.open(folder, settings, resume=resume, retry_failed=retry_failed) as run:
-        num_done, num_running = len(asked & run.rows.keys()), 0
+        num_done, outages = len(asked & run.rows.keys()), Outages("judge", folder)
         show(num_done, len(asked))
         for work in run.todo(works, lambda work: work.item, lambda work: work.group):
             row = with_pictures(work.make(run.rows), {"image": work.image}, folder)
             run.add(row)
             if work.is_asked:
                 num_done += current().size  # the others are about as far
-                num_running = num_running + 1 if row.excluded in _OUTAGES else 0
-                _check_running(num_running, row, folder)
+                outages.count(row)
                 show(num_done, len(asked))
         return run.finish(scores)
-
-
-def _check_running(num_running: int, row: ItemRow, folder: Path) -> None:
-    if num_running >= MAX_FAILURES_RUNNING:
-        raise RunFailed(
-            f"{num_running} items running failed, {row.item} last ({row.excluded}: "
-            f"{row.excluded_detail}); {folder} keeps all that is done: mend the judge, then repeat "
-            "the command with --retry-failed"
-        )
 
 
 def failed_row(row: ItemRow, error: JudgeFailed | UnreadableImage) -> ItemRow:

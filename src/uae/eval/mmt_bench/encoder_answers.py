@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from PIL import Image
+from transformers import AutoImageProcessor
 
-from uae.errors import UsageError
+from uae.eval.mmt_bench.letters import letter_log_probs, letter_tokens
+from uae.eval.mmt_bench.model import MAX_NEW_TOKENS, McqReply
 from uae.eval.results.stamp import ModelStamp, folder_digests
 from uae.models.encoder import Encoder
 
@@ -16,11 +17,10 @@ _PARTS = ("encoder", "encoder_lora")
 class EncoderAnswers:
     """Answers with the most probable words, one question at a time.
 
-    The first token's probability of a letter is that of "A" and " A" together, where these are
-    single tokens, from raw logits in float32.
+    Log-probabilities come from raw logits in float32, see `letters.py`.
     """
 
-    def __init__(self, encoder: Encoder, max_new_tokens: int = 128) -> None:
+    def __init__(self, encoder: Encoder, max_new_tokens: int = MAX_NEW_TOKENS) -> None:
         """Hold the encoder.
 
         Args:
@@ -30,29 +30,15 @@ class EncoderAnswers:
         self.encoder = encoder
         self.max_new_tokens = max_new_tokens
 
-    def stamp(self, name: str, folder: Path) -> ModelStamp:
-        """Say what the answers depend on.
-
-        Args:
-            name: Of the model, as the user gave it.
-            folder: Its folder, see `models/unified.py`; the decoder answers no questions and is
-                left out.
-        """
-        parts = [part for part in _PARTS if (folder / part).is_dir()]
-        return ModelStamp(
-            name=name,
-            dtype=str(self.encoder.model.dtype).removeprefix("torch."),
-            backend=f"transformers, {type(self.encoder.image_processor).__name__}",
-            files={
-                f"{part}/{file}": digest
-                for part in parts
-                for file, digest in folder_digests(folder / part).items()
-            },
-            options={"max_new_tokens": self.max_new_tokens},
-        )
+    def reply(
+        self, images: Sequence[Image.Image], question: str, letters: Sequence[str]
+    ) -> McqReply:
+        """Return the reply; see `McqModel.reply`."""
+        log_probs = self.option_log_probs(images, question, letters) if letters else []
+        return McqReply(self.answer(images, question), log_probs)
 
     def answer(self, images: Sequence[Image.Image], question: str) -> str:
-        """Return the reply."""
+        """Return the text of the reply."""
         prompts = self.encoder.prompts([list(images)], [question])
         return self.encoder.sample(prompts, None, max_new_tokens=self.max_new_tokens).texts[0]
 
@@ -64,16 +50,33 @@ class EncoderAnswers:
         Raises:
             UsageError: The tokenizer has no token for a letter.
         """
-        tokens = [self._tokens(letter) for letter in letters]
+        tokens = letter_tokens(self.encoder.tokenizer, letters)
         log_p = self.encoder.next_log_probs(self.encoder.prompts([list(images)], [question]))[0]
-        return [float(torch.logsumexp(log_p[ids], dim=0)) for ids in tokens]
+        return letter_log_probs(log_p, tokens)
 
-    def _tokens(self, letter: str) -> list[int]:
-        forms = [self.encoder.tokenizer(form)["input_ids"] for form in (letter, f" {letter}")]
-        single = sorted({ids[0] for ids in forms if len(ids) == 1})
-        if not single:
-            raise UsageError(
-                f"the tokenizer has no single token for the letter {letter}: leave the likelihood "
-                "out"
-            )
-        return single
+
+def encoder_stamp(name: str, folder: Path, max_new_tokens: int = MAX_NEW_TOKENS) -> ModelStamp:
+    """Say what the answers of an encoder depend on, without loading its weights.
+
+    Args:
+        name: Of the model, as the user gave it.
+        folder: Its folder, see `models/unified.py`; the decoder answers no questions and is left
+            out.
+        max_new_tokens: Longest reply.
+
+    Raises:
+        OSError: The folder holds no encoder.
+    """
+    parts = [part for part in _PARTS if (folder / part).is_dir()]
+    image_processor = AutoImageProcessor.from_pretrained(folder / "encoder")
+    return ModelStamp(
+        name=name,
+        dtype="float32",
+        backend=f"transformers, {type(image_processor).__name__}",
+        files={
+            f"{part}/{file}": digest
+            for part in parts
+            for file, digest in folder_digests(folder / part).items()
+        },
+        options={"max_new_tokens": max_new_tokens},
+    )

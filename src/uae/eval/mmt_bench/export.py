@@ -16,7 +16,7 @@ from uae.data.questions_file import IMAGE_COLUMN, read_cells
 from uae.durable import replace_file, storage_faults
 from uae.errors import EnvironmentFault, UsageError
 from uae.eval.answers import API_FAILURE
-from uae.eval.mmt_bench.evaluate import BENCHMARK
+from uae.eval.mmt_bench.task import BENCHMARK
 from uae.eval.results.result import read_result
 from uae.eval.results.rows import ITEMS, read_rows
 from uae.eval.results.stamp import file_digest

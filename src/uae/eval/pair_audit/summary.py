@@ -1,6 +1,7 @@
 """What a pair audit's numbers depend on, and its result in lines."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from uae.eval.audit import Audit, summary
 from uae.eval.figures import value_text
@@ -22,7 +23,7 @@ def settings_of(
     backbones: Mapping[str, str],
     version: str,
     questions: Mapping[str, str] | None = None,
-    options: Mapping[str, str] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> BenchSettings:
     """Return what the numbers of a run depend on; what is measured is the trained model.
 
@@ -58,6 +59,7 @@ def summary_text(result: BenchResult, audits: Sequence[Audit]) -> str:
         f"{result.settings['model']['name']}, before: {result.settings['options']['before']}",
         f"{result.num_items} items, {result.num_excluded} left out",
     ]
+    lines += result.marks
     lines += [f"  {x.reason}: {len(x.items)}" for x in result.excluded]
     keys = [x.score.name for x in result.scores]
     first = matrix_name("before", "before", "")

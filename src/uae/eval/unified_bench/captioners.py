@@ -147,7 +147,7 @@ class VlmCaptioner:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             return self._vlm.generate(
-                item.image, "", prompt, MAX_NEW_TOKENS, temperature=request.temperature
+                [item.image], "", prompt, MAX_NEW_TOKENS, temperature=request.temperature
             )
 
 

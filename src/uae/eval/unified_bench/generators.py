@@ -32,10 +32,21 @@ PREFIX = "recon_"
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """What a generator sees: the words, and the image's name, which its noise hangs on."""
+    """What a generator sees: the words, and what its noise hangs on besides the seed.
+
+    Attributes:
+        name: Of the image that the words describe, or of a sample of them.
+        text: The words.
+        key: Of the sample's noise; by default that of the image's redraws.
+    """
 
     name: str
     text: str
+    key: tuple[int | str, ...] = ()
+
+    def noise(self, seed: int) -> torch.Generator:
+        """Return where the noise comes from."""
+        return stream(seed, *(self.key or ("draw", self.name)))
 
 
 @runtime_checkable
@@ -56,14 +67,14 @@ class DecoderGenerator:
     in_batches = True
 
     def __init__(self, model: UnifiedAutoEncoder, seed: int) -> None:
-        self._model = model
+        self.model = model
         self._seed = seed
 
     @torch.no_grad()
     def draw(self, captions: Sequence[Caption]) -> list[Image.Image | Failure]:
-        """Return drawings; noise hangs on (seed, name), so that all budgets share it."""
-        model = self._model
-        noise = model.decoder.noise([stream(self._seed, "draw", x.name) for x in captions])
+        """Return drawings; all captions of an image share their noise, and so do all budgets."""
+        model = self.model
+        noise = model.decoder.noise([caption.noise(self._seed) for caption in captions])
         conditions = model.condition([x.text for x in captions])
         return list(to_images(model.draw_conditions(conditions, noise, model.settings.sampling)))
 
@@ -97,7 +108,7 @@ class HiddenStates:
         tokens = torch.tensor([ids], device=encoder.device)
         hidden = encoder.caption_states(encoder.prompts([image]), tokens)
         conditions = model.projector(hidden, torch.ones_like(tokens, dtype=torch.bool))
-        noise = model.decoder.noise([stream(self._seed, "draw", caption.name)])
+        noise = model.decoder.noise([caption.noise(self._seed)])
         return to_images(model.draw_conditions(conditions, noise, model.settings.sampling))[0]
 
 
@@ -113,9 +124,7 @@ class PipelineGenerator:
     def draw(self, captions: Sequence[Caption]) -> list[Image.Image | Failure]:
         """Return drawings, one at a time; each has a generator of its own, on the CPU."""
         return [
-            self._pipeline(
-                prompt=caption.text, generator=stream(self._seed, "draw", caption.name)
-            ).images[0]
+            self._pipeline(prompt=caption.text, generator=caption.noise(self._seed)).images[0]
             for caption in captions
         ]
 

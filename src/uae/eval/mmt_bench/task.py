@@ -1,0 +1,142 @@
+"""What is asked in a run: a file of questions, read whole before the first one is asked."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import PositiveInt
+from pydantic.dataclasses import dataclass as config_dataclass
+
+from uae.config import STRICT
+from uae.data.questions_file import QuestionRow, decode_images, read_tsv
+from uae.data.untrusted.file import UnreadableImage
+from uae.errors import UsageError
+from uae.eval.answers import RULES
+from uae.eval.figures import listed
+from uae.eval.mmt_bench.prompt import PromptName
+from uae.eval.results.marks import gaps_option, part_option
+from uae.eval.results.stamp import BenchSettings, ModelStamp, file_digest
+from uae.ranks import current, gathered
+
+BENCHMARK, TEXT_BENCHMARK = "mmt-bench", "text-questions"
+VAL, NUM_VAL = "VAL", 3127
+"""The published split with answers, and its size."""
+UNREADABLE = "questions without a readable image"
+
+
+@config_dataclass(frozen=True, kw_only=True, config=STRICT)
+class MmtConfig:
+    """How MMT-Bench is run."""
+
+    limit: PositiveInt | None = None
+    """Questions to ask, from the first row on; all if not given."""
+    prompt: PromptName = "vlmevalkit"
+    """Wording of the questions, see `prompt.py`."""
+    likelihood: bool = True
+    """Measure the likelihood of the option letters too."""
+    hidden_answers: bool = False
+    """Take rows without an answer (split TEST of the file ALL): replies are kept, not scored."""
+    text_only: bool = False
+    """Take a file without images, whose questions are chats of text alone: another benchmark."""
+    allow_missing: bool = False
+    """Leave questions out whose images do not decode; the result is marked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MmtTask:
+    """Questions that a run asks.
+
+    Attributes:
+        tsv: Their file.
+        config: How they are asked.
+        items: Their names, in the order of the file.
+        num_val: Those of split VAL; 0 of text alone.
+        faults: Why images do not decode, by the question's name.
+    """
+
+    tsv: Path
+    config: MmtConfig
+    items: tuple[str, ...]
+    num_val: int = 0
+    faults: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, tsv: Path, config: MmtConfig | None = None) -> "MmtTask":
+        """Read all rows that will be asked and decode their images, of which none is kept.
+
+        Of several processes each decodes a share.
+
+        Args:
+            tsv: MMT-Bench_{VAL,ALL}[_MI].tsv, or any file in its columns.
+            config: How much, by default everything.
+
+        Raises:
+            UsageError: The file is wrong, or has no rows; or an image does not decode, and that is
+                not allowed. The message names file, line and column, or the rows.
+        """
+        config, ranks = config or MmtConfig(), current()
+        items: list[str] = []
+        faults: dict[str, str] = {}
+        num_val = 0
+        for row in _rows(tsv, config):
+            if not config.text_only:
+                num_val += row.split == VAL
+                if len(items) % ranks.size == ranks.rank and (fault := _fault(row)):
+                    faults[str(row.index)] = fault
+            items.append(str(row.index))
+        if not items:
+            raise UsageError(f"{tsv} has no rows below its first line: expected one per question")
+        found = {name: fault for part in gathered(faults) for name, fault in part.items()}
+        in_order = {name: found[name] for name in items if name in found}
+        _check(tsv, config, len(items), in_order)
+        return cls(tsv=tsv, config=config, items=tuple(items), num_val=num_val, faults=in_order)
+
+    def rows(self) -> Iterator[QuestionRow]:
+        """Read the questions again, one by one, images still encoded."""
+        return _rows(self.tsv, self.config)
+
+    @property
+    def gaps(self) -> dict[str, object]:
+        """What marks the result as incomplete, as options of the settings; none if nothing does."""
+        return gaps_option({UNREADABLE: list(self.faults)})
+
+    def settings(self, stamp: ModelStamp) -> BenchSettings:
+        """Return what the numbers of a run depend on."""
+        part = part_option(self.num_val, NUM_VAL, f"questions of {VAL}") if self.num_val else {}
+        return BenchSettings(
+            benchmark=TEXT_BENCHMARK if self.config.text_only else BENCHMARK,
+            version=RULES,
+            model=stamp,
+            data={"tsv": file_digest(self.tsv)},
+            options={
+                "prompt": self.config.prompt,
+                "limit": self.config.limit,
+                "likelihood": self.config.likelihood,
+                "hidden_answers": self.config.hidden_answers,
+                **part,
+                **self.gaps,
+            },
+        )
+
+
+def _rows(tsv: Path, config: MmtConfig) -> Iterator[QuestionRow]:
+    rows = read_tsv(tsv, hidden_answers=config.hidden_answers, text_only=config.text_only)
+    return itertools.islice(rows, config.limit)
+
+
+def _fault(row: QuestionRow) -> str:
+    try:
+        decode_images(row)
+    except UnreadableImage as error:
+        return f"{error.reason}: {error.detail}"
+    return ""
+
+
+def _check(tsv: Path, config: MmtConfig, num_items: int, faults: Mapping[str, str]) -> None:
+    if faults and not config.allow_missing:
+        named = [f"index {name}: {fault}" for name, fault in faults.items()]
+        raise UsageError(
+            f"{tsv}: not all of {num_items} questions can be asked:\n{listed({UNREADABLE: named})}"
+            "\nRepair them; or give --allow-missing, and the result will be marked"
+        )

@@ -1,0 +1,60 @@
+"""The end of a run whose judge or model is down: going on would lose every item."""
+
+from pathlib import Path
+
+from uae.endpoint import FailureReason
+from uae.errors import RunFailed
+from uae.eval.results.rows import ItemRow
+
+MAX_FAILURES_RUNNING = 5
+"""Outages in a row after which a run ends."""
+
+_OUTAGES: tuple[FailureReason, ...] = (
+    "timed out",
+    "rate limited",
+    "server error",
+    "connection lost",
+    "not accepted",
+)
+
+
+class Outages:
+    """Counts outages in a row.
+
+    outages = Outages("judge", folder)
+    outages.count(row)  # each row that was asked for, in turn
+    """
+
+    def __init__(
+        self, asked: str, folder: Path, again: str = "repeat the command with --retry-failed"
+    ) -> None:
+        """Begin with none.
+
+        Args:
+            asked: What is asked, "judge" say; rows that an outage excluded begin with it, as in
+                "judge: timed out".
+            folder: Of the run.
+            again: What asks once more for what failed.
+        """
+        self._asked = asked
+        self._folder = folder
+        self._again = again
+        self._reasons = {f"{asked}: {reason}" for reason in _OUTAGES}
+        self._num_running = 0
+
+    def count(self, row: ItemRow) -> None:
+        """Take in one more row, which has been written.
+
+        Raises:
+            RunFailed: It is the last of too many outages in a row.
+        """
+        self.add(row.item, row.excluded, row.excluded_detail)
+
+    def add(self, item: str, reason: str, detail: str) -> None:
+        """Take in one more item, which failed for a reason, or for none; raises as `count`."""
+        self._num_running = self._num_running + 1 if reason in self._reasons else 0
+        if self._num_running >= MAX_FAILURES_RUNNING:
+            raise RunFailed(
+                f"{self._num_running} items running failed, {item} last ({reason}: {detail}); "
+                f"{self._folder} keeps all that is done: mend the {self._asked}, then {self._again}"
+            )
