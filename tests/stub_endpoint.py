@@ -26,9 +26,24 @@ def said(text: str | None, *, top: dict[str, float] | None = None, **choice: Any
     return {"model": "judge-2026", "choices": [values]}
 
 
-def fault(status: int, message: str = "no", code: str | None = None) -> tuple[int, dict[str, Any]]:
+def fault(
+    status: int, message: str = "no", code: str | None = None, param: Any = None
+) -> tuple[int, dict[str, Any]]:
     """An error as the protocol has it."""
-    return status, {"error": {"message": message, "code": code, "type": "t", "param": None}}
+    return status, {"error": {"message": message, "code": code, "type": "t", "param": param}}
+
+
+def refusing(*params: str, answer: Any) -> Callable[[str, dict[str, Any]], Any]:
+    """Answer requests that have none of the parameters, and refuse the others for one of them."""
+
+    def answer_or_refuse(_path: str, body: dict[str, Any]) -> Any:
+        for param in params:
+            if param in body:
+                message = f"Unsupported parameter: '{param}'"
+                return fault(400, message, code="unsupported_parameter", param=param)
+        return answer
+
+    return answer_or_refuse
 
 
 @dataclass

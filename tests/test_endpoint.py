@@ -9,7 +9,7 @@ import traceback
 import pytest
 from PIL import Image
 from pydantic import ValidationError
-from stub_endpoint import DIE, HANG, fault, said, stub
+from stub_endpoint import DIE, HANG, fault, refusing, said, stub
 
 from uae.endpoint import Endpoint, EndpointConfig, EndpointFailure, TopToken
 from uae.errors import EnvironmentFault, UsageError
@@ -79,13 +79,6 @@ def test_an_image_is_opened_as_one_from_a_stranger():
     assert (body["size"], body["seed"], body["response_format"]) == ("64x32", 5, "b64_json")
 
 
-@pytest.mark.parametrize("model", ["gpt-image-1", "dall-e-3"])
-def test_models_that_refuse_a_seed_are_sent_none(model):
-    with stub(lambda *_: {"data": [{"b64_json": png(RED)}]}) as server:
-        endpoint_at(server.url, model=model).image("a red bar", seed=5)
-    assert "seed" not in server.asked[0]
-
-
 @pytest.mark.parametrize(
     "answer",
     [
@@ -100,6 +93,114 @@ def test_no_image_is_no_answer(answer):
     with stub(lambda *_: answer) as server, pytest.raises(EndpointFailure) as caught:
         endpoint_at(server.url).image("a red bar")
     assert caught.value.reason == "no answer"
+
+
+# -- parameters that are refused ------------------------------------------------------------------
+
+ALL = {"model", "messages", "max_tokens", "temperature", "seed", "logprobs", "top_logprobs"}
+
+
+@pytest.mark.parametrize(
+    ("param", "left_out", "said_of_it"),
+    [
+        ("max_tokens", {"max_tokens"}, "max_completion_tokens is sent instead"),
+        ("temperature", {"temperature"}, "not repeatable"),
+        ("seed", {"seed"}, "not repeatable"),
+        ("logprobs", {"logprobs", "top_logprobs"}, "no log-probabilities are told"),
+        ("top_logprobs", {"logprobs", "top_logprobs"}, "no log-probabilities are told"),
+    ],
+)
+def test_a_refused_parameter_of_a_chat_is_left_out_from_then_on(
+    param, left_out, said_of_it, caplog
+):
+    with stub(refusing(param, answer=said("Yes"))) as server:
+        endpoint = endpoint_at(server.url)
+        for _ in range(2):
+            reply = endpoint.chat(["Hi"], max_tokens=7, seed=3, logprobs=True)
+            assert (reply.text, reply.top_logprobs) == ("Yes", ())
+    first, *others = server.asked
+    assert first.keys() == ALL
+    instead = {"max_completion_tokens"} if param == "max_tokens" else set()
+    assert [body.keys() for body in others] == [ALL - left_out | instead] * 2
+    assert {body.get("max_completion_tokens", 7) for body in others} == {7}
+    assert endpoint.refuses_logprobs == ("logprobs" in left_out)
+    [warning] = caplog.records
+    assert warning.levelname == "WARNING"
+    assert f"m at {server.url} refuses {param} (" in warning.getMessage()
+    assert f"Unsupported parameter: '{param}'" in warning.getMessage()
+    assert said_of_it in warning.getMessage()
+
+
+@pytest.mark.parametrize("param", ["seed", "response_format"])
+def test_a_refused_parameter_of_an_image_is_left_out_from_then_on(param, caplog):
+    with stub(refusing(param, answer={"data": [{"b64_json": png(RED)}]})) as server:
+        endpoint = endpoint_at(server.url)
+        for _ in range(2):
+            assert endpoint.image("a red bar", size=(64, 32), seed=5).size == (5, 3)
+    everything = {"model", "prompt", "n", "size", "seed", "response_format"}
+    kept = everything - {param}
+    assert [body.keys() for body in server.asked] == [everything, kept, kept]
+    [warning] = caplog.records
+    assert f"refuses {param} (" in warning.getMessage()
+
+
+def test_several_refused_parameters_are_left_out_one_after_the_other(caplog):
+    params = ("max_tokens", "temperature", "logprobs", "seed")
+    with stub(refusing(*params, answer=said("Yes"))) as server:
+        endpoint = endpoint_at(server.url)
+        for _ in range(2):
+            endpoint.chat(["Hi"], max_tokens=7, seed=3, logprobs=True)
+    assert len(server.asked) == 6
+    assert server.asked[4] == server.asked[5]
+    assert server.asked[4].keys() == {"model", "messages", "max_completion_tokens"}
+    assert [x.getMessage().split(" (")[0].split()[-1] for x in caplog.records] == list(params)
+
+
+@pytest.mark.parametrize("param", ["max_tokens", "temperature"])
+def test_a_parameter_that_was_left_out_already_is_not_accepted(param, caplog):
+    with stub(lambda *_: fault(400, param=param)) as server:
+        endpoint = endpoint_at(server.url)
+        for num_asked in (2, 3):
+            with pytest.raises(EndpointFailure) as caught:
+                endpoint.chat(["Hi"], max_tokens=7)
+            assert caught.value.reason == "not accepted"
+            assert len(server.asked) == num_asked
+    assert len(caplog.records) == 1
+
+
+def test_the_limit_of_an_answer_is_never_left_out():
+    limits = ("max_tokens", "max_completion_tokens")
+    with (
+        stub(refusing(*limits, answer=said("Yes"))) as server,
+        pytest.raises(EndpointFailure, match=r"not accepted: .*max_completion_tokens"),
+    ):
+        endpoint_at(server.url).chat(["Hi"], max_tokens=7)
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        fault(400, param="messages"),
+        fault(400, param="model"),
+        fault(400, param="max_completion_tokens"),
+        fault(400, param="seed"),  # which was not sent
+        fault(400, param=["temperature"]),
+        fault(400, "temperature"),
+        fault(422, param="temperature"),
+    ],
+)
+def test_any_other_request_that_is_not_accepted_is_not_sent_again(answer, caplog):
+    with stub(lambda *_: answer) as server, pytest.raises(EndpointFailure) as caught:
+        endpoint_at(server.url).chat(["Hi"], max_tokens=7)
+    assert caught.value.reason == "not accepted"
+    assert len(server.asked) == 1
+    assert not caplog.records
+
+
+def test_the_probe_leaves_nothing_out():
+    with stub(lambda *_: fault(400, param="seed")) as server:
+        endpoint_at(server.url).probe()
 
 
 # -- failures of one request ----------------------------------------------------------------------
@@ -154,6 +255,7 @@ def test_what_may_pass_is_tried_again():
     [
         (fault(401, f"Incorrect API key: {KEY}"), "OPENAI_API_KEY is refused"),
         (fault(403), "OPENAI_API_KEY is refused"),
+        (fault(403, "Your organization must be\nverified"), "organization must be verified"),
         (fault(404, "no model m"), "knows no model 'm', or no such route"),
         (fault(400, code="model_not_found"), "knows no model 'm'"),
         (fault(429, code="insufficient_quota"), "no quota left"),

@@ -7,18 +7,23 @@
 It stands on the `openai` package (extra `endpoint`), which tries again by itself. What fails for
 one request is an `EndpointFailure`; what would fail for all of them is a `UsageError`, which stops
 a run that can be taken up again. The API key is read from the environment and stands in no message.
+
+A parameter that the address refuses and a request can do without, see `DISPENSABLE`, is left out of
+that request and all later ones, and a warning says so once.
 """
 
 import base64
 import binascii
 import importlib.util
 import io
+import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from PIL import Image
@@ -28,8 +33,13 @@ from pydantic.dataclasses import dataclass as config_dataclass
 from uae.config import STRICT
 from uae.data.opening import read_image
 from uae.data.untrusted.file import UnreadableImage
-from uae.endpoint_messages import Body, Completion, Drawing, to_part
+from uae.endpoint_messages import DISPENSABLE, Body, Completion, Drawing, to_part, without
 from uae.errors import EnvironmentFault, RunFailed, UsageError
+
+if TYPE_CHECKING:
+    import openai
+
+log = logging.getLogger(__name__)
 
 B = TypeVar("B", bound=Body)
 
@@ -50,7 +60,6 @@ FailureReason = Literal[
 or not of the protocol."""
 
 _MAX_DETAIL = 300
-_WITHOUT_SEED = ("gpt-image", "dall-e")
 _FILTERED = {"content_filter", "content_policy_violation", "moderation_blocked"}
 
 
@@ -110,6 +119,14 @@ class EndpointFailure(RunFailed):
         self.detail = detail
 
 
+class _ParameterRefused(EndpointFailure):
+    """A request was not accepted for a parameter that it can do without."""
+
+    def __init__(self, param: str, detail: str) -> None:
+        super().__init__("not accepted", detail)
+        self.param = param
+
+
 class Endpoint:
     """A model behind an address."""
 
@@ -135,6 +152,12 @@ class Endpoint:
             timeout=config.timeout_s,
             max_retries=config.max_tries - 1,
         )
+        self._left_out: list[str] = []
+
+    @property
+    def refuses_logprobs(self) -> bool:
+        """Whether it was asked for log-probabilities and refused them."""
+        return not {"logprobs", "top_logprobs"}.isdisjoint(self._left_out)
 
     def probe(self) -> None:
         """Ask for the list of models, so that a wrong address or key shows at once.
@@ -169,10 +192,13 @@ class Endpoint:
         Args:
             parts: Texts and images in their order; images travel as PNG, in their own size.
             system: Text of a system turn before it, if any.
-            max_tokens: Longest answer in tokens; `Reply.is_cut` tells where it was reached.
-            temperature: 0 asks for the most probable words.
-            seed: Sent only if given.
+            max_tokens: Longest answer in tokens; `Reply.is_cut` tells where it was reached. Where
+                refused it is sent as `max_completion_tokens`: a reasoning model's thinking counts.
+            temperature: 0 asks for the most probable words. Where refused it is left out, and the
+                answer is drawn at random.
+            seed: Sent only if given, and left out where refused.
             logprobs: Ask for the first token's most probable values too; the text may be empty.
+                Where refused the reply has none, see `refuses_logprobs`.
 
         Raises:
             EndpointFailure: No answer to this request.
@@ -180,16 +206,13 @@ class Endpoint:
         """
         turns: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
         turns.append({"role": "user", "content": [to_part(part) for part in parts]})
-        options: dict[str, Any] = {} if seed is None else {"seed": seed}
+        options: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature}
+        if seed is not None:
+            options["seed"] = seed
         if logprobs:
             options |= {"logprobs": True, "top_logprobs": NUM_TOP_LOGPROBS}
-        body = self._send(
-            self._client.chat.completions.with_raw_response.create,
-            messages=turns,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            **options,
-        )
+        create = self._client.chat.completions.with_raw_response.create
+        body = self._send(create, options, messages=turns)
         return self._reply(self._read(Completion, body), may_be_empty=logprobs)
 
     def image(
@@ -200,22 +223,19 @@ class Endpoint:
         Args:
             prompt: What to draw.
             size: Width and height in pixels; by default the model's own.
-            seed: Sent only if given, and never to OpenAI's own models, which refuse it; it is no
-                part of the protocol, but many servers know it.
+            seed: Sent only if given, and left out where refused, as by OpenAI's own models; it is
+                no part of the protocol, but many servers know it.
 
         Raises:
             EndpointFailure: No image came; an address instead of one is not followed.
             UsageError: As for `chat`.
         """
-        options: dict[str, Any] = {}
-        if not self.config.model.startswith("gpt-image"):  # they know nothing else, and refuse it
-            options["response_format"] = "b64_json"
-        if size is not None:
-            options["size"] = f"{size[0]}x{size[1]}"
-        if seed is not None and not self.config.model.startswith(_WITHOUT_SEED):
-            options["extra_body"] = {"seed": seed}
+        options: dict[str, Any] = {"response_format": "b64_json"}
+        if seed is not None:
+            options["seed"] = seed
+        required = {} if size is None else {"size": f"{size[0]}x{size[1]}"}
         generate = self._client.images.with_raw_response.generate
-        body = self._send(generate, prompt=prompt, n=1, **options)
+        body = self._send(generate, options, prompt=prompt, n=1, **required)
         encoded = self._read(Drawing, body).data[0].b64_json
         try:
             data = base64.b64decode(encoded, validate=True)
@@ -223,10 +243,34 @@ class Endpoint:
         except (binascii.Error, UnreadableImage) as error:
             raise EndpointFailure("no answer", str(error)) from None
 
-    def _send(self, call: Callable[..., Any], **values: Any) -> str:
+    def _send(self, call: Callable[..., Any], options: Mapping[str, Any], **required: Any) -> str:
+        """Send a request, and again with fewer options for each of them that is refused."""
+        sent = reduce(without, self._left_out, options)
         try:
-            with self._failures():
-                return call(model=self.config.model, **values).text
+            return self._send_once(call, sent, required)
+        except _ParameterRefused as refusal:
+            if refusal.param not in sent:
+                raise
+            self._leave_out(refusal)
+        return self._send(call, sent, **required)  # ends: each time `sent` has one name less
+
+    def _leave_out(self, refusal: _ParameterRefused) -> None:
+        self._left_out.append(refusal.param)
+        log.warning(
+            "%s at %s refuses %s (%s): %s",
+            self.config.model,
+            self.config.base_url,
+            refusal.param,
+            refusal.detail,
+            DISPENSABLE[refusal.param],
+        )
+
+    def _send_once(
+        self, call: Callable[..., Any], options: Mapping[str, Any], required: Mapping[str, Any]
+    ) -> str:
+        try:
+            with self._failures():  # a seed of images is no argument, so all options are the body's
+                return call(model=self.config.model, **required, extra_body=options).text
         except _NotFound as error:
             raise UsageError(
                 f"{self.config.base_url} knows no model {self.config.model!r}, or no such route "
@@ -267,15 +311,16 @@ class Endpoint:
             cause = type(error.__cause__ or error).__name__
             raise EndpointFailure("connection lost", cause) from None
         except openai.APIStatusError as error:
-            raise self._status_failure(error.status_code, error.code, error.message) from None
+            raise self._status_failure(error) from None
 
-    def _status_failure(self, status: int, code: str | None, message: str) -> Exception:
-        url, detail = self.config.base_url, self._clean(message)
+    def _status_failure(self, error: "openai.APIStatusError") -> Exception:
+        status, code, param = error.status_code, error.code, error.param
+        url, detail = self.config.base_url, self._clean(error.message)
         if status in (401, 403):
             state = "is refused" if self._key else "is not set"
             return UsageError(
                 f"{url} asks for a valid key (status {status}): the environment variable "
-                f"{self.config.api_key_env} {state}"
+                f"{self.config.api_key_env} {state} ({detail})"
             )
         if status == 404 or code == "model_not_found":
             return _NotFound(detail)
@@ -285,6 +330,8 @@ class Endpoint:
             return EndpointFailure("refused", detail)
         if status == 429:
             return EndpointFailure("rate limited", detail)
+        if status == 400 and isinstance(param, str) and param in DISPENSABLE:
+            return _ParameterRefused(param, detail)
         return EndpointFailure("server error" if status >= 500 else "not accepted", detail)
 
     def _clean(self, text: str) -> str:

@@ -8,6 +8,30 @@ from typing import Any
 from PIL import Image
 from pydantic import BaseModel, Field
 
+_LOGPROBS = ("logprobs", "top_logprobs")
+_NO_LOGPROBS = "they are no longer asked for, so no log-probabilities are told"
+
+DISPENSABLE: Mapping[str, str] = {
+    "max_tokens": "max_completion_tokens is sent instead, which thinking counts towards too",
+    "temperature": "it is no longer sent, so answers are drawn at random and are not repeatable",
+    "seed": "it is no longer sent, so what is drawn is not repeatable",
+    **dict.fromkeys(_LOGPROBS, _NO_LOGPROBS),
+    "response_format": "it is no longer sent, so images come in the server's own format",
+}
+"""Parameters that a request can do without, and what follows where an address refuses them."""
+
+
+def without(options: Mapping[str, Any], param: str) -> dict[str, Any]:
+    """Return the options without a refused one; `max_tokens` stays under its newer name.
+
+    `logprobs` and `top_logprobs` go together, as neither is accepted alone.
+    """
+    gone = _LOGPROBS if param in _LOGPROBS else (param,)
+    kept = {name: value for name, value in options.items() if name not in gone}
+    if param == "max_tokens" and param in options:
+        kept["max_completion_tokens"] = options[param]
+    return kept
+
 
 class Body(BaseModel):
     """The part of an answer that is read; servers differ in all else."""

@@ -154,12 +154,11 @@ def train_recipe(
         start.evaluate("start")
         for stage in plan:
             finished = out / "stages" / stage
-            if finished.exists():
-                check_stage(finished)
-            else:
+            if not finished.exists():
                 run_stage(stage, folder, start)
             folder = finished
         if not (out / "model").exists():
+            check_stage(Path(folder))
             with storage_faults("cannot write the model in", out):
                 shutil.copytree(folder, out / ".model", dirs_exist_ok=True)
                 sync_tree(out / ".model")
@@ -172,6 +171,8 @@ def train_recipe(
 def run_stage(stage: str, before: str | Path, start: Context) -> None:
     """Train and evaluate a stage from the model it begins with, and save what came of it."""
     recipe, run = start.recipe, start.run
+    if before != recipe.model:
+        check_stage(Path(before))
     if stage == "rl":
         check_gate(recipe, run.folder, before)
     model = UnifiedAutoEncoder.from_pretrained(before, device_of(recipe.device))

@@ -246,7 +246,7 @@ def test_geneval_of_an_incomplete_folder_is_refused_or_marked(run, geneval, imag
     assert (code, out) == (2, "")
     assert "missing samples: 00003" in err
     assert not (tmp_path / "scored").exists()
-    code, out, err = run(*geneval, "--allow-incomplete", "--format", "human")
+    code, out, err = run(*geneval, "--allow-missing", "--format", "human")
     assert code == 4
     assert "INCOMPLETE, no GenEval score: 1 images failed" in out
     assert "left out 1 of 5" in err
@@ -362,7 +362,7 @@ def test_prompts_are_drawn_in_the_encoders_words_and_scored_as_such(
 
     monkeypatch.setattr(detector_module, "SHORT_PX", 64)  # its square would be one cell of 32
     scorer = [tmp_path / "drawn" if token == geneval[2] else token for token in geneval]
-    code, out, _ = run(*scorer, "--allow-incomplete", "--json")
+    code, out, _ = run(*scorer, "--allow-missing", "--json")
     assert code == 4
     options = json.loads(out)["settings"]["options"]
     assert options["wording"] == "rewritten by the encoder"
@@ -370,7 +370,7 @@ def test_prompts_are_drawn_in_the_encoders_words_and_scored_as_such(
     assert options["drawn_by"] == {key: origin[key] for key in ("model", "model_sha256", "seed")}
     summary = json.loads((tmp_path / "scored/summary.json").read_text())
     assert summary["instruction"] == rewriting.INSTRUCTION
-    code, out, _ = run(*scorer, "--allow-incomplete", "--format", "human")
+    code, out, _ = run(*scorer, "--allow-missing", "--format", "human")
     assert "geneval-hf, prompts 'six.jsonl', rewritten by the encoder\n" in out
 
 

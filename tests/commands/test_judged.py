@@ -287,7 +287,7 @@ def test_an_incomplete_set_is_refused_or_marked(run, pp, pp_images):
         assert (code, out) == (2, "")
         assert "1 missing images: 2" in err
         assert not server.asked
-        code, out, err = run(*command, "--allow-incomplete", "--format", "human")
+        code, out, err = run(*command, "--allow-missing", "--format", "human")
     assert code == 4
     assert "INCOMPLETE, no score of the benchmark: 1 missing images: 2" in out
     assert json.loads(Path("scored/result.json").read_text())["marks"][0] in out

@@ -12,7 +12,7 @@ from uae.commands import loop
 from uae.data.questions_file import Question, QuestionRow, encode_image, write_tsv
 from uae.data.scenes.graph import scene_at
 from uae.data.scenes.render import render_image
-from uae.eval.judges.local_judge import LocalJudge
+from uae.eval.judges.local_vlm import LocalVlm
 
 TOP = {"A": -0.1, "B": -3.0}
 
@@ -68,7 +68,7 @@ def test_a_model_of_transformers_is_stamped_by_its_weights_and_compared(
     assert run(*asking(tsv, random_model_folder, "ours"))[0] == 0
     assert run("compare", "run", "ours", "--json")[0] == 0
     # another run is refused before anything is loaded, and one that is done loads nothing
-    monkeypatch.setattr(LocalJudge, "from_pretrained", None)
+    monkeypatch.setattr(LocalVlm, "from_pretrained", None)
     monkeypatch.setattr(loop, "load", None)
     assert run(*asking(tsv, f"vlm:{theirs}"), "--dtype", "bfloat16")[:2] == (0, out)
     for other in (asking(tsv, f"vlm:{theirs}"), asking(tsv, random_model_folder)):
@@ -116,6 +116,31 @@ def test_an_address_is_asked_once_a_question_and_goes_on_where_it_stopped(run, t
         assert len(server.asked) == 4
 
 
+def test_requests_that_never_fit_end_the_run_until_one_has_fitted(run, tmp_path):
+    write_tsv(tmp_path / "q.tsv", questions(8))
+    refused = [fault(400)] * 6
+
+    def answer(_, body):
+        return refused.pop() if refused and "messages" in body else said("A")
+
+    with stub(answer) as server:
+        command = (*asking(tmp_path / "q.tsv", f"endpoint:gpt@{server.url}"), "--no-likelihood")
+        code, _, err = run(*command)
+        assert (code, "5 items running failed" in err) == (1, True)
+        assert run(*command)[0] == 4
+        refused.extend([fault(400)] * 6)
+        code, out, _ = run(*command, "--retry-failed")  # something was answered before
+        assert (code, json.loads(out)["num_excluded"]) == (4, 6)
+
+
+def test_a_folder_in_which_nothing_was_done_may_become_another_run(run, tsv, tmp_path):
+    command = asking(tsv, f"vlm:{tmp_path}")
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    code, _, err = run(*command)
+    assert (code, "is no vision-language model" in err) == (2, True)
+    assert run(*asking(tsv, "uae-tiny"))[0] == 0
+
+
 def test_an_address_that_is_down_ends_the_run(run, tmp_path):
     write_tsv(tmp_path / "q.tsv", questions(7))
     with stub(lambda *_: fault(429)) as server:
@@ -142,7 +167,7 @@ def test_an_address_without_log_probabilities_names_the_flag(run, tsv):
         ("vlm:nowhere", (), "--model vlm:nowhere cannot be loaded"),
         ("endpoint:gpt", (), "expected endpoint:MODEL@URL"),
         ("endpoint:gpt@http://127.0.0.1:9/v1", (), "does not answer"),
-        ("uae-tiny", ("--dtype", "bfloat16"), "--dtype bfloat16 is for vlm models"),
+        ("uae-tiny", ("--dtype", "bfloat16"), "--dtype bfloat16 is for vlm or diffusers models"),
         ("uae-tiny", ("--dtype", "int8"), "--dtype"),
     ],
 )

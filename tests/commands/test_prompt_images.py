@@ -109,9 +109,11 @@ def test_a_pipeline_draws_and_goes_on_to_the_same_files(run, case, pipeline_fold
     assert files_in("drawn") == before
 
     no_loading()
+    assert run(*command)[0] == 0  # all is there
     for other, said in (
         (("--seed", 1), "seed: 0 in the run, 1 now"),
         (("--dtype", "bfloat16"), "dtype: float32 in the run, bfloat16 now"),
+        (("--size", "32x32"), "size: absent in the run, 32x32 now"),
     ):
         code, _, err = run(*command, *other)
         assert (code, said in err) == (2, True), err
@@ -213,9 +215,9 @@ def upscaler(pipeline_folder, tmp_path) -> Path:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--model", "."), "--model .: no uae.json in .: expected a model folder, one of uae-tiny"),
-        (("--model", "sd/x"), "expected a model folder, one of uae-tiny, diffusers:FOLDER_OR_HUB"),
-        (("--model", "folder:x"), "--model folder:x: no uae.json"),
+        (("--model", "."), "--model uae:. is no model folder (it has no uae.json): expected one"),
+        (("--model", "sd/x"), "a model of another kind is named KIND:NAME"),
+        (("--model", "folder:x"), "--model uae:folder:x is no model folder"),
         (("--model", "diffusers:"), "--model diffusers:: expected one of uae:..., diffusers:..."),
         (("--model", "diffusers:."), "error: --model diffusers:. cannot be loaded"),
         (("--model", "diffusers:upscaler"), "diffusers:upscaler is no text-to-image pipeline"),
@@ -225,6 +227,10 @@ def upscaler(pipeline_folder, tmp_path) -> Path:
         (("--model", "diffusers:x", "--rewrite"), "--rewrite with --model diffusers:x: the enc"),
         (("--model", "endpoint:m@http://h/v1", "--rewrite"), "leave --rewrite out, or give a uae"),
         (("--dtype", "int8"), "--dtype"),
+        (("--dtype", "float16"), "--dtype float16 is for vlm or diffusers models"),
+        (("--size", "64x64"), "--size 64x64 with --model uae:uae-tiny: a uae model draws in one"),
+        (("--model", "diffusers:.", "--size", "64"), "--size 64: expected WIDTHxHEIGHT"),
+        (("--model", "diffusers:.", "--size", "0x64"), "--size 0x64: expected WIDTHxHEIGHT"),
     ],
 )
 def test_bad_input_names_the_flag_and_what_would_be_right(run, upscaler, options, said, tmp_path):

@@ -44,8 +44,12 @@ def pictures_in(folder: Path, num_pictures: int, num_samples: int = 1) -> list[P
     ]
 
 
-def drawn(generator: Generator, pictures: list[Picture], **options) -> dict[Path, Failure]:
-    outages = Outages("generator", Path("images"), again="repeat the command")
+def drawn(
+    generator: Generator, pictures: list[Picture], *, has_answered: bool = True, **options
+) -> dict[Path, Failure]:
+    outages = Outages(
+        "generator", Path("images"), has_answered=has_answered, again="repeat the command"
+    )
     return draw_pictures(generator, pictures, options.pop("batch_size", 4), outages, **options)
 
 
@@ -107,6 +111,18 @@ def test_outages_in_a_row_end_the_run_and_leave_what_is_drawn(tmp_path):
     assert len(generator.asked) == 2 + MAX_FAILURES_RUNNING
     assert len(not_drawn(pictures)) == 7
     assert drawn(Scripted(), not_drawn(pictures)) == {}
+
+
+@pytest.mark.parametrize("reason", ["not accepted", "no answer"])
+def test_what_may_be_a_matter_of_one_prompt_is_an_outage_before_the_first_answer(tmp_path, reason):
+    unfit = Failure(f"generator: {reason}", "too long")
+    pictures = pictures_in(tmp_path, 8)
+    answers = {f"p/{i}/0": unfit for i in range(6)}
+    with pytest.raises(RunFailed, match="5 items running failed"):
+        drawn(Scripted(answers), pictures, has_answered=False)
+    assert len(drawn(Scripted(answers), pictures)) == 6  # something was drawn in an earlier run
+    del answers["p/0/0"]
+    assert len(drawn(Scripted(answers), pictures, has_answered=False)) == 5
 
 
 @pytest.mark.parametrize("between", [Image.new("RGB", (4, 4)), REFUSED])

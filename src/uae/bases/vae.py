@@ -22,7 +22,7 @@ from uae.train.run import Run
 class VaeConfig:
     """How the vae is trained. The weights are small enough for a CPU."""
 
-    num_steps: int = 6000
+    num_steps: int = 12000
     batch_size: int = 8
     lr: float = 2e-3
     kl_weight: float = 3e-4

@@ -1,5 +1,6 @@
 """`uae eval audit`: a trained pair against the pair it began as, on any images."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from cyclopts import Parameter
 from cyclopts.types import NonNegativeInt, PositiveInt
 
 from uae.commands.inputs import find_images
-from uae.commands.runs import Resume, check_run, ended, progress_of, stages_of
+from uae.commands.runs import RunChoice, ended, progress_of, stages_of
 from uae.commands.startup import quick_start
 from uae.commands.talk import PLAINLY, SWITCH, Talk
 from uae.commands.unified_bench import backbones_of
@@ -19,29 +20,100 @@ if TYPE_CHECKING:
     from uae.commands.halves import Pair
     from uae.eval.mmt_bench.prompt import PromptName
     from uae.eval.mmt_bench.task import MmtTask
+    from uae.eval.pair_audit.run import AuditTask
     from uae.eval.results.rows import ItemRow
 
 NEXT = {"audit": "uae eval unified-bench IMAGES --model MODEL --out RUN"}
 """What the help names as the next command."""
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class TrainedChoice:
+    """The trained model, and the one it began as."""
+
+    model: str
+    """Model folder after training."""
+    before: str = "uae-tiny"
+    """Model folder or preset that the training began with."""
+    seed: NonNegativeInt = 0
+    """Seed of the noise; captions are the most probable words."""
+    batch_size: PositiveInt = 16
+    """Images at once; changes speed and memory alone."""
+
+    def read(self, device: str) -> "dict[str, Pair]":
+        """Return both by side, not loaded yet."""
+        import torch
+
+        from uae.commands.halves import Given, Pair
+
+        given = Given("", self.seed, device, torch.float32)
+        return {
+            side: Pair.read(name, None, None, given, sees_image=False, flag=flag)
+            for side, name, flag in (
+                ("before", self.before, "--before"),
+                ("after", self.model, "--model"),
+            )
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuestionFile:
+    """Questions of one kind, read and checked."""
+
+    kind: str
+    folder: str
+    task: "MmtTask"
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class AuditQuestions:
+    """What the encoders are asked."""
+
+    questions: Path | None = None
+    """MMT-Bench's .tsv, or any file in its columns: is general understanding kept?"""
+    text_questions: Path | None = None
+    """A .tsv in its columns without images: are text skills kept?"""
+    prompt: Literal["vlmevalkit", "compact"] = "vlmevalkit"
+    """Wording of the questions; compact is what uae-tiny was trained on."""
+    allow_missing: Annotated[bool, SWITCH] = False
+    """Leave out questions whose images do not decode; the result is marked as incomplete."""
+
+    def read(self) -> list[QuestionFile]:
+        """Read all of them.
+
+        Raises:
+            UsageError: A file is wrong, or an image does not decode and that is not allowed.
+        """
+        from uae.eval.mmt_bench.task import MmtConfig, MmtTask
+        from uae.eval.pair_audit.questions import TEXT_SKILLS, UNDERSTANDING
+
+        pictured = MmtConfig(prompt=self.prompt, allow_missing=self.allow_missing)
+        text_only = MmtConfig(prompt=self.prompt, text_only=True)
+        given = (
+            (UNDERSTANDING, self.questions, "questions", pictured),
+            (TEXT_SKILLS, self.text_questions, "text_questions", text_only),
+        )
+        return [
+            QuestionFile(kind=kind, folder=folder, task=MmtTask.read(path, config))
+            for kind, path, folder, config in given
+            if path
+        ]
+
+
+NO_QUESTIONS = AuditQuestions()
+
+
 def audit(
     images: Annotated[list[Path], Parameter(name="IMAGE")],
     /,
     *,
-    model: str,
-    before: str = "uae-tiny",
-    out: Path,
+    compared: TrainedChoice,
+    place: RunChoice,
     reward: Annotated[tuple[str, ...], Parameter(negative="")] = ("clip",),
     backbone: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    questions: Path | None = None,
-    text_questions: Path | None = None,
-    prompt: Literal["vlmevalkit", "compact"] = "vlmevalkit",
-    seed: NonNegativeInt = 0,
-    batch_size: PositiveInt = 16,
-    allow_missing: Annotated[bool, SWITCH] = False,
-    resume: Resume = "auto",
-    device: str = "auto",
+    asked: AuditQuestions = NO_QUESTIONS,
     talk: Talk = PLAINLY,
 ) -> int:
     """Audit a trained model against the one it began as: swap matrix, captions, pictures.
@@ -53,73 +125,69 @@ def audit(
 
     Args:
         images: Image files or folders that neither model was trained on.
-        model: Model folder after training.
-        before: Model folder or preset that the training began with.
-        out: Folder of the run: captions, redraws, one row per image, scores, audits.json.
+        compared: The trained model, and the one it began as.
+        place: The run.
         reward: Backbones that were the reward; the others are held out.
         backbone: As for unified-bench; by default those that the trained model names.
-        questions: MMT-Bench's .tsv, or any file in its columns: is general understanding kept?
-        text_questions: A .tsv in its columns without images: are text skills kept?
-        prompt: Wording of the questions; compact is what uae-tiny was trained on.
-        seed: Seed of the noise; captions are the most probable words.
-        batch_size: Images at once; changes speed and memory alone.
-        allow_missing: Leave out questions whose images do not decode; the result is marked as
-            incomplete.
-        resume: must refuses a folder without a run, never one with a run.
-        device: auto, cpu, cuda or cuda:1.
+        asked: What the encoders are asked.
         talk: Format and verbosity.
     """
     talk.begin()
-    check_run(out, resume)
-    files = find_images(images, without=out)
-    checked = _checked(questions, text_questions, prompt, allow_missing)
+    place.check()
+    files = find_images(images, without=place.out)
+    checked = asked.read()
     with quick_start():
-        import torch
-
         from uae.commands import halves
         from uae.eval.pair_audit import run
         from uae.eval.pair_audit.questions import QuestionSet
         from uae.eval.pair_audit.summary import settings_of, summary_text
-        from uae.eval.results.stamp import file_digest
 
-        given = halves.Given("", seed, device, torch.float32)
-        pairs = {
-            side: halves.Pair.read(name, None, None, given, sees_image=False)
-            for side, name in (("before", before), ("after", model))
-        }
-        own = {side: pair.writes.settings() for side, pair in pairs.items()}
+        pairs = compared.read(place.device)
         chosen = backbones_of(backbone or halves.own_backbones(pairs["after"]))
         _check_reward(reward, chosen)
-        tokens = {
-            side: halves.tokens_of(pair, None, is_needed=True) for side, pair in pairs.items()
-        }
-        task = run.AuditTask(
-            own={
-                side: pair.task(files.paths, out, chosen, tokens[side], batch_size)
-                for side, pair in pairs.items()
-            },
-            max_caption_tokens={side: s.max_caption_tokens for side, s in own.items()},
-            reward=reward,
-            out=out,
-        )
-        stamps = {side: pair.stamp() for side, pair in pairs.items()}
-        asked = [
-            QuestionSet(file.kind, file.task.items, partial(_answers, pairs, file, out, talk))
-            for file in checked
+        task = _task(pairs, files.paths, place.out, chosen, reward, compared.batch_size)
+        sets = [
+            QuestionSet(x.kind, x.task.items, partial(_answers, pairs, x, place.out, talk))
+            for x in checked
         ]
-        files_asked = {file.kind: file_digest(file.task.tsv) for file in checked}
-        options: dict[str, object] = {"prompt": prompt} if checked else {}
-        for file in checked:
-            options |= file.task.gaps
         settings = settings_of(
-            task, stamps, halves.digests(chosen, device), run.RULES, files_asked, options
+            task,
+            {side: pair.stamp() for side, pair in pairs.items()},
+            halves.digests(chosen, place.device),
+            run.RULES,
+            {x.kind: x.task.digest for x in checked},
+            _options(asked.prompt, checked),
         )
     progress, show = stages_of(talk)
     result, audits = run.audit_pair(
-        task, settings, list(chosen), resume=resume, questions=asked, show=show
+        task, settings, list(chosen), resume=place.resume, questions=sets, show=show
     )
     progress.close()
-    return ended(result, out, summary_text(result, audits), talk, files.left_out)
+    return ended(result, place.out, summary_text(result, audits), talk, files.left_out)
+
+
+def _task(
+    pairs: "Mapping[str, Pair]",
+    images: Mapping[str, Path],
+    out: Path,
+    chosen: dict[str, str],
+    reward: tuple[str, ...],
+    batch_size: int,
+) -> "AuditTask":
+    from uae.commands.halves import tokens_of
+    from uae.eval.pair_audit.run import AuditTask
+
+    settings = {side: pair.writes.settings() for side, pair in pairs.items()}
+    tokens = {side: tokens_of(pair, None, is_needed=True) for side, pair in pairs.items()}
+    return AuditTask(
+        own={
+            side: pair.task(images, out, chosen, tokens[side], batch_size)
+            for side, pair in pairs.items()
+        },
+        max_caption_tokens={side: s.max_caption_tokens for side, s in settings.items()},
+        reward=reward,
+        out=out,
+    )
 
 
 def _check_reward(reward: tuple[str, ...], chosen: dict[str, str]) -> None:
@@ -128,39 +196,14 @@ def _check_reward(reward: tuple[str, ...], chosen: dict[str, str]) -> None:
         raise UsageError(f"--reward {unknown[0]}: expected one of {', '.join(chosen)}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class _QuestionFile:
-    """Questions of one kind, read and checked."""
-
-    kind: str
-    folder: str
-    task: "MmtTask"
-
-
-def _checked(
-    questions: Path | None,
-    text_questions: Path | None,
-    prompt: "PromptName",
-    allow_missing: bool,
-) -> list[_QuestionFile]:
-    """Read all questions before anything is loaded."""
-    from uae.eval.mmt_bench.task import MmtConfig, MmtTask
-    from uae.eval.pair_audit.questions import TEXT_SKILLS, UNDERSTANDING
-
-    pictured = MmtConfig(prompt=prompt, allow_missing=allow_missing)
-    given = (
-        (UNDERSTANDING, questions, "questions", pictured),
-        (TEXT_SKILLS, text_questions, "text_questions", MmtConfig(prompt=prompt, text_only=True)),
-    )
-    return [
-        _QuestionFile(kind=kind, folder=folder, task=MmtTask.read(path, config))
-        for kind, path, folder, config in given
-        if path
-    ]
+def _options(prompt: "PromptName", checked: Sequence[QuestionFile]) -> dict[str, object]:
+    """Return how the questions are asked, and which of them are missing."""
+    gaps = {key: value for file in checked for key, value in file.task.gaps.items()}
+    return {"prompt": prompt, **gaps} if checked else {}
 
 
 def _answers(
-    pairs: "dict[str, Pair]", file: _QuestionFile, out: Path, talk: Talk
+    pairs: "dict[str, Pair]", file: QuestionFile, out: Path, talk: Talk
 ) -> "dict[str, list[ItemRow]]":
     """Ask both encoders the same questions; return their rows by side."""
     from uae.commands.mcq_models import answers_of, answers_stamp

@@ -1,13 +1,15 @@
 """`uae eval mmt-bench`, `uae eval geneval`: published benchmarks without a judge."""
 
 import logging
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt
 
-from uae.commands.runs import Resume, check_run, ended, progress_of
+from uae.commands.address import BY_DEFAULT, AddressChoice
+from uae.commands.runs import RunChoice, ended, progress_of
 from uae.commands.startup import quick_start
 from uae.commands.talk import PLAINLY, SWITCH, Talk
 from uae.commands.unified_bench import Dtype
@@ -15,7 +17,7 @@ from uae.errors import EXIT_PARTIAL, UsageError
 from uae.ranks import once
 
 if TYPE_CHECKING:
-    from uae.commands.halves import Spec
+    from uae.commands.halves import Given, Spec
     from uae.eval.geneval.prompts import PromptSet
 
 log = logging.getLogger(__name__)
@@ -30,23 +32,65 @@ NEXT = {
 """What the help of each names as the next command."""
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class QuestionChoice:
+    """Which questions are asked, and how."""
+
+    limit: PositiveInt | None = None
+    """Questions to ask, from the first row on; by default all."""
+    prompt: Literal["vlmevalkit", "compact"] = "vlmevalkit"
+    """Wording of the questions; compact is what uae-tiny was trained on."""
+    likelihood: bool = True
+    """Measure the likelihood of the option letters too."""
+    hidden_answers: Annotated[bool, SWITCH] = False
+    """Ask questions without an answer too (split TEST); replies are kept."""
+    allow_missing: Annotated[bool, SWITCH] = False
+    """Leave out questions whose images do not decode; the result is marked as incomplete."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class AnswererChoice:
+    """What answers."""
+
+    model: str = "uae-tiny"
+    """Model folder or preset, or vlm:FOLDER_OR_HUB_ID, endpoint:MODEL@URL."""
+    max_new_tokens: PositiveInt = 128
+    """Longest reply; what is cut off is not read."""
+    dtype: Dtype = "float32"
+    """Of a vlm model's weights."""
+    address: AddressChoice = BY_DEFAULT
+    """How an address is asked."""
+
+    def read(self, device: str) -> "tuple[Spec, Given]":
+        """Return what is named, and what it is loaded with.
+
+        Raises:
+            UsageError: It names nothing, or the dtype is for other models.
+        """
+        import torch
+
+        from uae.commands.halves import Given, Spec, check_dtype
+        from uae.commands.mcq_models import MODELS
+
+        spec = Spec.read_model("--model", self.model, MODELS)
+        check_dtype(self.dtype, spec)
+        return spec, Given("", 0, device, getattr(torch, self.dtype), self.address)
+
+
+ALL_QUESTIONS, UAE_TINY = QuestionChoice(), AnswererChoice()
+
+
 def mmt_bench(
     tsv: Annotated[Path, Parameter(name="TSV")],
     /,
     *,
-    model: str = "uae-tiny",
-    out: Path,
-    limit: PositiveInt | None = None,
-    prompt: Literal["vlmevalkit", "compact"] = "vlmevalkit",
-    likelihood: bool = True,
-    hidden_answers: Annotated[bool, SWITCH] = False,
+    answerer: AnswererChoice = UAE_TINY,
+    asked: QuestionChoice = ALL_QUESTIONS,
     predictions: Path | None = None,
-    max_new_tokens: PositiveInt = 128,
-    dtype: Dtype = "float32",
-    allow_missing: Annotated[bool, SWITCH] = False,
-    resume: Resume = "auto",
+    place: RunChoice,
     retry_failed: Annotated[bool, SWITCH] = False,
-    device: str = "auto",
     talk: Talk = PLAINLY,
 ) -> int:
     """Ask a model the questions of MMT-Bench, and score the answers.
@@ -59,57 +103,37 @@ def mmt_bench(
 
     Args:
         tsv: MMT-Bench_VAL.tsv, or any file in its columns.
-        model: Model folder or preset, or vlm:FOLDER_OR_HUB_ID, endpoint:MODEL@URL.
-        out: Folder of the run: settings, one row per question, scores.
-        limit: Questions to ask, from the first row on; by default all.
-        prompt: Wording of the questions; compact is what uae-tiny was trained on.
-        likelihood: Measure the likelihood of the option letters too.
-        hidden_answers: Ask questions without an answer too (split TEST); replies are kept.
+        answerer: What answers.
+        asked: Which questions are asked, and how.
         predictions: Write the replies to this .xlsx or .tsv too, in VLMEvalKit's columns.
-        max_new_tokens: Longest reply; what is cut off is not read.
-        dtype: Of a vlm model's weights.
-        allow_missing: Leave out questions whose images do not decode; the result is marked as
-            incomplete.
-        resume: must refuses a folder without a run, never one with a run.
+        place: The run.
         retry_failed: Ask again where the model gave no reply.
-        device: auto, cpu, cuda or cuda:1.
         talk: Format and verbosity.
     """
     talk.begin()
-    check_run(out, resume)
+    place.check()
     from uae.eval.mmt_bench.export import check_format, export_predictions
     from uae.eval.mmt_bench.task import MmtConfig, MmtTask
 
     if predictions:
         check_format(predictions)
-    config = MmtConfig(
-        limit=limit,
-        prompt=prompt,
-        likelihood=likelihood,
-        hidden_answers=hidden_answers,
-        allow_missing=allow_missing,
-    )
     with quick_start():
-        import torch
-
-        from uae.commands import halves, mcq_models
+        from uae.commands.mcq_models import answers_of, answers_stamp
         from uae.eval.mmt_bench.evaluate import evaluate_mmt
         from uae.eval.mmt_bench.summary import summary_text
 
-        spec = halves.Spec.read_model("--model", model, mcq_models.MODELS)
-        _check_dtype(spec, dtype)
-        given = halves.Given("", 0, device, getattr(torch, dtype))
-        load = mcq_models.answers_of(spec, given, max_new_tokens)
-    task = MmtTask.read(tsv, config)
-    stamp = mcq_models.answers_stamp(spec, given, max_new_tokens)
+        spec, given = answerer.read(place.device)
+        load = answers_of(spec, given, answerer.max_new_tokens)
+    task = MmtTask.read(tsv, MmtConfig(**asdict(asked)))
+    stamp = answers_stamp(spec, given, answerer.max_new_tokens)
     progress, show = progress_of("mmt-bench", "question", talk)
     result = evaluate_mmt(
-        load, task, out, stamp, resume=resume, retry_failed=retry_failed, show=show
+        load, task, place.out, stamp, resume=place.resume, retry_failed=retry_failed, show=show
     )
     progress.close()
     if predictions:
-        once(lambda: export_predictions(out, tsv, predictions))
-    return ended(result, out, summary_text(result), talk)
+        once(lambda: export_predictions(place.out, tsv, predictions))
+    return ended(result, place.out, summary_text(result), talk)
 
 
 def geneval(
@@ -118,13 +142,11 @@ def geneval(
     *,
     detector: str,
     variant: Variant,
-    out: Path,
+    place: RunChoice,
     clip: str = OFFICIAL_CLIP,
     prompts: Path | None = None,
     num_samples: PositiveInt = 4,
-    allow_incomplete: Annotated[bool, SWITCH] = False,
-    resume: Resume = "auto",
-    device: str = "auto",
+    allow_missing: Annotated[bool, SWITCH] = False,
     talk: Talk = PLAINLY,
 ) -> int:
     """Score a folder of images in GenEval's layout with a detector.
@@ -139,43 +161,34 @@ def geneval(
         images: Folder with 00000/metadata.jsonl, 00000/samples/0000.png and so on.
         detector: For geneval mmdet's .pth file; for geneval-hf a folder or hub id of a Mask2Former.
         variant: Which weights the detector has; scores of the two are never compared.
-        out: Folder of the run: settings, one row per image, scores.
+        place: The run.
         clip: Folder or hub id of the CLIP that names colours.
         prompts: The prompts' metadata file; by default the 553 official ones.
         num_samples: Images expected of each prompt.
-        allow_incomplete: Score what is there; the result is marked as incomplete.
-        resume: must refuses a folder without a run, never one with a run.
-        device: auto, cpu, cuda or cuda:1.
+        allow_missing: Score what is there; the result is marked as incomplete.
         talk: Format and verbosity.
     """
     talk.begin()
-    check_run(out, resume)
+    place.check()
     _check_detector(detector, variant)
     chosen = _prompts(prompts)
     from uae.eval.geneval.layout import read_folder
 
-    folder = read_folder(images, chosen, num_samples, allow_incomplete=allow_incomplete)
+    folder = read_folder(images, chosen, num_samples, allow_missing=allow_missing)
     with quick_start():
         from uae.commands.judges import load_judges
         from uae.eval.geneval import run
 
-        judges = load_judges(detector, variant, clip, device)
+        judges = load_judges(detector, variant, clip, place.device)
     task = run.Task(folder, chosen, num_samples, judges)
     progress, show = progress_of("geneval", "image", talk)
-    result, official = run.score(task, out, resume, show)
+    result, official = run.score(task, place.out, place.resume, show)
     progress.close()
-    code = ended(result, out, official.text(), talk)
+    code = ended(result, place.out, official.text(), talk)
     if not official.is_complete:
         log.warning("the set of images is incomplete: this is no GenEval score")
         return EXIT_PARTIAL
     return code
-
-
-def _check_dtype(spec: "Spec", dtype: Dtype) -> None:
-    if dtype != "float32" and spec.kind != "vlm":
-        raise UsageError(
-            f"--dtype {dtype} is for vlm models: expected none with --model {spec.shown}"
-        )
 
 
 def _check_detector(detector: str, variant: Variant) -> None:

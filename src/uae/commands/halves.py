@@ -7,7 +7,7 @@ refused within a second.
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +17,13 @@ from diffusers.utils.logging import disable_progress_bar
 from transformers.utils.hub import cached_file, extract_commit_hash
 
 from uae.commands import judges
+from uae.commands.address import BY_DEFAULT, AddressChoice
 from uae.commands.judges import found
 from uae.commands.loop import load
 from uae.device import device_of
-from uae.endpoint import Endpoint, EndpointConfig
+from uae.endpoint import Endpoint
 from uae.errors import UsageError
-from uae.eval.judges.local_judge import LocalJudge
+from uae.eval.judges.local_vlm import LocalVlm
 from uae.eval.results.stamp import ModelStamp, folder_digests, images_stamp, weights_digest
 from uae.eval.unified_bench.budgets import Tokens
 from uae.eval.unified_bench.captioners import (
@@ -134,7 +135,7 @@ class Spec:
         self.check()
         return read_settings(Path(resolve(self.name)))
 
-    def endpoint(self) -> Endpoint:
+    def endpoint(self, address: AddressChoice) -> Endpoint:
         """Return the model behind MODEL@URL.
 
         Raises:
@@ -146,7 +147,7 @@ class Spec:
                 f"{self.flag} endpoint:{self.name}: expected endpoint:MODEL@URL, such as "
                 "endpoint:qwen@http://localhost:8000/v1"
             )
-        endpoint = Endpoint(EndpointConfig(base_url=url, model=model))
+        endpoint = Endpoint(address.config(url, model))
         endpoint.probe()
         return endpoint
 
@@ -160,12 +161,35 @@ def _commit(spec: Spec) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What both halves are loaded with."""
+    """What both halves are loaded with.
+
+    Attributes:
+        prompt: Asks a captioner that is not ours for a caption.
+        seed: Of noise and sampled words.
+        device: As the command has it.
+        dtype: Of models that are not ours.
+        address: How an address is asked.
+        size: Width and height in pixels that a generator that is not ours draws; None for its own.
+    """
 
     prompt: str
     seed: int
     device: str
     dtype: torch.dtype
+    address: AddressChoice = BY_DEFAULT
+    size: tuple[int, int] | None = None
+
+
+def check_dtype(dtype: str, *specs: Spec) -> None:
+    """Refuse a dtype that nothing would heed.
+
+    Raises:
+        UsageError: None of these is a model of others.
+    """
+    if dtype != "float32" and not any(spec.kind in INDEX_FILES for spec in specs):
+        kinds = " or ".join(INDEX_FILES)
+        shown = " and ".join(f"{spec.flag} {spec.shown}" for spec in specs)
+        raise UsageError(f"--dtype {dtype} is for {kinds} models: expected none with {shown}")
 
 
 def captioner_of(spec: Spec, given: Given) -> Callable[[], Captioner]:
@@ -180,7 +204,7 @@ def captioner_of(spec: Spec, given: Given) -> Callable[[], Captioner]:
         captions = CaptionsFile(Path(spec.name))
         return lambda: captions
     if spec.kind == "endpoint":
-        described = EndpointCaptioner(spec.endpoint(), given.prompt, given.seed)
+        described = EndpointCaptioner(spec.endpoint(given.address), given.prompt, given.seed)
         return lambda: described
     if spec.kind == "uae":
         spec.check()
@@ -188,7 +212,7 @@ def captioner_of(spec: Spec, given: Given) -> Callable[[], Captioner]:
     return lambda: VlmCaptioner(load_vlm(spec, given), given.prompt, given.seed)
 
 
-def load_vlm(spec: Spec, given: Given) -> LocalJudge:
+def load_vlm(spec: Spec, given: Given) -> LocalVlm:
     """Load a vision-language model of transformers.
 
     Raises:
@@ -208,7 +232,7 @@ def generator_of(spec: Spec, given: Given, images: Mapping[str, Path]) -> Callab
         redraws = ImageFolder(Path(spec.name), list(images))
         return lambda: redraws
     if spec.kind == "endpoint":
-        drawn = EndpointGenerator(spec.endpoint(), given.seed)
+        drawn = EndpointGenerator(spec.endpoint(given.address), given.seed, given.size)
         return lambda: drawn
     if spec.kind == "uae":
         spec.check()
@@ -228,13 +252,20 @@ def generator_of(spec: Spec, given: Given, images: Mapping[str, Path]) -> Callab
                 f"{spec.flag} {spec.shown} is no text-to-image pipeline: {error}"
             ) from error
         pipeline.set_progress_bar_config(disable=True)
-        return PipelineGenerator(pipeline.to(device_of(given.device)), given.seed)
+        return PipelineGenerator(pipeline.to(device_of(given.device)), given.seed, given.size)
 
     return load_pipeline
 
 
-def stamp_of(spec: Spec, given: Given) -> ModelStamp:
+def stamp_of(
+    spec: Spec, given: Given, parts: Sequence[str] = ENCODER_PARTS + DECODER_PARTS
+) -> ModelStamp:
     """Say what a half's results depend on, without loading it.
+
+    Args:
+        spec: The half.
+        given: What it is loaded with.
+        parts: Of a model of this package, those that count.
 
     Raises:
         UsageError: It is not there.
@@ -251,16 +282,15 @@ def stamp_of(spec: Spec, given: Given) -> ModelStamp:
         name=spec.name,
         dtype="float32" if spec.is_ours else str(given.dtype).removeprefix("torch."),
         backend=f"{spec.kind}, {torch.device(device_of(given.device)).type}",
-        files=_files(spec),
+        files=_files(spec, parts),
     )
 
 
-def _files(spec: Spec) -> dict[str, str]:
+def _files(spec: Spec, parts: Sequence[str]) -> dict[str, str]:
     """Return one sha256 of all files that a half is made of; of a hub id its commit."""
     folder, commit = spec.folder, spec.commit
     if folder is None:
         return {"commit": commit} if commit else {}
-    parts = ENCODER_PARTS if spec.flag == CAPTIONER else ENCODER_PARTS + DECODER_PARTS
     kept = {
         path: digest
         for path, digest in folder_digests(folder).items()
@@ -287,14 +317,16 @@ class Pair:
         given: Given,
         *,
         sees_image: bool,
+        flag: str = "--model",
     ) -> "Pair":
-        """Read both; `model` stands for a half that is not given.
+        """Read both; `model`, given by `flag`, stands for a half that is not given.
 
         Raises:
             UsageError: One is of no known kind, or hidden states are asked of two models.
         """
-        writes = Spec.read(CAPTIONER, captioner or f"uae:{model}", CAPTIONERS)
-        draws = Spec.read(GENERATOR, generator or f"uae:{model}", GENERATORS)
+        ours = Spec(flag, "uae", model)
+        writes = Spec.read(CAPTIONER, captioner, CAPTIONERS) if captioner else ours
+        draws = Spec.read(GENERATOR, generator, GENERATORS) if generator else ours
         if sees_image and (
             (writes.kind, writes.name) != (draws.kind, draws.name) or not writes.is_ours
         ):
@@ -337,7 +369,7 @@ class Pair:
     def stamp(self) -> ModelStamp:
         """Say what the results of both depend on."""
         stamps = {
-            "captioner": stamp_of(self.writes, self.given),
+            "captioner": stamp_of(self.writes, self.given, ENCODER_PARTS),
             "generator": stamp_of(self.draws, self.given),
         }
         return ModelStamp(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from uae.commands.judge_choice import JudgeChoice
-from uae.commands.runs import Resume, check_run, ended, progress_of
+from uae.commands.runs import RunChoice, ended, progress_of
 from uae.commands.startup import quick_start
 from uae.commands.talk import PLAINLY, SWITCH, Talk
 from uae.errors import EXIT_PARTIAL
@@ -34,13 +34,11 @@ def dpg(
     prompts: Path,
     csv: Path,
     chosen: JudgeChoice,
-    out: Path,
+    place: RunChoice,
     num_images: Literal["1", "4"] = "4",
     compat: Annotated[bool, SWITCH] = False,
-    allow_incomplete: Annotated[bool, SWITCH] = False,
-    resume: Resume = "auto",
+    allow_missing: Annotated[bool, SWITCH] = False,
     retry_failed: Annotated[bool, SWITCH] = False,
-    device: str = "auto",
     talk: Talk = PLAINLY,
 ) -> int:
     """Score a folder of images by DPG-Bench's questions.
@@ -55,17 +53,15 @@ def dpg(
         prompts: Folder with ITEM_ID.txt.
         csv: dpg_bench.csv, the questions.
         chosen: Who judges.
-        out: Folder of the run: settings, rows, scores.
+        place: The run.
         num_images: 4 for grids, 1 where each file is one image.
         compat: Score as upstream's script does, with two of its faults.
-        allow_incomplete: Score what is there; the result is marked as incomplete.
-        resume: must refuses a folder without a run, never one with a run.
+        allow_missing: Score what is there; the result is marked as incomplete.
         retry_failed: Ask again where the judge gave no answer.
-        device: auto, cpu, cuda or cuda:1, for a local judge.
         talk: Format and verbosity.
     """
     talk.begin()
-    check_run(out, resume)
+    place.check()
     chosen.check()
     with quick_start():
         from uae.eval.dpg import run
@@ -74,15 +70,17 @@ def dpg(
 
     read = read_dpg(prompts, csv, without_first_row=compat)
     count: NumImages = 4 if num_images == "4" else 1
-    found = run.find_images(images, read, count, allow_incomplete=allow_incomplete)
+    found = run.find_images(images, read, count, allow_missing=allow_missing)
     with quick_start():
-        judge = chosen.load(device)
+        judge = chosen.load(place.device)
     task = run.DpgTask(read, found, judge, count, compat)
     return _finish(
         "dpg",
-        lambda show: run.score(task, out, resume=resume, retry_failed=retry_failed, show=show),
+        lambda show: run.score(
+            task, place.out, resume=place.resume, retry_failed=retry_failed, show=show
+        ),
         found,
-        out,
+        place,
         talk,
     )
 
@@ -93,11 +91,9 @@ def geneval2(
     *,
     prompts: Path,
     chosen: JudgeChoice,
-    out: Path,
-    allow_incomplete: Annotated[bool, SWITCH] = False,
-    resume: Resume = "auto",
+    place: RunChoice,
+    allow_missing: Annotated[bool, SWITCH] = False,
     retry_failed: Annotated[bool, SWITCH] = False,
-    device: str = "auto",
     talk: Talk = PLAINLY,
 ) -> int:
     """Score images by GenEval 2's questions, by Soft-TIFA.
@@ -111,30 +107,30 @@ def geneval2(
         table: JSON object that names each prompt's image.
         prompts: geneval2_data.jsonl; its licence is CC BY-NC 4.0.
         chosen: Who judges.
-        out: Folder of the run: settings, rows, scores.
-        allow_incomplete: Score what is there; the result is marked as incomplete.
-        resume: must refuses a folder without a run, never one with a run.
+        place: The run.
+        allow_missing: Score what is there; the result is marked as incomplete.
         retry_failed: Ask again where the judge gave no answer.
-        device: auto, cpu, cuda or cuda:1, for a local judge.
         talk: Format and verbosity.
     """
     talk.begin()
-    check_run(out, resume)
+    place.check()
     chosen.check()
     with quick_start():
         from uae.eval.geneval2 import run
         from uae.eval.geneval2.prompts import find_images, read_prompts
 
     read = read_prompts(prompts)
-    found = find_images(table, read, allow_incomplete=allow_incomplete)
+    found = find_images(table, read, allow_missing=allow_missing)
     with quick_start():
-        judge = chosen.load(device)
+        judge = chosen.load(place.device)
     task = run.Task(read, found, judge)
     return _finish(
         "geneval2",
-        lambda show: run.score(task, out, resume=resume, retry_failed=retry_failed, show=show),
+        lambda show: run.score(
+            task, place.out, resume=place.resume, retry_failed=retry_failed, show=show
+        ),
         found,
-        out,
+        place,
         talk,
     )
 
@@ -145,11 +141,9 @@ def geneval_pp(
     *,
     prompts: Path,
     chosen: JudgeChoice,
-    out: Path,
-    allow_incomplete: Annotated[bool, SWITCH] = False,
-    resume: Resume = "auto",
+    place: RunChoice,
+    allow_missing: Annotated[bool, SWITCH] = False,
     retry_failed: Annotated[bool, SWITCH] = False,
-    device: str = "auto",
     talk: Talk = PLAINLY,
 ) -> int:
     """Have a judge say of each image of GenEval++ whether it is right.
@@ -163,30 +157,30 @@ def geneval_pp(
         images: Folder with 1.jpg for the first prompt, and so on.
         prompts: GenEval++'s prompts, one JSON object a line.
         chosen: Who judges.
-        out: Folder of the run: settings, rows with the raw replies, scores.
-        allow_incomplete: Score what is there; the result is marked as incomplete.
-        resume: must refuses a folder without a run, never one with a run.
+        place: The run.
+        allow_missing: Score what is there; the result is marked as incomplete.
         retry_failed: Ask again where the judge gave no verdict.
-        device: auto, cpu, cuda or cuda:1, for a local judge.
         talk: Format and verbosity.
     """
     talk.begin()
-    check_run(out, resume)
+    place.check()
     chosen.check()
     with quick_start():
         from uae.eval.geneval_pp import run
         from uae.eval.geneval_pp.prompts import find_images, read_prompts
 
     read = read_prompts(prompts)
-    found = find_images(images, read, allow_incomplete=allow_incomplete)
+    found = find_images(images, read, allow_missing=allow_missing)
     with quick_start():
-        judge = chosen.load(device)
+        judge = chosen.load(place.device)
     task = run.Task(read, found, judge)
     return _finish(
         "geneval-pp",
-        lambda show: run.score(task, out, resume=resume, retry_failed=retry_failed, show=show),
+        lambda show: run.score(
+            task, place.out, resume=place.resume, retry_failed=retry_failed, show=show
+        ),
         found,
-        out,
+        place,
         talk,
     )
 
@@ -195,7 +189,7 @@ def _finish(
     stage: str,
     score: Callable[[Callable[[int, int], None]], "BenchResult"],
     images: "ImageSet",
-    out: Path,
+    place: RunChoice,
     talk: Talk,
 ) -> int:
     """Score with a progress line, write the result, and return the exit code."""
@@ -204,7 +198,7 @@ def _finish(
     progress, show = progress_of(stage, "question", talk)
     result = score(show)
     progress.close()
-    code = ended(result, out, summary_text(result), talk)
+    code = ended(result, place.out, summary_text(result), talk)
     if not images.is_complete:
         log.warning("the set of images is incomplete:\n%s", images.summary())
         return EXIT_PARTIAL

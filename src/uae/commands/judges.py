@@ -9,13 +9,16 @@ from safetensors import SafetensorError
 from transformers import AutoTokenizer, CLIPModel
 
 from uae.device import device_of
-from uae.errors import UsageError
+from uae.errors import EnvironmentFault, UsageError
 from uae.eval.geneval.colors import ColorClassifier
 from uae.eval.geneval.detector import Detector, Variant
 from uae.eval.geneval.run import Judges
-from uae.eval.judges.local_judge import LocalJudge
+from uae.eval.judges.local_vlm import LocalVlm
 from uae.eval.results.stamp import weights_digest
 from uae.rewards.similarity import Similarity
+
+_VIDEO_PACKAGE = "torchvision"
+"""What transformers asks for by a ValueError, for processors that take videos too."""
 
 
 def load_judges(detector: str, variant: Variant, clip: str, device: str) -> Judges:
@@ -46,7 +49,7 @@ def load_judges(detector: str, variant: Variant, clip: str, device: str) -> Judg
 
 def load_vlm(
     flag: str, shown: str, name: str, device: str, dtype: torch.dtype, revision: str = "main"
-) -> LocalJudge:
+) -> LocalVlm:
     """Load a vision-language model of transformers.
 
     Args:
@@ -59,13 +62,19 @@ def load_vlm(
 
     Raises:
         UsageError: There is none, or it is another kind of model.
+        EnvironmentFault: Its processor needs a package that is not installed.
     """
     try:
         with found(flag, shown):
-            return LocalJudge.from_pretrained(name, device_of(device), dtype, revision)
+            return LocalVlm.from_pretrained(name, device_of(device), dtype, revision)
     except UsageError:
         raise
-    except ValueError as error:  # transformers' word for another kind of model
+    except (ImportError, ValueError) as error:
+        if isinstance(error, ImportError) or _VIDEO_PACKAGE in str(error):
+            raise EnvironmentFault(
+                f"{flag} {shown} needs a package that is not installed: {error}"
+            ) from error
+        # transformers' word for another kind of model
         raise UsageError(f"{flag} {shown} is no vision-language model: {error}") from error
 
 

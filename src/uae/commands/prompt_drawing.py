@@ -1,8 +1,9 @@
 """What the commands that draw a benchmark's prompts share: flags, generator, pictures, report."""
 
+import functools
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from cyclopts.types import NonNegativeInt, PositiveInt
 
+from uae.commands.address import BY_DEFAULT, AddressChoice
 from uae.commands.runs import progress_of, warn_of
 from uae.commands.startup import quick_start
 from uae.commands.talk import SWITCH, Talk
@@ -20,8 +22,8 @@ from uae.ranks import current, once
 if TYPE_CHECKING:
     from uae.commands.halves import Given, Spec
     from uae.eval.drawing import Picture
+    from uae.eval.unified_bench.captioners import Failure
     from uae.eval.unified_bench.generators import Generator
-    from uae.models.unified import UnifiedAutoEncoder
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +44,51 @@ class DrawingChoice:
     """Seed of the starting noise."""
     batch_size: PositiveInt = 16
     """Images at once, where a uae model draws; changes speed and memory alone."""
+    size: str | None = None
+    """WIDTHxHEIGHT asked of a pipeline or an address, by default its own."""
     dtype: Dtype = "float32"
     """Of a diffusers pipeline."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
+    address: AddressChoice = BY_DEFAULT
+    """How an address is asked."""
+
+    def read(self) -> "tuple[Spec, Given]":
+        """Return what draws, and what it is loaded with.
+
+        Raises:
+            UsageError: It names nothing, or cannot do what is asked of it.
+        """
+        import torch
+
+        from uae.commands.halves import Given, Spec, check_dtype
+
+        spec = Spec.read_model(MODEL, self.model, KINDS)
+        if self.rewrite and not spec.is_ours:
+            raise UsageError(
+                f"--rewrite with {MODEL} {spec.shown}: the encoder of a uae model rewrites, and "
+                "this generator has none: leave --rewrite out, or give a uae model"
+            )
+        check_dtype(self.dtype, spec)
+        size = _size_of(self.size, spec)
+        dtype = getattr(torch, self.dtype)
+        return spec, Given("", self.seed, self.device, dtype, self.address, size)
+
+
+def _size_of(text: str | None, spec: "Spec") -> tuple[int, int] | None:
+    """Read WIDTHxHEIGHT.
+
+    Raises:
+        UsageError: It is none, or the generator has one size.
+    """
+    if text is None:
+        return None
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise UsageError(f"--size {text}: expected WIDTHxHEIGHT in pixels, such as 1024x1024")
+    if spec.is_ours:
+        raise UsageError(f"--size {text} with {MODEL} {spec.shown}: a uae model draws in one size")
+    return int(width), int(height)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,51 +99,52 @@ class Drawing:
         chosen: The flags.
         out: The folder.
         origin: What the images depend on.
-        generator: Draws.
-        model: The model of this package that the generator is of; None of any other.
+        load: Loads what draws, and makes the folder.
     """
 
     chosen: DrawingChoice
     out: Path
     origin: Mapping[str, Any]
-    generator: "Generator"
-    model: "UnifiedAutoEncoder | None"
+    load: "Callable[[], Generator]"
 
 
-def begin(chosen: DrawingChoice, out: Path, name: str, sha256: str) -> Drawing:
-    """Load the generator, and make the folder if it may hold these images.
+def begin(
+    chosen: DrawingChoice,
+    out: Path,
+    name: str,
+    sha256: str,
+    prepare: Callable[[], None] = lambda: None,
+) -> Drawing:
+    """Check what draws and whether the folder may hold these images; nothing is loaded yet.
 
     Args:
         chosen: What draws, and how.
         out: Folder for the images.
         name: Of the prompt set.
         sha256: Of the prompt set.
+        prepare: Writes what the folder holds besides images, before the first is drawn.
 
     Raises:
         UsageError: There is no such generator, it cannot rewrite, or the folder holds other files.
     """
     with quick_start():
-        import torch
-
-        from uae.commands import halves
+        from uae.commands.halves import generator_of
         from uae.eval import drawing
-        from uae.eval.unified_bench.generators import DecoderGenerator
 
-        spec = halves.Spec.read_model(MODEL, chosen.model, KINDS)
-        if chosen.rewrite and not spec.is_ours:
-            raise UsageError(
-                f"--rewrite with {MODEL} {chosen.model}: the encoder of a uae model rewrites, and "
-                "this generator has none: leave --rewrite out, or give a uae model"
-            )
-        given = halves.Given("", chosen.seed, chosen.device, getattr(torch, chosen.dtype))
+        spec, given = chosen.read()
         origin = drawing.origin_of(
             _identity(spec, given), chosen.seed, name, sha256, rewrite=chosen.rewrite
         )
         once(lambda: drawing.check_origin(out, origin))
-        generator = halves.generator_of(spec, given, {})()
-        model = generator.model if isinstance(generator, DecoderGenerator) else None
-    once(lambda: drawing.begin(out, origin))
-    return Drawing(chosen, out, origin, generator, model)
+        load = generator_of(spec, given, {})
+
+    @functools.cache
+    def ready() -> "Generator":
+        generator = load()
+        once(lambda: (drawing.begin(out, origin), prepare()))
+        return generator
+
+    return Drawing(chosen, out, origin, ready)
 
 
 def _identity(spec: "Spec", given: "Given") -> dict[str, str]:
@@ -109,8 +153,10 @@ def _identity(spec: "Spec", given: "Given") -> dict[str, str]:
     from uae.eval.drawing import identity_of
 
     if spec.is_ours:
+        spec.check()
         return identity_of(spec.name)
-    identity = {"model": spec.shown}
+    size = {"size": "x".join(map(str, given.size))} if given.size else {}
+    identity = {"model": spec.shown, **size}
     if spec.kind == "endpoint":
         return identity
     stamp = stamp_of(spec, given)
@@ -130,28 +176,14 @@ def draw(drawing: Drawing, pictures: Sequence["Picture"], talk: Talk) -> dict[st
     Returns:
         How many files were drawn, kept and left out, and these by reason.
     """
-    from uae.eval.drawing import draw_pictures, not_drawn, warn_of_overlong
-    from uae.eval.results.outages import Outages
+    from uae.eval.drawing import not_drawn
 
     asked, extra = len(pictures), {}
     if drawing.chosen.rewrite:
-        assert drawing.model is not None, "only a model of this package rewrites"
-        pictures, extra = _rewritten(drawing.model, pictures, drawing.out, talk)
+        pictures, extra = _rewritten(drawing, pictures, talk)
     left_out = Counter({"empty rewrite": asked - len(pictures)})
     todo = once(lambda: not_drawn(pictures))
-    num_kept = len(pictures) - len(todo)
-    if drawing.model is not None:
-        warn_of_overlong(drawing.model, todo)
-    progress, show = progress_of("drawing", "image", talk)
-    show(num_kept, len(pictures))
-    failures = draw_pictures(
-        drawing.generator,
-        todo,
-        drawing.chosen.batch_size,
-        Outages("generator", drawing.out, again="repeat the command"),
-        lambda num_done, _: show(num_kept + num_done, len(pictures)),
-    )
-    progress.close()
+    failures = _draw(drawing, todo, len(pictures) - len(todo), talk) if todo else {}
     left_out.update(failure.reason for failure in failures.values())
     if current().is_first:
         warn_of(
@@ -160,21 +192,52 @@ def draw(drawing: Drawing, pictures: Sequence["Picture"], talk: Talk) -> dict[st
         )
     return {
         "num_drawn": len(todo) - len(failures),
-        "num_kept": num_kept,
+        "num_kept": len(pictures) - len(todo),
         "num_left_out": left_out.total(),
         "left_out": dict(+left_out),
         **extra,
     }
 
 
+def _draw(
+    drawing: Drawing, todo: Sequence["Picture"], num_kept: int, talk: Talk
+) -> "dict[Path, Failure]":
+    """Draw pictures that are not there; return those that failed."""
+    from uae.eval.drawing import draw_pictures, warn_of_overlong
+    from uae.eval.results.outages import Outages
+    from uae.eval.unified_bench.generators import DecoderGenerator
+
+    generator, total = drawing.load(), num_kept + len(todo)
+    if isinstance(generator, DecoderGenerator) and current().is_first:
+        warn_of_overlong(generator.model, todo)
+    outages = Outages(
+        "generator", drawing.out, has_answered=bool(num_kept), again="repeat the command"
+    )
+    progress, show = progress_of("drawing", "image", talk)
+    show(num_kept, total)
+    failures = draw_pictures(
+        generator,
+        todo,
+        drawing.chosen.batch_size,
+        outages,
+        lambda num_done, _: show(num_kept + num_done, total),
+    )
+    progress.close()
+    return failures
+
+
 def _rewritten(
-    model: "UnifiedAutoEncoder", pictures: Sequence["Picture"], folder: Path, talk: Talk
+    drawing: Drawing, pictures: Sequence["Picture"], talk: Talk
 ) -> tuple[list["Picture"], dict[str, int]]:
     """Return the pictures in the encoder's words, and counts; without words there is no picture."""
     from uae.eval.rewriting import rewrite_prompts
+    from uae.eval.unified_bench.generators import DecoderGenerator
 
+    generator = drawing.load()
+    assert isinstance(generator, DecoderGenerator), "only a model of this package rewrites"
     progress, show = progress_of("rewriting", "prompt", talk)
-    found = rewrite_prompts(model, [picture.prompt for picture in pictures], folder, show)
+    prompts = [picture.prompt for picture in pictures]
+    found = rewrite_prompts(generator.model, prompts, drawing.out, show)
     progress.close()
     empty = [prompt for prompt, written in found.items() if not written.rewrite]
     warn_of(f"left out {len(empty)} of {len(found)} prompts: the encoder's rewrite is empty", empty)

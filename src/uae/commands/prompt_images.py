@@ -53,10 +53,15 @@ def geneval_images(
     from uae.eval.geneval.prompts import official_prompts, read_prompts
 
     read = read_prompts(prompts) if prompts else official_prompts()
-    drawing = begin(chosen, out, read.name, read.sha256)
-    from uae.eval.geneval.drawing import make_folders, pictures_of
 
-    once(lambda: make_folders(out, read))
+    def prepare() -> None:
+        from uae.eval.geneval.drawing import make_folders
+
+        make_folders(out, read)
+
+    drawing = begin(chosen, out, read.name, read.sha256, prepare)
+    from uae.eval.geneval.drawing import pictures_of
+
     counts = draw(drawing, pictures_of(out, read, num_samples), talk)
     return finish(NEXT["geneval-images"], drawing, out, counts, talk)
 

@@ -2,8 +2,11 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from cyclopts import Parameter
 
 from uae.commands.inputs import MAX_LISTED
 from uae.commands.talk import Talk, json_line, write
@@ -20,6 +23,31 @@ log = logging.getLogger(__name__)
 Resume = Literal["auto", "must", "never"]
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class RunChoice:
+    """Where a benchmark's run lies, whether it is taken up, and what it runs on."""
+
+    out: Path
+    """Folder of the run: settings, one row per item, scores."""
+    resume: Resume = "auto"
+    """must refuses a folder without a run, never one with a run."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:1."""
+
+    def check(self) -> None:
+        """Refuse a folder that cannot take the run, before anything is loaded.
+
+        Raises:
+            UsageError: It is a file, holds something else, is against `resume`, or another run
+                uses it.
+            EnvironmentFault: It cannot be read or written.
+        """
+        check_folder(self.out, "--out")
+        # a rank that is late would find the first one's lock
+        once(lambda: _check_run(self.out, self.resume))
+
+
 def check_folder(folder: Path, flag: str) -> None:
     """Refuse a file where a folder is wanted.
 
@@ -28,17 +56,6 @@ def check_folder(folder: Path, flag: str) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{flag} {folder} is a file: expected a folder")
-
-
-def check_run(out: Path, resume: Resume) -> None:
-    """Refuse a folder that cannot take a benchmark run, before anything is loaded.
-
-    Raises:
-        UsageError: It is a file, holds something else, is against `resume`, or another run uses it.
-        EnvironmentFault: It cannot be read or written.
-    """
-    check_folder(out, "--out")
-    once(lambda: _check_run(out, resume))  # a rank that is late would find the first one's lock
 
 
 def _check_run(out: Path, resume: Resume) -> None:

@@ -1,19 +1,24 @@
 """`uae eval unified-bench`: any captioner and any generator, measured by what is redrawn."""
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.types import NonNegativeFloat, NonNegativeInt, PositiveInt
 
+from uae.commands.address import BY_DEFAULT, AddressChoice
 from uae.commands.inputs import find_images
 from uae.commands.judge_choice import JudgeChoice
-from uae.commands.runs import Resume, check_run, ended, progress_of, stages_of
+from uae.commands.runs import RunChoice, ended, progress_of, stages_of
 from uae.commands.startup import quick_start
 from uae.commands.talk import PLAINLY, SWITCH, Talk
 from uae.errors import UsageError
+
+if TYPE_CHECKING:
+    from uae.commands.halves import Pair
+    from uae.eval.unified_bench.task import Curve
 
 OFFICIAL = {
     "clip": "openai/clip-vit-large-patch14",
@@ -38,29 +43,92 @@ Method = Literal["cut", "ask", "sample"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class PairChoice:
+    """What describes and what redraws, and how."""
+
+    model: str = "uae-tiny"
+    """Model folder, or a preset: captioner and generator where these are not given."""
+    captioner: str | None = None
+    """uae:MODEL, vlm:FOLDER_OR_HUB_ID, endpoint:MODEL@URL or file:CAPTIONS.jsonl."""
+    generator: str | None = None
+    """uae:MODEL, diffusers:FOLDER_OR_HUB_ID, endpoint:MODEL@URL or folder:IMAGES."""
+    hidden_states: Annotated[bool, SWITCH] = False
+    """Redraw from states that saw the image: another benchmark, of a uae model alone."""
+    prompt: str = "Describe the image in detail."
+    """Asks vlm and endpoint captioners for a caption."""
+    temperature: NonNegativeFloat = 0.0
+    """Of the captions; 0 takes the most probable words."""
+    seed: NonNegativeInt = 0
+    """Seed of noise and of sampled captions."""
+    batch_size: PositiveInt = 16
+    """Images at once; changes speed and memory alone."""
+    dtype: Dtype = "float32"
+    """Of vlm captioners and diffusers generators."""
+    address: AddressChoice = BY_DEFAULT
+    """How an address is asked."""
+
+    def read(self, device: str) -> "Pair":
+        """Return both halves, not loaded yet.
+
+        Raises:
+            UsageError: One is of no known kind, hidden states are asked of two models, or the
+                dtype is for other ones.
+        """
+        import torch
+
+        from uae.commands.halves import Given, Pair, check_dtype
+
+        given = Given(self.prompt, self.seed, device, getattr(torch, self.dtype), self.address)
+        names = (self.model, self.captioner, self.generator)
+        pair = Pair.read(*names, given, sees_image=self.hidden_states)
+        check_dtype(self.dtype, pair.writes, pair.draws)
+        return pair
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class CurveChoice:
+    """Whether similarity is measured against length too."""
+
+    curve: Annotated[tuple[Method, ...], Parameter(negative="")] = ()
+    """Captions of other lengths: cut, asked to be short, or chosen by length from several."""
+    budgets: Annotated[tuple[PositiveInt, ...], Parameter(negative="")] = SIZES
+    """Tokens of the curve's captions."""
+    samples: PositiveInt = 8
+    """Captions to choose from."""
+    tokenizer: str | None = None
+    """Folder or hub id of what counts tokens; by default that of the uae model."""
+
+    def read(self) -> "Curve":
+        """Return the curve; it is empty where none is asked for.
+
+        Raises:
+            UsageError: A budget comes twice.
+        """
+        from uae.eval.unified_bench.budgets import check_sizes
+        from uae.eval.unified_bench.task import Curve
+
+        if self.curve:
+            check_sizes(self.budgets)
+        sizes = self.budgets if self.curve else ()
+        return Curve(methods=self.curve, sizes=sizes, num_samples=self.samples)
+
+
+UAE_TINY, NO_CURVE = PairChoice(), CurveChoice()
+
+
 def unified_bench(
     images: Annotated[list[Path], Parameter(name="IMAGE")],
     /,
     *,
-    model: str = "uae-tiny",
-    captioner: str | None = None,
-    generator: str | None = None,
-    out: Path,
+    halves: PairChoice = UAE_TINY,
     backbone: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    hidden_states: Annotated[bool, SWITCH] = False,
-    curve: Annotated[tuple[Method, ...], Parameter(negative="")] = (),
-    budgets: Annotated[tuple[PositiveInt, ...], Parameter(negative="")] = SIZES,
-    samples: PositiveInt = 8,
-    tokenizer: str | None = None,
-    prompt: str = "Describe the image in detail.",
-    temperature: NonNegativeFloat = 0.0,
-    seed: NonNegativeInt = 0,
-    batch_size: PositiveInt = 16,
-    dtype: Dtype = "float32",
+    lengths: CurveChoice = NO_CURVE,
+    place: RunChoice,
     allow_missing: Annotated[bool, SWITCH] = False,
-    resume: Resume = "auto",
     retry_failed: Annotated[bool, SWITCH] = False,
-    device: str = "auto",
     talk: Talk = PLAINLY,
 ) -> int:
     """Describe images, redraw them from the words, and compare, by Unified-Bench's rules.
@@ -73,66 +141,43 @@ def unified_bench(
 
     Args:
         images: Image files or folders.
-        model: Model folder, or a preset: captioner and generator where these are not given.
-        captioner: uae:MODEL, vlm:FOLDER_OR_HUB_ID, endpoint:MODEL@URL or file:CAPTIONS.jsonl.
-        generator: uae:MODEL, diffusers:FOLDER_OR_HUB_ID, endpoint:MODEL@URL or folder:IMAGES.
-        out: Folder of the run: captions, redraws, one row per image, scores.
+        halves: What describes and what redraws.
         backbone: clip, longclip, dinov2, dinov3, siglip2, dreamsim, or NAME=FOLDER_OR_HUB_ID; by
             default those that the uae model names, without one the paper's first four.
-        hidden_states: Redraw from the states of the captioning pass, which saw the image: another
-            benchmark, of a uae model alone.
-        curve: Measure similarity against length too, with captions that are cut, asked to be short,
-            or chosen by length from several samples.
-        budgets: Tokens of the curve's captions.
-        samples: Captions to choose from.
-        tokenizer: Folder or hub id of what counts tokens; by default that of the uae model.
-        prompt: Asks vlm and endpoint captioners for a caption.
-        temperature: Of the captions; 0 takes the most probable words.
-        seed: Seed of noise and of sampled captions.
-        batch_size: Images at once; changes speed and memory alone.
-        dtype: Of vlm captioners and diffusers generators.
-        allow_missing: Measure what a captions file or a folder of redraws covers; the result is
-            marked as incomplete.
-        resume: must refuses a folder without a run, never one with a run.
+        lengths: Whether similarity is measured against length too.
+        place: The run.
+        allow_missing: Measure what files of halves cover; the result is marked as incomplete.
         retry_failed: Try again where an address gave no answer.
-        device: auto, cpu, cuda or cuda:1.
         talk: Format and verbosity.
     """
     talk.begin()
-    check_run(out, resume)
-    files = find_images(images, without=out)
+    place.check()
+    files = find_images(images, without=place.out)
     with quick_start():
-        import torch
-
-        from uae.commands import halves
         from uae.commands.coverage import gaps_of
+        from uae.commands.halves import digests, own_backbones, tokens_of
         from uae.eval.unified_bench import run, summary
-        from uae.eval.unified_bench.budgets import check_sizes
         from uae.eval.unified_bench.captioners import Request
-        from uae.eval.unified_bench.task import Curve
 
-        if curve:
-            check_sizes(budgets)
-        given = halves.Given(prompt, seed, device, getattr(torch, dtype))
-        pair = halves.Pair.read(model, captioner, generator, given, sees_image=hidden_states)
-        chosen = backbones_of(backbone or halves.own_backbones(pair) or OFFICIAL)
-        tokens = halves.tokens_of(pair, tokenizer, is_needed=bool(curve))
+        pair = halves.read(place.device)
+        chosen = backbones_of(backbone or own_backbones(pair) or OFFICIAL)
+        tokens = tokens_of(pair, lengths.tokenizer, is_needed=bool(lengths.curve))
         task = replace(
-            pair.task(files.paths, out, chosen, tokens, batch_size),
-            plain=Request(temperature=temperature),
-            curve=Curve(methods=curve, sizes=budgets if curve else (), num_samples=samples),
+            pair.task(files.paths, place.out, chosen, tokens, halves.batch_size),
+            plain=Request(temperature=halves.temperature),
+            curve=lengths.read(),
         )
         gaps = gaps_of(pair, files.paths, allow_missing=allow_missing)
-        digests, is_official = halves.digests(chosen, device), chosen == OFFICIAL
+        weights, is_official = digests(chosen, place.device), chosen == OFFICIAL
         settings = run.settings_of(
-            task, pair.stamp(), digests, gaps, sees_image=hidden_states, is_official=is_official
+            task, pair.stamp(), weights, gaps, sees_image=pair.sees_image, is_official=is_official
         )
     progress, show = stages_of(talk)
     result = run.evaluate(
-        task, settings, list(chosen), resume=resume, retry_failed=retry_failed, show=show
+        task, settings, list(chosen), resume=place.resume, retry_failed=retry_failed, show=show
     )
     progress.close()
-    return ended(result, out, summary.summary_text(result), talk, files.left_out)
+    return ended(result, place.out, summary.summary_text(result), talk, files.left_out)
 
 
 def caption_duel(
@@ -142,10 +187,8 @@ def caption_duel(
     first: Path,
     second: Path,
     chosen: JudgeChoice,
-    out: Path,
-    resume: Resume = "auto",
+    place: RunChoice,
     retry_failed: Annotated[bool, SWITCH] = False,
-    device: str = "auto",
     talk: Talk = PLAINLY,
 ) -> int:
     """Have a judge choose between two captions of each image, by Unified-Bench's second protocol.
@@ -160,16 +203,14 @@ def caption_duel(
         first: Captions as `uae caption` writes them.
         second: Captions of the same images by another model: what is measured.
         chosen: Who judges.
-        out: Folder of the run: settings, one row per image with the raw replies, scores.
-        resume: must refuses a folder without a run, never one with a run.
+        place: The run.
         retry_failed: Judge again where the judge gave no verdict.
-        device: auto, cpu, cuda or cuda:1, for a local judge.
         talk: Format and verbosity.
     """
     talk.begin()
-    check_run(out, resume)
+    place.check()
     chosen.check()
-    files = find_images(images, without=out)
+    files = find_images(images, without=place.out)
     with quick_start():
         from uae.commands.coverage import warn_of_extra
         from uae.eval.unified_bench import duel
@@ -179,14 +220,20 @@ def caption_duel(
         duels = duel.pair_up(files.paths, first, second)
         for path in (first, second):
             warn_of_extra(path, CaptionsFile(path).extra(list(files.paths)), "captions")
-        judge = chosen.load(device)
+        judge = chosen.load(place.device)
     settings = duel.settings_of(judge, duels, first, second)
     progress, show = progress_of("caption-duel", "pair", talk)
     result = duel.judge_duels(
-        judge, duels, out, settings, resume=resume, retry_failed=retry_failed, show=show
+        judge,
+        duels,
+        place.out,
+        settings,
+        resume=place.resume,
+        retry_failed=retry_failed,
+        show=show,
     )
     progress.close()
-    return ended(result, out, summary_text(result), talk, files.left_out)
+    return ended(result, place.out, summary_text(result), talk, files.left_out)
 
 
 def backbones_of(texts: Iterable[str]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """A benchmark's prompts drawn by a generator into the files that its scorer expects.
 
 What drew a folder stands in its `images.json`, see `image_origin`. An image depends on model, seed,
-prompt and number of the sample, not on its batch.
+prompt and number of the sample, and but for last digits not on its batch.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from uae.eval.results.stamp import folder_digests
 from uae.eval.rewriting import INSTRUCTION, WORDING
 from uae.eval.unified_bench.captioners import Failure
 from uae.eval.unified_bench.generators import Caption, Generator
-from uae.models.settings import PRESETS, SETTINGS_FILE, resolve
+from uae.models.settings import resolve
 from uae.models.unified import UnifiedAutoEncoder
 from uae.ranks import gathered, share
 
@@ -57,15 +57,9 @@ def identity_of(model: str) -> dict[str, str]:
     """Name a model of this package, and the sha256 of its files.
 
     Raises:
-        UsageError: There is no such model.
+        UsageError: There is no such folder.
     """
-    folder = Path(resolve(model))
-    if not (folder / SETTINGS_FILE).is_file():
-        raise UsageError(
-            f"--model {model}: no {SETTINGS_FILE} in {folder}: expected a model folder, one of "
-            f"{', '.join(PRESETS)}, diffusers:FOLDER_OR_HUB_ID or endpoint:MODEL@URL"
-        )
-    files = json.dumps(folder_digests(folder), sort_keys=True)
+    files = json.dumps(folder_digests(Path(resolve(model))), sort_keys=True)
     return {"model": model, "model_sha256": hashlib.sha256(files.encode()).hexdigest()}
 
 

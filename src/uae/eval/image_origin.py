@@ -10,7 +10,7 @@ ORIGIN = "images.json"
 
 _OURS = {"model": str, "seed": int, "prompts": str, "prompts_sha256": str}
 """What we write of every generator."""
-_DRAWN_BY = ("model", "model_sha256", "commit", "dtype", "seed")
+_DRAWN_BY = ("model", "model_sha256", "commit", "dtype", "size", "seed")
 
 
 def read_origin(root: Path) -> object:

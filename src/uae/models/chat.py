@@ -7,7 +7,7 @@ Special tokens in a text would read as the chat format itself: they are refused.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from PIL import Image
@@ -70,11 +70,20 @@ def check_plain(encoder: Encoder, text: str) -> None:
     Raises:
         UsageError: It holds a special token.
     """
-    for token in encoder.tokenizer.all_special_tokens:
-        if token in text:
-            raise UsageError(
-                f"the text holds {token!r}, a special token of the model: leave it out"
-            )
+    if token := special_token_in(encoder.tokenizer, text):
+        raise UsageError(f"the text holds {token!r}, a special token of the model: leave it out")
+
+
+def special_token_in(tokenizer: Any, text: str) -> str:
+    """Return a special token that a text holds, an image's say; "" for none.
+
+    Args:
+        tokenizer: Of transformers.
+        text: Is to be read as text.
+    """
+    added = tokenizer.added_tokens_decoder.values()
+    special = {token.content for token in added if token.special} | {*tokenizer.all_special_tokens}
+    return next((token for token in sorted(special) if token in text), "")
 
 
 def chat_prompts(encoder: Encoder, messages: Sequence[Message]) -> Prompts:

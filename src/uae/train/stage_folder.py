@@ -33,16 +33,17 @@ def check_stage(folder: Path) -> None:
     """Compare every file of a finished stage with its digest.
 
     Raises:
-        DamagedCheckpoint: One has changed, is missing or is new; names the first.
+        DamagedCheckpoint: One has changed, is missing or is new, or there are no digests; names
+            the first.
     """
     try:
         kept = set((folder / SUMS).read_text(errors="replace").splitlines())
         found = set(_sums(folder).splitlines())
     except OSError as error:
-        raise _damaged(folder, f"{error.filename}: {error.strerror}") from error
+        raise _unsure(f"{error.filename}: {error.strerror}", folder) from error
     if kept != found:
         name = min(line.split("  ", 1)[-1] for line in kept ^ found)
-        raise _damaged(folder, f"{folder / name} is not as it was saved")
+        raise _unsure(f"{folder / name} is not as it was saved", folder)
 
 
 def _sums(folder: Path) -> str:
@@ -59,8 +60,8 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _damaged(folder: Path, what: str) -> DamagedCheckpoint:
+def _unsure(what: str, folder: Path) -> DamagedCheckpoint:
     return DamagedCheckpoint(
-        f"the finished stage {folder} is damaged ({what}): delete that folder, and the same "
-        "command makes it again from its last checkpoint"
+        f"{what}: the run cannot go on from the finished stage {folder}; put the file back, or "
+        "delete that folder, and the same command makes it again from its last checkpoint"
     )

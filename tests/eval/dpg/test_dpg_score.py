@@ -204,7 +204,7 @@ def test_images_of_other_prompts_or_of_another_number_are_refused(images):
     assert find_images(images, PROMPTS, 4).is_complete
     said = r"has prompts 'dpg, 4 a prompt', asked for is 'dpg, 1 a prompt'"
     with pytest.raises(UsageError, match=said):
-        find_images(images, PROMPTS, 1, allow_incomplete=True)
+        find_images(images, PROMPTS, 1, allow_missing=True)
     write_origin(images, set_name(1), digest)
     with pytest.raises(UsageError, match="give the --num-images"):
         find_images(images, PROMPTS, 4)

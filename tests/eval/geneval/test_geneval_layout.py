@@ -30,7 +30,7 @@ def incomplete(root: Path) -> ImageFolder:
     """Read a folder that has gaps: refused first, then allowed."""
     with pytest.raises(UsageError, match="is no complete set of 2 images for each of the 6"):
         read_folder(root, PROMPTS, 2)
-    return read_folder(root, PROMPTS, 2, allow_incomplete=True)
+    return read_folder(root, PROMPTS, 2, allow_missing=True)
 
 
 def test_what_is_written_is_official_and_complete(tmp_path):
@@ -71,7 +71,7 @@ def test_two_files_of_one_sample_are_refused(tmp_path):
         with pytest.raises(
             UsageError, match=r"holds 0000\.png and 00000\.png, two files of sample"
         ):
-            read_folder(tmp_path, PROMPTS, 2, allow_incomplete=allow)
+            read_folder(tmp_path, PROMPTS, 2, allow_missing=allow)
 
 
 def test_samples_are_in_the_order_of_their_numbers(tmp_path):
@@ -153,12 +153,12 @@ def test_nothing_to_score_is_never_allowed(tmp_path):
     with pytest.raises(UsageError, match="is no folder"):
         read_folder(tmp_path / "images", PROMPTS)
     with pytest.raises(UsageError, match=r"no image of 'a few' to score:\n  6 missing folders"):
-        read_folder(tmp_path, PROMPTS, allow_incomplete=True)
+        read_folder(tmp_path, PROMPTS, allow_missing=True)
 
 
 def test_a_long_list_is_cut_and_counted(tmp_path):
     drawn(tmp_path, 1)
-    gaps = read_folder(tmp_path, PROMPTS, 4, allow_incomplete=True).gaps
+    gaps = read_folder(tmp_path, PROMPTS, 4, allow_missing=True).gaps
     assert listed(gaps.by_kind(), 2) == (
         "  6 folders with missing samples: 00000 (1 of 4), 00001 (1 of 4), and 4 more"
     )

@@ -102,7 +102,7 @@ def test_no_detection_that_counts_is_lost(images, detector, run):
 def test_gaps_and_failures_are_marked_counted_and_never_wrong(images, run):
     (images / "00003" / "samples" / "0001.png").unlink()
     (images / "00004" / "samples" / "0000.png").write_bytes(b"damaged")
-    folder = read_folder(images, PROMPTS, 2, allow_incomplete=True)
+    folder = read_folder(images, PROMPTS, 2, allow_missing=True)
     late = images / "00005" / "samples" / "0000.png"
     late.write_bytes(b"")  # after it was listed
     result = run(folder)

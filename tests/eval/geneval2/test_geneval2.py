@@ -186,7 +186,7 @@ def test_a_prompt_without_an_image_is_missing(file, table, tmp_path):
     table.write_text(json.dumps({"a cat": "cat.jpg", "a dog": "dog.jpg"}))
     with pytest.raises(UsageError, match=r"1 missing images: 0000\n.*1 files of no item: dog.jpg"):
         find_images(table, prompts)
-    found = find_images(table, prompts, allow_incomplete=True)
+    found = find_images(table, prompts, allow_missing=True)
     assert list(found.paths) == ["0001"]
     result = score(Task(prompts, found, ScriptedJudge(p_of)), tmp_path / "run")
     assert result.by_name("AM").n == 1
@@ -196,7 +196,7 @@ def test_a_prompt_without_an_image_is_missing(file, table, tmp_path):
 def test_two_images_of_one_prompt_are_refused(file, table):
     table.write_text('{"a cat": "cat.jpg", "two": "kites.png", "a cat": "kites.png"}')
     with pytest.raises(UsageError) as caught:
-        find_images(table, read_prompts(file), allow_incomplete=True)
+        find_images(table, read_prompts(file), allow_missing=True)
     assert "the prompt 'a cat' comes twice, with cat.jpg and kites.png" in str(caught.value)
 
 
@@ -218,7 +218,7 @@ def test_fewer_prompts_than_published_are_marked(tmp_path, num, has_mark):
     prompts = read_prompts(write(tmp_path / "g2.jsonl", lines))
     (tmp_path / "paths.json").write_text(json.dumps({"cat 0": "cat.png"}))
     Image.new("RGB", (4, 4)).save(tmp_path / "cat.png")
-    found = find_images(tmp_path / "paths.json", prompts, allow_incomplete=True)
+    found = find_images(tmp_path / "paths.json", prompts, allow_missing=True)
     marks = marks_of(settings_of(Task(prompts, found, ScriptedJudge(p_of))).values())
     mark = "PART of the benchmark: 799 of 800 prompts"
     assert [x for x in marks if x.startswith("PART")] == [mark] * has_mark

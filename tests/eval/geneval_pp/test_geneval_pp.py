@@ -123,13 +123,13 @@ def test_only_the_official_judge_gives_the_official_name(name, kind, benchmark):
 def test_overall_is_left_out_where_a_tag_has_no_image(file, images, tmp_path):
     (images / "1.jpg").unlink()
     prompts = read_prompts(file)
-    found = find_images(images, prompts, allow_incomplete=True)
+    found = find_images(images, prompts, allow_missing=True)
     result = score(Task(prompts, found, ScriptedJudge(words=words)), tmp_path / "run")
     assert [x.score.name for x in result.scores] == ["color_spatial_attr", "counting"]
     assert result.by_name("color_spatial_attr").n == 0
     assert result.by_name("counting").value == 0.5
     (images / "2.jpg").rename(images / "1.jpg")  # each tag has one
-    found = find_images(images, prompts, allow_incomplete=True)
+    found = find_images(images, prompts, allow_missing=True)
     result = score(Task(prompts, found, ScriptedJudge(words=words)), tmp_path / "other")
     assert result.by_name("overall").value == 0.5
 
@@ -138,7 +138,7 @@ def test_an_incomplete_result_names_what_is_missing(file, images, tmp_path):
     (images / "2.jpg").unlink()
     (images / "3.jpg").write_bytes(b"damaged")
     prompts = read_prompts(file)
-    found = find_images(images, prompts, allow_incomplete=True)
+    found = find_images(images, prompts, allow_missing=True)
     score(Task(prompts, found, ScriptedJudge(words=words)), tmp_path / "run")
     values = json.loads((tmp_path / "run/result.json").read_text())
     gaps = values["settings"]["options"]["gaps"]
@@ -233,7 +233,7 @@ def test_images_of_other_prompts_are_refused(file, images, tmp_path):
     write_origin(images, prompts_sha256=prompts.sha256)
     assert find_images(images, prompts).is_complete
     with pytest.raises(UsageError) as caught:
-        find_images(images, other, allow_incomplete=True)
+        find_images(images, other, allow_missing=True)
     assert f"prompts_sha256 {prompts.sha256} (pp.jsonl)" in str(caught.value)
     assert f"--prompts has {other.sha256}" in str(caught.value)
     (images / ORIGIN).write_text('{"prompts_sha256": "another program\'s"}')

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 from PIL import Image
-from stub_endpoint import HANG, fault, said, stub
+from stub_endpoint import HANG, fault, refusing, said, stub
 from transformers import GenerationConfig
 
 from uae.data.scenes.graph import scene_at
@@ -15,7 +15,7 @@ from uae.endpoint import Endpoint, EndpointConfig
 from uae.errors import UsageError
 from uae.eval.judges.endpoint_judge import EndpointJudge
 from uae.eval.judges.judge import MIN_ANSWERED, Judge, JudgeFailed, check_answered
-from uae.eval.judges.local_judge import LocalJudge
+from uae.eval.judges.local_vlm import LocalVlm
 from uae.models.unified import UnifiedAutoEncoder
 
 IMAGE = render_image(scene_at(0, "test"), 96)
@@ -28,8 +28,8 @@ def judge_at(url: str, **values) -> EndpointJudge:
 
 
 @pytest.fixture(scope="module")
-def local(random_model_folder) -> LocalJudge:
-    return LocalJudge.from_pretrained(str(random_model_folder))
+def local(random_model_folder) -> LocalVlm:
+    return LocalVlm.from_pretrained(str(random_model_folder))
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,23 @@ def test_an_address_without_log_probabilities_is_a_fault_of_usage():
         pytest.raises(UsageError, match="tells no log-probabilities"),
     ):
         judge_at(server.url).p_of(IMAGE, "Red?", [("Yes",)])
+
+
+@pytest.mark.parametrize("answer", [said("Yes"), said("", finish_reason="length"), fault(400)])
+def test_an_address_that_refuses_log_probabilities_is_one_too_whatever_it_answers(answer):
+    with stub(refusing("logprobs", answer=answer)) as server:
+        judge = judge_at(server.url)
+        with pytest.raises(UsageError, match="tells no log-probabilities"):
+            judge.p_of(IMAGE, "Red?", [("Yes",)])
+
+
+def test_words_of_an_address_that_refuses_log_probabilities_may_fail():
+    with stub(refusing("logprobs", answer=said(""))) as server:
+        judge = judge_at(server.url)
+        with pytest.raises(UsageError):
+            judge.p_of(IMAGE, "Red?", [("Yes",)])
+        with pytest.raises(JudgeFailed, match="judge: no answer"):
+            judge.reply(IMAGE, "", "Red?", 9)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +136,7 @@ def test_a_system_turn_is_read(local):
 
 
 def test_the_folders_own_penalties_change_nothing(random_model_folder, local):
-    other = LocalJudge.from_pretrained(str(random_model_folder))
+    other = LocalVlm.from_pretrained(str(random_model_folder))
     before = local.reply(IMAGE, "", "Describe the image.", 8)
     model = other.model
     model.generation_config = GenerationConfig(
@@ -127,15 +144,15 @@ def test_the_folders_own_penalties_change_nothing(random_model_folder, local):
         eos_token_id=model.generation_config.eos_token_id,
         pad_token_id=model.generation_config.pad_token_id,
     )
-    again = LocalJudge(model, other.processor, "x")
+    again = LocalVlm(model, other.processor, "x")
     assert again.reply(IMAGE, "", "Describe the image.", 8) == before
 
 
-def test_a_local_judge_is_told_by_its_weights(random_model_folder, local):
+def test_a_local_vlm_is_told_by_its_weights(random_model_folder, local):
     stamp = local.stamp
     assert (stamp.kind, stamp.dtype, len(stamp.weights)) == ("local", "float32", 64)
     assert stamp.identity == stamp.weights
-    half = LocalJudge.from_pretrained(str(random_model_folder), dtype=torch.bfloat16)
+    half = LocalVlm.from_pretrained(str(random_model_folder), dtype=torch.bfloat16)
     assert half.stamp.dtype == "bfloat16"
     assert half.stamp.identity != stamp.identity
     p = half.p_of(IMAGE, "Is it red?", [("red", "blue")])
@@ -143,7 +160,7 @@ def test_a_local_judge_is_told_by_its_weights(random_model_folder, local):
 
 
 def test_what_is_not_finite_is_no_probability(random_model_folder):
-    judge = LocalJudge.from_pretrained(str(random_model_folder))
+    judge = LocalVlm.from_pretrained(str(random_model_folder))
     with torch.no_grad():
         judge.model.lm_head.weight.fill_(float("nan"))
     with pytest.raises(JudgeFailed, match="not finite") as caught:
@@ -152,7 +169,7 @@ def test_what_is_not_finite_is_no_probability(random_model_folder):
 
 
 def test_another_family_goes_through_its_own_processor(llava_folder):
-    judge = LocalJudge.from_pretrained(str(llava_folder))
+    judge = LocalVlm.from_pretrained(str(llava_folder))
     assert judge.stamp.options["processor"] == "LlavaProcessor"
     image = Image.new("RGB", (16, 16), "red")
     [p] = judge.p_of(image, "is it red ?", [("yes",)])
@@ -191,7 +208,7 @@ def test_a_reply_comes_with_the_raw_logits_of_its_first_token(local):
 
 
 def test_another_family_reads_several_images_in_order_and_none(llava_folder):
-    judge = LocalJudge.from_pretrained(str(llava_folder))
+    judge = LocalVlm.from_pretrained(str(llava_folder))
     red, blue = (Image.new("RGB", (16, 16), color) for color in ("red", "blue"))
 
     def logits(*images: Image.Image) -> torch.Tensor:
@@ -210,7 +227,7 @@ def test_a_model_without_a_chat_template_is_refused(llava_folder, tmp_path):
     shutil.copytree(llava_folder, folder)
     (folder / "chat_template.jinja").unlink()
     with pytest.raises(ValueError, match="no chat template"):
-        LocalJudge.from_pretrained(str(folder))
+        LocalVlm.from_pretrained(str(folder))
 
 
 # -- what is no answer ----------------------------------------------------------------------------

@@ -129,11 +129,11 @@ def test_images_are_checked_before_a_judge_is_asked(images):
     (images / "2.png").write_bytes(b"damaged")
     with pytest.raises(UsageError, match=r"1 missing images: 8\n  1 unreadable images: 2: "):
         check_images(images, expected)
-    found = check_images(images, expected, ["x.png"], allow_incomplete=True)
+    found = check_images(images, expected, ["x.png"], allow_missing=True)
     assert not found.is_complete
     assert len(found.paths) == 8
     assert "1 files of no item: x.png" in found.summary()
     with pytest.raises(UsageError, match="holds no image to judge"):
-        check_images(images, {"2": images / "2.png", "x": None}, allow_incomplete=True)
+        check_images(images, {"2": images / "2.png", "x": None}, allow_missing=True)
     odd = check_images(images, {"0": images / "0.png"}, ["x.png"])
     assert odd.is_complete, "a file too many changes no score"

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from stub_endpoint import DIE, HANG, fault, said, stub
+from stub_endpoint import DIE, HANG, fault, refusing, said, stub
 from thirty_questions import Words, evaluate, rows, write
 
 from uae.data.scenes.graph import scene_at
 from uae.data.scenes.render import render_image
 from uae.endpoint import Endpoint, EndpointConfig
 from uae.errors import RunFailed, UsageError
-from uae.eval.judges.local_judge import LocalJudge
+from uae.eval.judges.local_vlm import LocalVlm
 from uae.eval.mmt_bench.encoder_answers import EncoderAnswers
 from uae.eval.mmt_bench.endpoint_answers import EndpointAnswers
 from uae.eval.mmt_bench.model import AnswerFailed, McqModel
@@ -30,8 +30,8 @@ TOP = {"A": math.log(0.5), " A": math.log(0.25), "\nB": math.log(0.125), "AB": m
 
 
 @pytest.fixture(scope="module")
-def vlm(random_model_folder) -> LocalJudge:
-    return LocalJudge.from_pretrained(str(random_model_folder))
+def vlm(random_model_folder) -> LocalVlm:
+    return LocalVlm.from_pretrained(str(random_model_folder))
 
 
 @pytest.mark.parametrize("images", [[], IMAGES[:1], IMAGES])
@@ -59,12 +59,20 @@ def test_letters_have_the_mass_of_their_tokens_alone(vlm):
 
 
 def test_probabilities_that_are_not_finite_are_no_answer(random_model_folder):
-    vlm = LocalJudge.from_pretrained(str(random_model_folder))
+    vlm = LocalVlm.from_pretrained(str(random_model_folder))
     with torch.no_grad():
         vlm.model.lm_head.weight.fill_(float("nan"))
     for letters in ("AB", ""):
         with pytest.raises(AnswerFailed, match="model: not finite") as caught:
             VlmAnswers(vlm, 2).reply(IMAGES[:1], "Which?", letters)
+        assert not caught.value.can_retry
+
+
+def test_a_question_that_would_stand_for_an_image_is_no_question(vlm, random_model_folder):
+    encoder = Encoder.from_pretrained(random_model_folder / "encoder", "Describe the image.")
+    for model in (VlmAnswers(vlm, 2), EncoderAnswers(encoder, 2)):
+        with pytest.raises(AnswerFailed, match=r"model: special token .*<\|image_pad\|>") as caught:
+            model.reply(IMAGES[:1], "Which <|image_pad|>?", "AB")
         assert not caught.value.can_retry
 
 
@@ -110,6 +118,25 @@ def test_an_address_without_log_probabilities_answers_without_likelihood(tmp_pat
         result = evaluate(answers_at(server.url), tsv, tmp_path / "words", config=config)
     assert result.by_name("answer/VAL/overall").n == 3
     assert {x.score.sample for x in result.scores} == {"answer", "parsed"}
+
+
+@pytest.mark.parametrize("answer", [said("A"), said("", finish_reason="length"), fault(400)])
+def test_an_address_that_refuses_log_probabilities_is_named_whatever_it_answers(answer):
+    with (
+        stub(refusing("logprobs", answer=answer)) as server,
+        pytest.raises(UsageError, match=r"tells no log-probabilities.*--no-likelihood"),
+    ):
+        answers_at(server.url).reply([], "Which?", "AB")
+    assert len(server.asked) == 2
+
+
+def test_words_alone_of_an_address_that_refuses_log_probabilities_may_fail():
+    with stub(refusing("logprobs", answer=said(""))) as server:
+        answers = answers_at(server.url)
+        with pytest.raises(UsageError, match="--no-likelihood"):
+            answers.reply([], "Which?", "AB")
+        with pytest.raises(AnswerFailed, match="model: no answer"):
+            answers.reply([], "Which?", "")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from uae.data.scenes.graph import scene_at
 from uae.data.scenes.render import render_image
 from uae.data.sources import to_images, to_pixels
 from uae.errors import UsageError
-from uae.eval.judges.local_judge import LocalJudge
+from uae.eval.judges.local_vlm import LocalVlm
 from uae.eval.results.result import FailedPart
 from uae.eval.results.rows import read_rows as read_items
 from uae.eval.results.stamp import ModelStamp
@@ -352,7 +352,7 @@ def largest_difference(image: Image.Image, other: Image.Image) -> int:
 
 
 def test_a_vision_language_model_samples_by_seed_name_and_draw(images, random_model_folder):
-    vlm = LocalJudge.from_pretrained(str(random_model_folder))
+    vlm = LocalVlm.from_pretrained(str(random_model_folder))
     captioner = VlmCaptioner(vlm, "Describe the image.", 0)
     items = [NamedImage(name, open_image(images[name])) for name in NAMES[:2]]
 
@@ -369,7 +369,7 @@ def test_a_vision_language_model_samples_by_seed_name_and_draw(images, random_mo
 def test_a_vision_language_model_says_which_captions_reached_the_limit(
     images, random_model_folder, monkeypatch
 ):
-    vlm = LocalJudge.from_pretrained(str(random_model_folder))
+    vlm = LocalVlm.from_pretrained(str(random_model_folder))
     captioner = VlmCaptioner(vlm, "Describe the image.", 0)
     item = NamedImage("a.png", open_image(images["a.png"]))
     monkeypatch.setattr(captioners, "MAX_NEW_TOKENS", 3)
@@ -386,9 +386,13 @@ def test_a_vision_language_model_says_which_captions_reached_the_limit(
 class Pipeline:
     """Draws what its generator says, as a pipeline of diffusers is called."""
 
-    def __call__(self, *, prompt, generator):
-        pixels = torch.rand(8, 8, 3, generator=generator).numpy()
-        return SimpleNamespace(images=[Image.fromarray((255 * pixels).astype(np.uint8))])
+    def __init__(self, checked=None) -> None:
+        self.checked = checked
+
+    def __call__(self, *, prompt, generator, width=8, height=8):
+        pixels = torch.rand(height, width, 3, generator=generator).numpy()
+        images = [Image.fromarray((255 * pixels).astype(np.uint8))]
+        return SimpleNamespace(images=images, nsfw_content_detected=self.checked)
 
 
 def test_a_pipelines_noise_hangs_on_the_name_and_is_shared_by_all_captions_of_an_image():
@@ -397,6 +401,17 @@ def test_a_pipelines_noise_hangs_on_the_name_and_is_shared_by_all_captions_of_an
         [Caption("a.png", "A red circle."), Caption("a.png", "A bar."), Caption("b.png", "A bar.")]
     )
     assert one.tobytes() == other.tobytes() != elsewhere.tobytes()
+
+
+@pytest.mark.parametrize("checked", [None, [False], [True]])
+def test_what_a_safety_checker_blacks_out_is_refused_and_no_drawing(checked):
+    [drawn] = PipelineGenerator(Pipeline(checked), 0, (16, 8)).draw([Caption("a.png", "A bar.")])
+    if checked == [True]:
+        assert isinstance(drawn, Failure)
+        assert drawn.reason == "generator: refused"
+    else:
+        assert isinstance(drawn, Image.Image)
+        assert drawn.size == (16, 8)
 
 
 def test_other_backbones_and_hidden_states_make_other_benchmarks(task):

@@ -61,7 +61,7 @@ class DpgTask:
 
 
 def find_images(
-    root: Path, prompts: PromptSet[Item], num_images: NumImages, *, allow_incomplete: bool = False
+    root: Path, prompts: PromptSet[Item], num_images: NumImages, *, allow_missing: bool = False
 ) -> ImageSet:
     """Find the file of each item.
 
@@ -77,7 +77,7 @@ def find_images(
         root,
         expected,
         extra,
-        allow_incomplete=allow_incomplete,
+        allow_missing=allow_missing,
         fault_of=_no_grid if num_images == 4 else lambda _: "",
     )
 

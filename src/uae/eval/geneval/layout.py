@@ -111,7 +111,7 @@ def read_folder(
     prompts: PromptSet,
     num_samples: int = SAMPLES_PER_PROMPT,
     *,
-    allow_incomplete: bool = False,
+    allow_missing: bool = False,
 ) -> ImageFolder:
     """List the samples of an image folder; each is opened once, so that faults show at the start.
 
@@ -119,7 +119,7 @@ def read_folder(
         root: The folder.
         prompts: The set that the images were made for.
         num_samples: Samples expected of each prompt.
-        allow_incomplete: Accept what is there; the caller marks the result.
+        allow_missing: Accept what is there; the caller marks the result.
 
     Raises:
         UsageError: It is no folder, is incomplete and need not be, holds nothing to score, or two
@@ -141,7 +141,7 @@ def read_folder(
     found = ImageFolder(root, tuple(samples), gaps)
     if not found.samples:
         raise UsageError(f"{root} holds no image of {prompts.name!r} to score:\n{gaps.summary()}")
-    if not gaps.is_empty and not allow_incomplete:
+    if not gaps.is_empty and not allow_missing:
         raise UsageError(
             f"{root} is no complete set of {num_samples} images for each of the "
             f"{len(prompts.lines)} prompts of {prompts.name!r}:\n{gaps.summary()}\n"

@@ -133,14 +133,14 @@ def _atom(pair: Any, skill: Any, where: str) -> Atom:
 
 
 def find_images(
-    table: Path, prompts: PromptSet[Prompt], *, allow_incomplete: bool = False
+    table: Path, prompts: PromptSet[Prompt], *, allow_missing: bool = False
 ) -> ImageSet:
     """Find each prompt's image; see `check_images`.
 
     Args:
         table: JSON object {prompt: path}; a path that is not absolute starts at the table's folder.
         prompts: The set that the images were made for.
-        allow_incomplete: Accept what is there; the caller marks the result.
+        allow_missing: Accept what is there; the caller marks the result.
 
     Raises:
         UsageError: As `check_images`, or the table is none.
@@ -152,7 +152,7 @@ def find_images(
     }
     known = {prompt.text for prompt in prompts.prompts}
     extra = [path for text, path in paths.items() if text not in known]
-    return check_images(table, expected, extra, allow_incomplete=allow_incomplete)
+    return check_images(table, expected, extra, allow_missing=allow_missing)
 
 
 def _read_table(table: Path) -> Mapping[str, str]:

@@ -106,9 +106,7 @@ def image_path(root: Path, name: str) -> Path:
     return root / f"{name}.jpg"
 
 
-def find_images(
-    root: Path, prompts: PromptSet[Prompt], *, allow_incomplete: bool = False
-) -> ImageSet:
+def find_images(root: Path, prompts: PromptSet[Prompt], *, allow_missing: bool = False) -> ImageSet:
     """Find each prompt's image.
 
     Raises:
@@ -117,4 +115,4 @@ def find_images(
     check_prompts(root, prompts.sha256)
     expected = {name: image_path(root, name) for name in prompts.by_name}
     extra = [path.name for path in sorted(root.glob("*.jpg")) if path.stem not in expected]
-    return check_images(root, expected, extra, allow_incomplete=allow_incomplete)
+    return check_images(root, expected, extra, allow_missing=allow_missing)

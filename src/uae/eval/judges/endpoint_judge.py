@@ -51,12 +51,7 @@ class EndpointJudge:
         """
         top = self._ask(image, question, max_tokens=1, logprobs=True).top_logprobs
         if not top:
-            config = self.endpoint.config
-            raise UsageError(
-                f"{config.model} at {config.base_url} tells no log-probabilities of its first "
-                f"{NUM_TOP_LOGPROBS} tokens, which this benchmark is scored by: take a judge that "
-                "does, or --judge local:FOLDER"
-            )
+            raise self._without_logprobs()
         counted: set[str] = set()
         masses = []
         for forms in answers:
@@ -80,8 +75,18 @@ class EndpointJudge:
                 [image, text], system=system, max_tokens=max_tokens, logprobs=logprobs
             )
         except EndpointFailure as failure:
+            if logprobs and self.endpoint.refuses_logprobs:  # a reasoning model may say nothing
+                raise self._without_logprobs() from failure
             raise JudgeFailed(f"judge: {failure.reason}", failure.detail) from failure
         if reply.model not in self._seen:
             self._seen.add(reply.model)
             log.info("the judge %s calls itself %s", self.endpoint.config.model, reply.model)
         return reply
+
+    def _without_logprobs(self) -> UsageError:
+        config = self.endpoint.config
+        return UsageError(
+            f"{config.model} at {config.base_url} tells no log-probabilities of its first "
+            f"{NUM_TOP_LOGPROBS} tokens, which this benchmark is scored by: take a judge that "
+            "does, or --judge local:FOLDER"
+        )

@@ -54,7 +54,7 @@ def check_images(
     expected: Mapping[str, Path | None],
     extra: Sequence[str] = (),
     *,
-    allow_incomplete: bool = False,
+    allow_missing: bool = False,
     fault_of: Callable[[Image.Image], str] = lambda _: "",
 ) -> ImageSet:
     """Look for each item's image and open it, so that faults show at the start.
@@ -63,7 +63,7 @@ def check_images(
         root: Where they lie.
         expected: The file of each item, by the item's name; None if no file is named.
         extra: Files beside them that no item has.
-        allow_incomplete: Accept what is there; the caller marks the result.
+        allow_missing: Accept what is there; the caller marks the result.
         fault_of: Says what is wrong with an image that opens, its size say; "" if nothing.
 
     Raises:
@@ -80,7 +80,7 @@ def check_images(
     )
     if len(found.faults) == len(paths):
         raise UsageError(f"{root} holds no image to judge:\n{found.summary()}")
-    if not found.is_complete and not allow_incomplete:
+    if not found.is_complete and not allow_missing:
         raise UsageError(
             f"{root} is no complete set of {len(expected)} images:\n{found.summary()}\nAdd or "
             "repair them; or allow an incomplete set, and the result will be marked so"

@@ -122,7 +122,9 @@ def run_works(
     """
     asked = {work.item for work in works if work.is_asked}
     with BenchRun.open(folder, settings, resume=resume, retry_failed=retry_failed) as run:
-        num_done, outages = len(asked & run.rows.keys()), Outages("judge", folder)
+        num_done = len(asked & run.rows.keys())
+        has_answered = any(row.samples for row in run.rows.values())
+        outages = Outages("judge", folder, has_answered=has_answered)
         show(num_done, len(asked))
         for work in run.todo(works, lambda work: work.item, lambda work: work.group):
             row = with_pictures(work.make(run.rows), {"image": work.image}, folder)

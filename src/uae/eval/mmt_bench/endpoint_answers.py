@@ -41,18 +41,23 @@ class EndpointAnswers:
                 [*images, question], max_tokens=self._max_new_tokens, logprobs=bool(letters)
             )
         except EndpointFailure as failure:
+            if letters and self._endpoint.refuses_logprobs:  # a reasoning model may say nothing
+                raise self._without_logprobs() from failure
             raise AnswerFailed(f"{ASKED}: {failure.reason}", failure.detail) from failure
         if not reply.text:
             detail = f"empty, finish reason {reply.finish_reason!r}"
             raise AnswerFailed(f"{ASKED}: no answer", detail)
         if letters and not reply.top_logprobs:
-            config = self._endpoint.config
-            raise UsageError(
-                f"{config.model} at {config.base_url} tells no log-probabilities of its first "
-                f"{NUM_TOP_LOGPROBS} tokens: leave the likelihood out (--no-likelihood), in a new "
-                "folder"
-            )
+            raise self._without_logprobs()
         return McqReply(reply.text, [_log_prob(reply.top_logprobs, letter) for letter in letters])
+
+    def _without_logprobs(self) -> UsageError:
+        config = self._endpoint.config
+        return UsageError(
+            f"{config.model} at {config.base_url} tells no log-probabilities of its first "
+            f"{NUM_TOP_LOGPROBS} tokens: leave the likelihood out (--no-likelihood), in a new "
+            "folder"
+        )
 
 
 def _log_prob(top: Sequence[TopToken], letter: str) -> float:

@@ -33,6 +33,9 @@ from uae.eval.results.rows import ItemRow
 from uae.eval.results.run import BenchRun, Resume
 from uae.eval.results.stamp import ModelStamp
 
+REPLY = "reply"
+"""Of a row's details: what the model said."""
+
 
 def evaluate_mmt(
     load: Callable[[], McqModel],
@@ -63,13 +66,15 @@ def evaluate_mmt(
     load, num_items = functools.cache(load), len(task.items)
     settings = task.settings(stamp)
     with BenchRun.open(folder, settings, resume=resume, retry_failed=retry_failed) as run:
-        outages = Outages(ASKED, folder)
+        has_answered = any(REPLY in row.details for row in run.rows.values())
+        outages = Outages(ASKED, folder, has_answered=has_answered)
         show(run.num_done, num_items)
         for row in run.todo(task.rows(), lambda row: str(row.index)):
             asked = ask(load(), row, task.config, folder)
             run.add(asked)
             if asked.item not in task.faults:
-                outages.count(asked)
+                failure = "" if REPLY in asked.details else asked.excluded
+                outages.add(asked.item, failure, asked.excluded_detail)
             show(run.num_done, num_items)
         return run.finish(mmt_scores)
 
@@ -131,7 +136,7 @@ def _reply(
     text, letters = PROMPTS[config.prompt](question), list(question.lettered)
     reply = model.reply(images, text, letters if config.likelihood else [])
     return {
-        "reply": reply.text,
+        REPLY: reply.text,
         "letter": extract_answer(reply.text, question.options),
         "likeliest": _likeliest(letters, reply.log_probs),
         "log_probs": [x if math.isfinite(x) else None for x in reply.log_probs],

@@ -1,6 +1,6 @@
 """The probability that a reply begins with the letter of an option.
 
-It is that of the tokens "A" and " A" together, where these are single tokens.
+It is that of the tokens "A" and " A" together, of those that the vocabulary holds.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from uae.errors import UsageError
+
+_BLANKS = ("", "\u0120", "\u2581")
+"""A blank before a word: none, as byte-level vocabularies write it, and as SentencePiece does."""
 
 
 def letter_tokens(tokenizer: Any, letters: Sequence[str]) -> list[list[int]]:
@@ -37,8 +40,9 @@ def letter_log_probs(log_p: Float[Tensor, " v"], tokens: Sequence[Sequence[int]]
 
 
 def _tokens(tokenizer: Any, letter: str) -> list[int]:
-    forms = (tokenizer(x, add_special_tokens=False)["input_ids"] for x in (letter, f" {letter}"))
-    single = sorted({ids[0] for ids in forms if len(ids) == 1})
+    vocabulary = tokenizer.get_vocab()
+    pieces = (f"{blank}{letter}" for blank in _BLANKS)
+    single = sorted({vocabulary[piece] for piece in pieces if piece in vocabulary})
     if not single:
         raise UsageError(
             f"the tokenizer has no single token for the letter {letter}: leave the likelihood out "

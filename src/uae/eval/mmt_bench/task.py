@@ -97,6 +97,11 @@ class MmtTask:
         return _rows(self.tsv, self.config)
 
     @property
+    def digest(self) -> str:
+        """The sha256 of the file."""
+        return file_digest(self.tsv)
+
+    @property
     def gaps(self) -> dict[str, object]:
         """What marks the result as incomplete, as options of the settings; none if nothing does."""
         return gaps_option({UNREADABLE: list(self.faults)})
@@ -108,7 +113,7 @@ class MmtTask:
             benchmark=TEXT_BENCHMARK if self.config.text_only else BENCHMARK,
             version=RULES,
             model=stamp,
-            data={"tsv": file_digest(self.tsv)},
+            data={"tsv": self.digest},
             options={
                 "prompt": self.config.prompt,
                 "limit": self.config.limit,

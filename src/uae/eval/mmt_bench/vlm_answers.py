@@ -4,9 +4,15 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from uae.eval.judges.local_judge import LocalJudge
+from uae.eval.judges.local_vlm import LocalVlm
 from uae.eval.mmt_bench.letters import letter_log_probs, letter_tokens
-from uae.eval.mmt_bench.model import ASKED, MAX_NEW_TOKENS, AnswerFailed, McqReply
+from uae.eval.mmt_bench.model import (
+    ASKED,
+    MAX_NEW_TOKENS,
+    AnswerFailed,
+    McqReply,
+    check_plain,
+)
 
 
 class VlmAnswers:
@@ -15,7 +21,7 @@ class VlmAnswers:
     Log-probabilities come from raw logits in float32, see `letters.py`.
     """
 
-    def __init__(self, vlm: LocalJudge, max_new_tokens: int = MAX_NEW_TOKENS) -> None:
+    def __init__(self, vlm: LocalVlm, max_new_tokens: int = MAX_NEW_TOKENS) -> None:
         """Hold the model.
 
         Args:
@@ -31,9 +37,11 @@ class VlmAnswers:
         """Return the reply; see `McqModel.reply`.
 
         Raises:
-            AnswerFailed: The probabilities of its first token are not finite.
+            AnswerFailed: The question holds a special token, or the probabilities of the reply's
+                first token are not finite.
             UsageError: The tokenizer has no token for a letter.
         """
+        check_plain(self._vlm.processor.tokenizer, question)
         tokens = letter_tokens(self._vlm.processor.tokenizer, letters)
         text, logits = self._vlm.reply_with_logits(images, question, self._max_new_tokens)
         log_p = logits.log_softmax(-1)

@@ -46,6 +46,13 @@ def check(folder: Path, resume: Resume) -> None:
         raise UsageError(f"{folder} holds a benchmark run: resume it, or choose another folder")
 
 
+def _is_untouched(folder: Path) -> bool:
+    """Whether a run that was begun has left nothing: no row, and no file of another kind."""
+    items = {path for path in (folder / ITEMS, *other_paths(folder / ITEMS)) if path.exists()}
+    others = {path.name for path in set(folder.iterdir()) - items} - {LOCK_NAME, SETTINGS}
+    return not others and all(path.stat().st_size == 0 for path in items)
+
+
 def _read_settings(folder: Path) -> dict[str, Any] | None:
     try:
         content = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
@@ -57,6 +64,8 @@ def _read_settings(folder: Path) -> dict[str, Any] | None:
 def settle(folder: Path, settings: BenchSettings) -> dict[str, Any]:
     """Write what the run is, or compare with what was written when it was begun.
 
+    A run that has done nothing yet, whose model could not be loaded say, may become another one.
+
     Raises:
         UsageError: It was begun with other settings.
     """
@@ -65,7 +74,7 @@ def settle(folder: Path, settings: BenchSettings) -> dict[str, Any]:
 
     environment = describe_environment()
     begun = _read_settings(folder)
-    if begun is None:
+    if begun is None or _is_untouched(folder):
         begun = {
             "format": _FORMAT,
             "settings": _plain(settings),

@@ -14,19 +14,25 @@ _OUTAGES: tuple[FailureReason, ...] = (
     "rate limited",
     "server error",
     "connection lost",
-    "not accepted",
 )
+_UNFIT: tuple[FailureReason, ...] = ("not accepted", "no answer")
+"""A matter of the one item, unless there was never an answer: then of what is asked at all."""
 
 
 class Outages:
     """Counts outages in a row.
 
-    outages = Outages("judge", folder)
+    outages = Outages("judge", folder, has_answered=any(row.samples for row in rows))
     outages.count(row)  # each row that was asked for, in turn
     """
 
     def __init__(
-        self, asked: str, folder: Path, again: str = "repeat the command with --retry-failed"
+        self,
+        asked: str,
+        folder: Path,
+        *,
+        has_answered: bool,
+        again: str = "repeat the command with --retry-failed",
     ) -> None:
         """Begin with none.
 
@@ -34,12 +40,13 @@ class Outages:
             asked: What is asked, "judge" say; rows that an outage excluded begin with it, as in
                 "judge: timed out".
             folder: Of the run.
+            has_answered: Whether something of the run was answered before.
             again: What asks once more for what failed.
         """
         self._asked = asked
         self._folder = folder
         self._again = again
-        self._reasons = {f"{asked}: {reason}" for reason in _OUTAGES}
+        self._has_answered = has_answered
         self._num_running = 0
 
     def count(self, row: ItemRow) -> None:
@@ -52,7 +59,10 @@ class Outages:
 
     def add(self, item: str, reason: str, detail: str) -> None:
         """Take in one more item, which failed for a reason, or for none; raises as `count`."""
-        self._num_running = self._num_running + 1 if reason in self._reasons else 0
+        self._has_answered |= not reason
+        counted = _OUTAGES if self._has_answered else _OUTAGES + _UNFIT
+        is_outage = reason in {f"{self._asked}: {x}" for x in counted}
+        self._num_running = self._num_running + 1 if is_outage else 0
         if self._num_running >= MAX_FAILURES_RUNNING:
             raise RunFailed(
                 f"{self._num_running} items running failed, {item} last ({reason}: {detail}); "

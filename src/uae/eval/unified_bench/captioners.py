@@ -11,7 +11,7 @@ from uae.data.captions_file import read_rows
 from uae.data.images import NamedImage, fit_square
 from uae.endpoint import Endpoint, EndpointFailure
 from uae.errors import UsageError
-from uae.eval.judges.local_judge import LocalJudge
+from uae.eval.judges.local_vlm import LocalVlm
 from uae.eval.results.stamp import ModelStamp, file_digest
 from uae.flow.noise import stream
 from uae.models.encoder import uniforms
@@ -132,7 +132,7 @@ class VlmCaptioner:
 
     in_batches = False
 
-    def __init__(self, vlm: LocalJudge, prompt: str, seed: int) -> None:
+    def __init__(self, vlm: LocalVlm, prompt: str, seed: int) -> None:
         self._vlm = vlm
         self._prompt = prompt
         self._seed = seed

@@ -72,7 +72,7 @@ class DecoderGenerator:
 
     @torch.no_grad()
     def draw(self, captions: Sequence[Caption]) -> list[Image.Image | Failure]:
-        """Return drawings; all captions of an image share their noise, and so do all budgets."""
+        """Return drawings; captions of one key share their noise, without one those of an image."""
         model = self.model
         noise = model.decoder.noise([caption.noise(self._seed) for caption in captions])
         conditions = model.condition([x.text for x in captions])
@@ -117,16 +117,24 @@ class PipelineGenerator:
 
     in_batches = False
 
-    def __init__(self, pipeline: Callable[..., Any], seed: int) -> None:
+    def __init__(
+        self, pipeline: Callable[..., Any], seed: int, size: tuple[int, int] | None = None
+    ) -> None:
+        """Hold the pipeline; `size` is width and height in pixels, by default its own."""
         self._pipeline = pipeline
         self._seed = seed
+        self._size = {} if size is None else {"width": size[0], "height": size[1]}
 
     def draw(self, captions: Sequence[Caption]) -> list[Image.Image | Failure]:
         """Return drawings, one at a time; each has a generator of its own, on the CPU."""
-        return [
-            self._pipeline(prompt=caption.text, generator=caption.noise(self._seed)).images[0]
-            for caption in captions
-        ]
+        return [self._draw(caption) for caption in captions]
+
+    def _draw(self, caption: Caption) -> Image.Image | Failure:
+        noise = caption.noise(self._seed)
+        drawn = self._pipeline(prompt=caption.text, generator=noise, **self._size)
+        if any(getattr(drawn, "nsfw_content_detected", None) or ()):  # a black image stands for it
+            return Failure("generator: refused", "by the pipeline's safety checker")
+        return drawn.images[0]
 
 
 class EndpointGenerator:
@@ -134,9 +142,11 @@ class EndpointGenerator:
 
     in_batches = False
 
-    def __init__(self, endpoint: Endpoint, seed: int) -> None:
+    def __init__(self, endpoint: Endpoint, seed: int, size: tuple[int, int] | None = None) -> None:
+        """Hold the endpoint; `size` is width and height in pixels, by default the model's own."""
         self._endpoint = endpoint
         self._seed = seed
+        self._size = size
 
     def draw(self, captions: Sequence[Caption]) -> list[Image.Image | Failure]:
         """Return drawings, one request each; the seed of each follows its name."""
@@ -144,8 +154,9 @@ class EndpointGenerator:
 
     def _draw(self, caption: Caption) -> Image.Image | Failure:
         digest = hashlib.sha256(f"{self._seed} {caption.name}".encode()).digest()
+        seed = int.from_bytes(digest[:4], "big") >> 1
         try:
-            return self._endpoint.image(caption.text, seed=int.from_bytes(digest[:4], "big") >> 1)
+            return self._endpoint.image(caption.text, size=self._size, seed=seed)
         except EndpointFailure as failure:
             return Failure(f"generator: {failure.reason}", failure.detail, can_retry=True)
 

@@ -1,6 +1,6 @@
 # transformers' auto classes are untyped
 # pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportArgumentType=false
-"""A judge on this machine: any image-text-to-text model of transformers, or our own encoder.
+"""Any image-text-to-text model of transformers on this machine, or our own encoder.
 
 It writes captions and answers questions about several images too.
 
@@ -8,6 +8,7 @@ Of the Qwen VL family the inputs are built from image processor, tokenizer and c
 `models/encoder.py`: its processor class wants torchvision for videos.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -31,14 +32,17 @@ from uae.eval.results.stamp import weights_digest
 from uae.models.finetune import merge_adapter
 from uae.models.settings import SETTINGS_FILE, resolve
 
-_QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+_QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5")
 
 
-class LocalJudge:
-    """A `Judge` that answers with the most probable words, one question at a time."""
+class LocalVlm:
+    """Describes, answers and judges (see `Judge`), by default with the most probable words.
+
+    One question at a time.
+    """
 
     def __init__(self, model: Any, processor: "ChatProcessor", name: str) -> None:
-        """Hold the parts; `LocalJudge.from_pretrained` loads them."""
+        """Hold the parts; `LocalVlm.from_pretrained` loads them."""
         self.model = model.eval()
         self.processor = processor
         own = model.generation_config
@@ -46,13 +50,7 @@ class LocalJudge:
         model.generation_config = GenerationConfig(
             do_sample=False, eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id
         )
-        self._stamp = JudgeStamp(
-            kind="local",
-            name=name,
-            dtype=str(model.dtype).removeprefix("torch."),
-            weights=weights_digest(model),
-            options={"processor": processor.name, "device": model.device.type},
-        )
+        self._name = name
 
     @classmethod
     def from_pretrained(
@@ -61,7 +59,7 @@ class LocalJudge:
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
         revision: str = "main",
-    ) -> "LocalJudge":
+    ) -> "LocalVlm":
         """Load a folder or hub id; of a model folder of this package the encoder is taken.
 
         Args:
@@ -87,8 +85,18 @@ class LocalJudge:
 
     @property
     def stamp(self) -> JudgeStamp:
-        """Say what the answers depend on."""
+        """Say what the answers depend on; all weights are read for it, once."""
         return self._stamp
+
+    @functools.cached_property
+    def _stamp(self) -> JudgeStamp:
+        return JudgeStamp(
+            kind="local",
+            name=self._name,
+            dtype=str(self.model.dtype).removeprefix("torch."),
+            weights=weights_digest(self.model),
+            options={"processor": self.processor.name, "device": self.model.device.type},
+        )
 
     def reply(self, image: Image.Image, system: str, text: str, max_tokens: int) -> str:
         """Return the reply; see `Judge.reply`."""
