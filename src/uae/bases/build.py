@@ -42,7 +42,6 @@ DECODER_RECIPES = (
     "uae-tiny-decoder",
     "uae-tiny-decoder-more",
     "uae-tiny-decoder-last",
-    "uae-tiny-decoder-final",
     "uae-tiny-decoder-guided",
 )
 
