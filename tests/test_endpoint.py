@@ -200,7 +200,9 @@ def test_any_other_request_that_is_not_accepted_is_not_sent_again(answer, caplog
 
 def test_the_probe_leaves_nothing_out():
     with stub(lambda *_: fault(400, param="seed")) as server:
-        endpoint_at(server.url).probe()
+        endpoint = endpoint_at(server.url)
+        endpoint.probe()
+        assert endpoint._left_out == []
 
 
 # -- failures of one request ----------------------------------------------------------------------

@@ -27,8 +27,16 @@ from uae.commands.report import report
 from uae.commands.scenes import scenes
 from uae.commands.serve import serve
 from uae.commands.train import keys_help, train
-from uae.errors import EXIT_DONE, EXIT_ENVIRONMENT, EXIT_FAILED, EXIT_USAGE, Stopped, UaeError
-from uae.ranks import current, prefix
+from uae.errors import (
+    EXIT_DONE,
+    EXIT_ENVIRONMENT,
+    EXIT_FAILED,
+    EXIT_PARTIAL,
+    EXIT_USAGE,
+    Stopped,
+    UaeError,
+)
+from uae.ranks import current, leave, prefix
 
 log = logging.getLogger("uae")
 
@@ -141,4 +149,6 @@ def main() -> None:
     sys.excepthook = _say_bug
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be Unicode
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    leave(is_done=code in {EXIT_DONE, EXIT_PARTIAL})
+    sys.exit(code)

@@ -159,6 +159,13 @@ class Endpoint:
         """Whether it was asked for log-probabilities and refused them."""
         return not {"logprobs", "top_logprobs"}.isdisjoint(self._left_out)
 
+    def without_logprobs(self, remedy: str) -> UsageError:
+        """Return the error of who cannot do without log-probabilities; `remedy` says what to do."""
+        return UsageError(
+            f"{self.config.model} at {self.config.base_url} tells no log-probabilities of its "
+            f"first {NUM_TOP_LOGPROBS} tokens: {remedy}"
+        )
+
     def probe(self) -> None:
         """Ask for the list of models, so that a wrong address or key shows at once.
 

@@ -13,7 +13,7 @@ travel between them, over gloo on the CPU. A process alone needs no group, and i
 import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -154,6 +154,23 @@ def gathered(value: T) -> list[T]:
     with _connected() as group:
         dist.all_gather_object(values, value, group=group)
     return values
+
+
+def leave(*, is_done: bool) -> None:
+    """Part from the others, since a process that ends connected may abort there.
+
+    Args:
+        is_done: Wait until the others are done too, or have ended; their own messages say why.
+    """
+    if not _group.cache_info().currsize:
+        return
+    import torch.distributed as dist
+
+    if is_done:
+        with suppress(RunFailed):
+            gathered(None)
+    _group.cache_clear()
+    dist.destroy_process_group()
 
 
 def _from_first(value: Any) -> Any:

@@ -133,6 +133,32 @@ def test_requests_that_never_fit_end_the_run_until_one_has_fitted(run, tmp_path)
         assert (code, json.loads(out)["num_excluded"]) == (4, 6)
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "fault"),
+    [
+        (ImportError("install num2words"), 3, "needs a package that is not installed: install num"),
+        (ValueError("requires `torchvision`"), 3, "needs a package that is not installed: req"),
+        (ValueError("bert"), 2, "is no vision-language model: bert"),
+    ],
+)
+def test_what_keeps_a_model_from_loading_is_told_apart(run, tsv, monkeypatch, error, code, fault):
+    def from_pretrained(*_):
+        raise error
+
+    monkeypatch.setattr(LocalVlm, "from_pretrained", from_pretrained)
+    found, _, err = run(*asking(tsv, "vlm:."))
+    assert (found, f"--model vlm:. {fault}" in err) == (code, True), err
+
+
+def test_an_address_is_asked_as_often_and_with_the_key_that_the_flags_say(run, tsv, monkeypatch):
+    monkeypatch.setenv("THEIR_KEY", "abc")
+    with stub(lambda _, body: fault(500) if "messages" in body else {}) as server:
+        command = (*asking(tsv, f"endpoint:gpt@{server.url}"), "--no-likelihood")
+        assert run(*command, "--tries", 1, "--key-env", "THEIR_KEY")[0] == 4
+        assert len(server.asked) == 3  # questions
+        assert set(server.keys) == {"Bearer abc"}
+
+
 def test_a_folder_in_which_nothing_was_done_may_become_another_run(run, tsv, tmp_path):
     command = asking(tsv, f"vlm:{tmp_path}")
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')

@@ -14,7 +14,7 @@ from test_judged import PP_LINES, lines
 from test_unified_bench_command import hub_model
 
 from tests.stub_endpoint import fault, stub
-from uae.commands import halves
+from uae.commands import halves, spec
 
 TEXTS = ("a red circle", "two blue bars", "a green square")
 G2_LINES = [
@@ -193,7 +193,7 @@ def test_a_pipeline_of_the_hub_is_named_by_its_commit(run, tmp_path, pipeline_fo
     ends = []
     for commit in ("a" * 40, "b" * 40):
         hub_model(tmp_path / "hub", commit, "model_index.json")
-        halves._commit.cache_clear()
+        spec._commit.cache_clear()
         ends.append(run(*command, "--num-samples", 1, "--out", "drawn", "--json"))
     assert json.loads(ends[0][1])["commit"] == "a" * 40
     assert loaded == [("them/tiny", "a" * 40)]

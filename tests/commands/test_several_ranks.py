@@ -19,9 +19,11 @@ from uae.eval.rewriting import REWRITES
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 SEVERAL = """
 import json, sys
-from uae import cli
+from uae import cli, ranks
 
-sys.exit(max(cli.run(tokens) for tokens in json.loads(sys.argv[1])))
+code = max(cli.run(tokens) for tokens in json.loads(sys.argv[1]))
+ranks.leave(is_done=True)
+sys.exit(code)
 """
 FILES = ("items.jsonl", "result.json", "settings.json")
 

@@ -6,9 +6,11 @@ import json
 import os
 
 import pytest
+import torch
 
 from tests.stub_endpoint import fault, said, stub
 from uae.commands import halves, mcq_models
+from uae.commands.spec import Given, Spec, _commit, stamp_of
 from uae.data.captions_file import CaptionRow, CaptionsWriter
 from uae.eval.scene_folder import QUESTIONS, write_scenes
 
@@ -169,12 +171,12 @@ def test_a_model_of_the_hub_is_stamped_by_its_commit(
     flag, kind, kinds, name, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    given = halves.Given("", 0, "cpu", halves.torch.float32)
-    spec = halves.Spec.read(flag, f"{kind}:them/tiny", kinds)
+    given = Given("", 0, "cpu", torch.float32)
+    spec = Spec.read(flag, f"{kind}:them/tiny", kinds)
     for commit in ("a" * 40, "b" * 40):
         hub_model(tmp_path, commit, name)
-        halves._commit.cache_clear()
-        assert halves.stamp_of(spec, given).files == {"commit": commit}
+        _commit.cache_clear()
+        assert stamp_of(spec, given).files == {"commit": commit}
     hub_model(tmp_path, "c" * 40, name)
     assert spec.commit == "b" * 40  # what is loaded is what was stamped
 
@@ -210,6 +212,7 @@ def test_hidden_states_are_another_benchmark(run, bench):
         (("--backbone", "x=dreamsim:vgg"), "dreamsim:vgg: expected one of dreamsim:ensemble"),
         (("--curve", "cut", "--budgets", 8), "budgets 8: expected at least two"),
         (("--hidden-states", "--captioner", "uae:uae-tiny"), "expected one uae model for both"),
+        (("--dtype", "float16"), "--dtype float16 is for vlm or diffusers models"),
     ],
 )
 def test_bad_input_names_the_flag_and_what_would_be_right(run, bench, options, fault, tmp_path):
@@ -220,6 +223,16 @@ def test_bad_input_names_the_flag_and_what_would_be_right(run, bench, options, f
         not (tmp_path / "run" / "items.jsonl").exists()
         or (tmp_path / "run" / "items.jsonl").read_bytes() == b""
     )
+
+
+@pytest.mark.parametrize(
+    ("model", "before", "flag"), [("nowhere", "uae-tiny", "--model"), ("uae-tiny", ".", "--before")]
+)
+def test_an_audit_names_the_flag_of_the_model_that_is_not_there(run, photos, model, before, flag):
+    models = ("--model", model, "--before", before)
+    code, _, err = run("eval", "audit", photos, *models, "--backbone", "clip", "--out", "run")
+    assert code == 2
+    assert f"error: {flag} uae:" in err
 
 
 def test_a_curve_of_strangers_needs_a_tokenizer(run, photos, backbones, tmp_path):

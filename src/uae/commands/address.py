@@ -25,11 +25,7 @@ class AddressChoice:
     """Attempts at what may pass: timeouts, rate limits, lost connections."""
 
     def config(self, url: str, model: str) -> "EndpointConfig":
-        """Return how this model at this address is asked.
-
-        Raises:
-            EnvironmentFault: The package for addresses is not installed.
-        """
+        """Return how this model at this address is asked."""
         from uae.endpoint import EndpointConfig
 
         return EndpointConfig(

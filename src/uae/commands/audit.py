@@ -45,7 +45,8 @@ class TrainedChoice:
         """Return both by side, not loaded yet."""
         import torch
 
-        from uae.commands.halves import Given, Pair
+        from uae.commands.halves import Pair
+        from uae.commands.spec import Given
 
         given = Given("", self.seed, device, torch.float32)
         return {
@@ -137,13 +138,14 @@ def audit(
     files = find_images(images, without=place.out)
     checked = asked.read()
     with quick_start():
-        from uae.commands import halves
+        from uae.commands.backbones import digests
+        from uae.commands.halves import own_backbones
         from uae.eval.pair_audit import run
         from uae.eval.pair_audit.questions import QuestionSet
         from uae.eval.pair_audit.summary import settings_of, summary_text
 
         pairs = compared.read(place.device)
-        chosen = backbones_of(backbone or halves.own_backbones(pairs["after"]))
+        chosen = backbones_of(backbone or own_backbones(pairs["after"]))
         _check_reward(reward, chosen)
         task = _task(pairs, files.paths, place.out, chosen, reward, compared.batch_size)
         sets = [
@@ -153,7 +155,7 @@ def audit(
         settings = settings_of(
             task,
             {side: pair.stamp() for side, pair in pairs.items()},
-            halves.digests(chosen, place.device),
+            digests(chosen, place.device),
             run.RULES,
             {x.kind: x.task.digest for x in checked},
             _options(asked.prompt, checked),

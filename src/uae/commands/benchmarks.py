@@ -17,7 +17,7 @@ from uae.errors import EXIT_PARTIAL, UsageError
 from uae.ranks import once
 
 if TYPE_CHECKING:
-    from uae.commands.halves import Given, Spec
+    from uae.commands.spec import Given, Spec
     from uae.eval.geneval.prompts import PromptSet
 
 log = logging.getLogger(__name__)
@@ -71,8 +71,8 @@ class AnswererChoice:
         """
         import torch
 
-        from uae.commands.halves import Given, Spec, check_dtype
         from uae.commands.mcq_models import MODELS
+        from uae.commands.spec import Given, Spec, check_dtype
 
         spec = Spec.read_model("--model", self.model, MODELS)
         check_dtype(self.dtype, spec)

@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from uae.commands import loop
-from uae.commands.halves import Given, Spec, load_vlm, stamp_of
+from uae.commands.halves import load_vlm
 from uae.commands.judges import found
+from uae.commands.spec import Given, Spec, stamp_of
 from uae.eval.mmt_bench.encoder_answers import EncoderAnswers, encoder_stamp
 from uae.eval.mmt_bench.endpoint_answers import EndpointAnswers
 from uae.eval.mmt_bench.model import MAX_NEW_TOKENS, McqModel

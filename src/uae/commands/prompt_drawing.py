@@ -20,7 +20,7 @@ from uae.errors import EXIT_DONE, EXIT_PARTIAL, UsageError
 from uae.ranks import current, once
 
 if TYPE_CHECKING:
-    from uae.commands.halves import Given, Spec
+    from uae.commands.spec import Given, Spec
     from uae.eval.drawing import Picture
     from uae.eval.unified_bench.captioners import Failure
     from uae.eval.unified_bench.generators import Generator
@@ -61,7 +61,7 @@ class DrawingChoice:
         """
         import torch
 
-        from uae.commands.halves import Given, Spec, check_dtype
+        from uae.commands.spec import Given, Spec, check_dtype
 
         spec = Spec.read_model(MODEL, self.model, KINDS)
         if self.rewrite and not spec.is_ours:
@@ -149,7 +149,7 @@ def begin(
 
 def _identity(spec: "Spec", given: "Given") -> dict[str, str]:
     """Say what draws: the sha256 of a folder's files, a hub id's commit, or an address."""
-    from uae.commands.halves import stamp_of
+    from uae.commands.spec import stamp_of
     from uae.eval.drawing import identity_of
 
     if spec.is_ours:

@@ -78,7 +78,8 @@ class PairChoice:
         """
         import torch
 
-        from uae.commands.halves import Given, Pair, check_dtype
+        from uae.commands.halves import Pair
+        from uae.commands.spec import Given, check_dtype
 
         given = Given(self.prompt, self.seed, device, getattr(torch, self.dtype), self.address)
         names = (self.model, self.captioner, self.generator)
@@ -146,7 +147,7 @@ def unified_bench(
             default those that the uae model names, without one the paper's first four.
         lengths: Whether similarity is measured against length too.
         place: The run.
-        allow_missing: Measure what files of halves cover; the result is marked as incomplete.
+        allow_missing: Measure what given captions or redraws cover; the result is marked.
         retry_failed: Try again where an address gave no answer.
         talk: Format and verbosity.
     """
@@ -154,8 +155,9 @@ def unified_bench(
     place.check()
     files = find_images(images, without=place.out)
     with quick_start():
+        from uae.commands.backbones import digests
         from uae.commands.coverage import gaps_of
-        from uae.commands.halves import digests, own_backbones, tokens_of
+        from uae.commands.halves import own_backbones, tokens_of
         from uae.eval.unified_bench import run, summary
         from uae.eval.unified_bench.captioners import Request
 

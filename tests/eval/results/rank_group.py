@@ -9,10 +9,12 @@ from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import torch.distributed
 from forty_items import ITEMS, run_forty
 
 from uae.errors import RunFailed, UaeError
 from uae.eval.results.rows import ITEMS as ITEMS_FILE
+from uae.ranks import gathered, leave
 
 CONTEXT = get_context("forkserver")
 CONTEXT.set_forkserver_preload(["torch.distributed", "uae.environment", "uae.eval.results.run"])
@@ -58,7 +60,9 @@ def _as_rank(rank: int, size: int, port: int, work: Callable[..., None], argumen
         work(*arguments)
     except UaeError as error:
         sys.stderr.write(f"rank {rank}: {error}\n")
+        leave(is_done=False)
         sys.exit(error.exit_code)
+    leave(is_done=True)
 
 
 # -- what a rank does ---------------------------------------------------------------------------
@@ -88,6 +92,26 @@ def with_a_faulty_rank(folder: Path) -> None:
 def with_other_settings(folder: Path) -> None:
     """Rank 1 has another model than rank 0."""
     run_forty(folder, model=f"m{os.environ['RANK']}")
+
+
+def one_late(folder: Path) -> None:
+    """Rank 1 is done later than rank 0, which parts with it nevertheless."""
+    gathered(None)
+    if os.environ["RANK"] == "1":
+        time.sleep(1)
+        (folder / "late").touch()
+    leave(is_done=True)
+    assert not torch.distributed.is_initialized()
+    assert (folder / "late").exists()
+
+
+def one_gone(folder: Path) -> None:
+    """Rank 1 fails when rank 0 is done."""
+    gathered(None)
+    if os.environ["RANK"] == "1":
+        raise RunFailed("rank 1 has had enough")
+    leave(is_done=True)
+    (folder / "done").touch()
 
 
 def rows_on_disk(folder: Path) -> set[str]:

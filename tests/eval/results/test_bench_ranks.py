@@ -191,6 +191,12 @@ def test_groups_stay_together_and_go_to_the_ranks_in_turn(groups, done, size):
     assert max(map(len, chosen)) - min(map(len, chosen)) <= 1
 
 
+def test_a_rank_parts_when_all_are_done_or_have_ended(tmp_path: Path):
+    assert rank_group.ended(rank_group.start(2, rank_group.one_late, tmp_path)) == [0, 0]
+    assert rank_group.ended(rank_group.start(2, rank_group.one_gone, tmp_path)) == [0, 1]
+    assert (tmp_path / "done").exists()
+
+
 def test_a_run_of_one_process_meets_nobody(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(ranks, "_group", None)  # a meeting would fail
     assert run_forty(tmp_path).num_items == len(ITEMS)

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from uae.endpoint import NUM_TOP_LOGPROBS, Endpoint, EndpointFailure, Reply
-from uae.errors import UsageError
+from uae.endpoint import Endpoint, EndpointFailure, Reply
 from uae.eval.judges.judge import JudgeFailed, JudgeStamp
 
 log = logging.getLogger(__name__)
+
+REMEDY = "take a judge that does, or --judge local:FOLDER; this benchmark is scored by them"
 
 
 class EndpointJudge:
@@ -51,7 +52,7 @@ class EndpointJudge:
         """
         top = self._ask(image, question, max_tokens=1, logprobs=True).top_logprobs
         if not top:
-            raise self._without_logprobs()
+            raise self.endpoint.without_logprobs(REMEDY)
         counted: set[str] = set()
         masses = []
         for forms in answers:
@@ -76,17 +77,9 @@ class EndpointJudge:
             )
         except EndpointFailure as failure:
             if logprobs and self.endpoint.refuses_logprobs:  # a reasoning model may say nothing
-                raise self._without_logprobs() from failure
+                raise self.endpoint.without_logprobs(REMEDY) from failure
             raise JudgeFailed(f"judge: {failure.reason}", failure.detail) from failure
         if reply.model not in self._seen:
             self._seen.add(reply.model)
             log.info("the judge %s calls itself %s", self.endpoint.config.model, reply.model)
         return reply
-
-    def _without_logprobs(self) -> UsageError:
-        config = self.endpoint.config
-        return UsageError(
-            f"{config.model} at {config.base_url} tells no log-probabilities of its first "
-            f"{NUM_TOP_LOGPROBS} tokens, which this benchmark is scored by: take a judge that "
-            "does, or --judge local:FOLDER"
-        )

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from uae.endpoint import NUM_TOP_LOGPROBS, Endpoint, EndpointFailure, TopToken
-from uae.errors import UsageError
+from uae.endpoint import Endpoint, EndpointFailure, TopToken
 from uae.eval.mmt_bench.model import ASKED, MAX_NEW_TOKENS, AnswerFailed, McqReply
+
+REMEDY = "leave the likelihood out (--no-likelihood), in a new folder"
 
 
 class EndpointAnswers:
@@ -42,22 +43,14 @@ class EndpointAnswers:
             )
         except EndpointFailure as failure:
             if letters and self._endpoint.refuses_logprobs:  # a reasoning model may say nothing
-                raise self._without_logprobs() from failure
+                raise self._endpoint.without_logprobs(REMEDY) from failure
             raise AnswerFailed(f"{ASKED}: {failure.reason}", failure.detail) from failure
         if not reply.text:
             detail = f"empty, finish reason {reply.finish_reason!r}"
             raise AnswerFailed(f"{ASKED}: no answer", detail)
         if letters and not reply.top_logprobs:
-            raise self._without_logprobs()
+            raise self._endpoint.without_logprobs(REMEDY)
         return McqReply(reply.text, [_log_prob(reply.top_logprobs, letter) for letter in letters])
-
-    def _without_logprobs(self) -> UsageError:
-        config = self._endpoint.config
-        return UsageError(
-            f"{config.model} at {config.base_url} tells no log-probabilities of its first "
-            f"{NUM_TOP_LOGPROBS} tokens: leave the likelihood out (--no-likelihood), in a new "
-            "folder"
-        )
 
 
 def _log_prob(top: Sequence[TopToken], letter: str) -> float:
