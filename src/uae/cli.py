@@ -36,6 +36,7 @@ from uae.errors import (
     Stopped,
     UaeError,
 )
+from uae.memory import OUT_OF_MEMORY, REMEDY, is_out_of_memory, wanted
 from uae.ranks import current, leave, prefix
 
 log = logging.getLogger("uae")
@@ -109,6 +110,12 @@ def run(tokens: Sequence[str]) -> int:
     except OSError as error:
         code = EXIT_ENVIRONMENT if error.errno in _ENVIRONMENT else EXIT_FAILED
         return _say(_os_message(error), EXIT_USAGE if _is_missing(error) else code)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return _say(
+            ": ".join(filter(None, (OUT_OF_MEMORY, wanted(error), REMEDY))), EXIT_ENVIRONMENT
+        )
 
 
 def _say(error: object, code: int, *, is_fault: bool = True) -> int:

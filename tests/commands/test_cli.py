@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from uae import stages
-from uae.commands import loop
+from uae.commands import loop, pictures
 from uae.errors import EnvironmentFault, NonFinite, RunFailed, Stopped, UsageError
 from uae.recipe_keys import recipe_keys
 
@@ -240,7 +241,18 @@ def test_a_reader_that_leaves_early_is_no_fault():
     assert (process.wait(), errors) == (128 + signal.SIGPIPE, b"")
 
 
-@pytest.mark.parametrize("kind", ["KeyError", "ValueError"])
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."), MemoryError()])
+def test_memory_that_does_not_suffice_is_said_with_what_takes_less(run, monkeypatch, error):
+    def find(*_, **__):
+        raise error
+
+    monkeypatch.setattr(pictures, "find_images", find)
+    code, _, err = run("caption", "x.png")
+    assert code == 3
+    assert re.match(f"error: out of memory: {error}.*smaller batches .--batch-size", err), err
+
+
+@pytest.mark.parametrize("kind", ["KeyError", "ValueError", "RuntimeError"])
 def test_a_fault_of_ours_is_one_line_without_v(kind):
     script = (
         "import sys; from uae import cli; from uae.commands import inputs, pictures\n"

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.stub_endpoint import fault, said, stub
 from uae.commands import loop
@@ -131,6 +132,43 @@ def test_requests_that_never_fit_end_the_run_until_one_has_fitted(run, tmp_path)
         refused.extend([fault(400)] * 6)
         code, out, _ = run(*command, "--retry-failed")  # something was answered before
         assert (code, json.loads(out)["num_excluded"]) == (4, 6)
+
+
+@pytest.fixture
+def too_large(monkeypatch):
+    """Has questions with these words fail for want of memory, as a GPU does."""
+    generate, chosen = LocalVlm.reply_with_logits, []
+
+    def reply(self, images, text, max_tokens):
+        if any(word in text for word in chosen):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried 9 GiB. Including what else")
+        return generate(self, images, text, max_tokens)
+
+    monkeypatch.setattr(LocalVlm, "reply_with_logits", reply)
+    return chosen
+
+
+def test_a_question_too_large_for_the_memory_is_left_out_and_five_running_end_the_run(
+    run, tmp_path, random_model_folder, too_large
+):
+    command = asking(tmp_path / "nine.tsv", f"vlm:{random_model_folder}")
+    write_tsv(tmp_path / "nine.tsv", questions(9))
+    too_large += [f"picture {i}?" for i in range(2, 9)]
+    code, _, err = run(*command)
+    assert code == 1
+    assert "6 last (model: out of memory: CUDA out of memory. Tried 9 GiB.);" in err
+    too_large[:] = ["picture 3?"]
+    code, out, _ = run(*command, "--retry-failed")
+    assert code == 4
+    assert json.loads(out)["excluded"] == [
+        {
+            "reason": "model: out of memory",
+            "num_items": 1,
+            "items": {"3": "CUDA out of memory. Tried 9 GiB."},
+        }
+    ]
+    too_large.clear()
+    assert run(*command, "--retry-failed")[0] == 0
 
 
 @pytest.mark.parametrize(

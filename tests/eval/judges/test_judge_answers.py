@@ -127,6 +127,19 @@ def test_a_form_counts_by_its_first_token_and_once(local):
     assert 0 < first < 1
 
 
+@pytest.mark.parametrize(
+    "ask",
+    [lambda judge: judge.reply(IMAGE, "", "Red?", 8), lambda judge: judge.p_of(IMAGE, "?", [])],
+)
+def test_a_question_too_large_for_the_memory_has_no_answer(local, monkeypatch, ask):
+    def forward(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(local.model.lm_head, "forward", forward)
+    with pytest.raises(JudgeFailed, match=r"^judge: out of memory: CUDA out of memory\.$"):
+        ask(local)
+
+
 def test_a_system_turn_is_read(local):
     with_system = local.processor([IMAGE], "Be strict.", "Red?")["input_ids"]
     without = local.processor([IMAGE], "", "Red?")["input_ids"]

@@ -383,6 +383,23 @@ def test_a_vision_language_model_says_which_captions_reached_the_limit(
     assert not ended.is_truncated
 
 
+def test_an_image_too_large_for_the_memory_has_no_caption(images, random_model_folder, monkeypatch):
+    vlm = LocalVlm.from_pretrained(str(random_model_folder))
+    items = [NamedImage(name, open_image(images[name])) for name in NAMES[:2]]
+    generate, calls = vlm.generate, []
+
+    def second_is_too_large(*given, **options):
+        calls.append(given)
+        if len(calls) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return generate(*given, **options)
+
+    monkeypatch.setattr(vlm, "generate", second_is_too_large)
+    first, second = VlmCaptioner(vlm, "Describe the image.", 0).write(items, Request())
+    assert isinstance(first, Written)
+    assert second == Failure("captioner: out of memory", "CUDA out of memory.", can_retry=True)
+
+
 class Pipeline:
     """Draws what its generator says, as a pipeline of diffusers is called."""
 

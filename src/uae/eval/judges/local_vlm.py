@@ -12,6 +12,7 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from transformers import (
 
 from uae.eval.judges.judge import JudgeFailed, JudgeStamp
 from uae.eval.results.stamp import weights_digest
+from uae.memory import left_out_if_too_large
 from uae.models.finetune import merge_adapter
 from uae.models.settings import SETTINGS_FILE, resolve
 
@@ -100,7 +102,8 @@ class LocalVlm:
 
     def reply(self, image: Image.Image, system: str, text: str, max_tokens: int) -> str:
         """Return the reply; see `Judge.reply`."""
-        return self.generate([image], system, text, max_tokens)[0]
+        with _judged():
+            return self.generate([image], system, text, max_tokens)[0]
 
     @torch.no_grad()
     def generate(
@@ -151,7 +154,8 @@ class LocalVlm:
         self, image: Image.Image, question: str, answers: Sequence[Sequence[str]]
     ) -> list[float]:
         """Return the mass of the forms' first tokens, softmax in float32; see `Judge.p_of`."""
-        logits = self.model(**self._inputs([image], "", question)).logits[0, -1]
+        with _judged():
+            logits = self.model(**self._inputs([image], "", question)).logits[0, -1]
         shares = logits.float().softmax(-1)
         counted: set[int] = set()
         masses = []
@@ -172,6 +176,10 @@ class LocalVlm:
             dtype = self.model.dtype if value.is_floating_point() else None
             inputs[key] = value.to(self.model.device, dtype)
         return inputs
+
+
+def _judged() -> AbstractContextManager[None]:
+    return left_out_if_too_large(lambda why, detail: JudgeFailed(f"judge: {why}", detail))
 
 
 class ChatProcessor:

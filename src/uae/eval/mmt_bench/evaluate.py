@@ -32,6 +32,7 @@ from uae.eval.results.result import BenchResult
 from uae.eval.results.rows import ItemRow
 from uae.eval.results.run import BenchRun, Resume
 from uae.eval.results.stamp import ModelStamp
+from uae.memory import left_out_if_too_large
 
 REPLY = "reply"
 """Of a row's details: what the model said."""
@@ -134,7 +135,8 @@ def _reply(
 ) -> dict[str, Any]:
     """Return the reply, and what is read from it."""
     text, letters = PROMPTS[config.prompt](question), list(question.lettered)
-    reply = model.reply(images, text, letters if config.likelihood else [])
+    with left_out_if_too_large(lambda why, detail: AnswerFailed(f"{ASKED}: {why}", detail)):
+        reply = model.reply(images, text, letters if config.likelihood else [])
     return {
         REPLY: reply.text,
         "letter": extract_answer(reply.text, question.options),

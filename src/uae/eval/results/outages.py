@@ -5,6 +5,7 @@ from pathlib import Path
 from uae.endpoint import FailureReason
 from uae.errors import RunFailed
 from uae.eval.results.rows import ItemRow
+from uae.memory import OUT_OF_MEMORY
 
 MAX_FAILURES_RUNNING = 5
 """Outages in a row after which a run ends."""
@@ -61,7 +62,7 @@ class Outages:
         """Take in one more item, which failed for a reason, or for none; raises as `count`."""
         self._has_answered |= not reason
         counted = _OUTAGES if self._has_answered else _OUTAGES + _UNFIT
-        is_outage = reason in {f"{self._asked}: {x}" for x in counted}
+        is_outage = reason in {f"{self._asked}: {x}" for x in (*counted, OUT_OF_MEMORY)}
         self._num_running = self._num_running + 1 if is_outage else 0
         if self._num_running >= MAX_FAILURES_RUNNING:
             raise RunFailed(

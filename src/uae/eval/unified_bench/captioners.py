@@ -14,6 +14,7 @@ from uae.errors import UsageError
 from uae.eval.judges.local_vlm import LocalVlm
 from uae.eval.results.stamp import ModelStamp, file_digest
 from uae.flow.noise import stream
+from uae.memory import OUT_OF_MEMORY, is_out_of_memory, wanted
 from uae.models.encoder import uniforms
 from uae.models.unified import UnifiedAutoEncoder
 
@@ -139,7 +140,15 @@ class VlmCaptioner:
 
     def write(self, items: Sequence[NamedImage], request: Request) -> list[Written | Failure]:
         """Return captions, one image at a time; the prompt stands after the image."""
-        return [written(*self._write(item, request)) for item in items]
+        return [self._write_or_fail(item, request) for item in items]
+
+    def _write_or_fail(self, item: NamedImage, request: Request) -> Written | Failure:
+        try:
+            return written(*self._write(item, request))
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return Failure(f"captioner: {OUT_OF_MEMORY}", wanted(error), can_retry=True)
 
     def _write(self, item: NamedImage, request: Request) -> tuple[str, bool]:
         prompt = f"{self._prompt} {request.instruction}".strip()
