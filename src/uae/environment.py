@@ -78,6 +78,8 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 
 def _version(package: str) -> str | None:
+    if package == "torch":
+        return torch.__version__  # with its build, +cu130 say, which its metadata may lack
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -18,6 +18,7 @@ from uae.eval.drawing import in_grid
 from uae.eval.image_origin import ORIGIN
 from uae.eval.judges.judge import JudgeFailed
 from uae.eval.prompt_set import PromptSet
+from uae.eval.results.result import result_values
 
 RED, BLUE, GREEN, WHITE = (255, 0, 0), (0, 0, 255), (0, 255, 0), (255, 255, 255)
 
@@ -111,7 +112,7 @@ def test_scores_are_means_over_images_then_items(images, tmp_path):
     assert result.by_name("L1/global").value == 1
     assert len(judge.asked) == 4 * 3 + 4
     assert set(judge.forms) == {("Yes", "yes", " Yes", " yes")}
-    assert score(task_of(images, judge), tmp_path / "run") == result
+    assert result_values(score(task_of(images, judge), tmp_path / "run")) == result_values(result)
     assert len(judge.asked) == 16
 
 
@@ -167,7 +168,8 @@ def test_an_item_whose_image_fails_is_left_out_and_asked_again(images, tmp_path)
     judge = ScriptedJudge(answers)
     again = score(task_of(images, judge), tmp_path / "run", retry_failed=True)
     assert len(judge.asked) == 3
-    assert again == score(task_of(images, ScriptedJudge(answers)), tmp_path / "fresh")
+    fresh = score(task_of(images, ScriptedJudge(answers)), tmp_path / "fresh")
+    assert result_values(again) == result_values(fresh)
 
 
 def test_faulty_questions_leave_their_item_out(images, tmp_path):
