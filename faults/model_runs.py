@@ -117,9 +117,7 @@ def _redraw(tiny: Tiny, out: Path, show: unified_bench.Show, retry_failed: bool)
     """Run unified-bench with a curve of captions that are cut, and one of sampled ones."""
     curve = Curve(methods=("cut", "sample"), sizes=(2, 4), num_samples=2)
     task = tiny.task(out, 0, Request(), curve)
-    settings = unified_bench.settings_of(
-        task, _STAMP, tiny.digests, sees_image=False, is_official=False
-    )
+    settings = unified_bench.settings_of(task, _STAMP, tiny.digests, sees_image=False)
     return unified_bench.evaluate(
         task, settings, list(tiny.backbones), resume="auto", retry_failed=retry_failed, show=show
     )

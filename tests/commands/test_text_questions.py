@@ -68,6 +68,11 @@ def test_text_skills_that_are_lost_are_an_alarm_and_unparsed_replies_are_counted
     assert found["change"]["value"] == pytest.approx(-22 / NUM)
     assert found["change"]["n"] == NUM
     assert found["change"]["low"] < -22 / NUM < found["change"]["high"] < 0
+    page = Path("run/report.html").read_text()
+    assert f'callout"><b>Alarm.</b> {found["sentence"][:20]}' in page
+    assert page.count('<span class="status">') == len(
+        json.loads(Path("run/audits.json").read_text())
+    )
     assert re.search("before text skills +100.0 % +n = 40, 0 unparsed, 0 left out", out)
     assert re.search("after text skills +45.0 % +n = 40, 2 unparsed, 0 left out", out)
     rows = {row.item: row for row in read_rows(Path("run") / ITEMS)[0]}

@@ -4,6 +4,7 @@ import base64
 import csv
 import json
 import os
+import shutil
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch
 from tests.stub_endpoint import fault, said, stub
 from uae.commands import halves, mcq_models
 from uae.commands.spec import Given, Spec, _commit, stamp_of
+from uae.commands.unified_bench import OFFICIAL, counted_of
 from uae.data.captions_file import CaptionRow, CaptionsWriter
 from uae.eval.scene_folder import QUESTIONS, write_scenes
 
@@ -124,6 +126,46 @@ def test_a_folder_that_lacks_redraws_is_refused_by_name_unless_allowed(
     assert "INCOMPLETE" in (tmp_path / "run" / "report.html").read_text()
 
 
+@pytest.fixture
+def damaged(photos):
+    """An image that does not open, beside three that do."""
+    (photos / "d.png").write_bytes(b"no picture")
+    return "1 unreadable images: d.png: not an image: its first bytes are not those"
+
+
+def test_an_image_that_does_not_open_is_refused_unless_allowed(run, bench, damaged, tmp_path):
+    code, _, err = run(*bench, "--out", "run")
+    assert code == 2
+    assert "not all of 4 images can be measured" in err
+    assert damaged in err
+    assert not (tmp_path / "run").exists()
+    code, out, _ = run(*bench, "--out", "run", "--json", "--allow-missing")
+    result = json.loads(out)
+    assert (code, result["num_excluded"]) == (4, 1)
+    assert damaged in result["marks"][0]
+    assert result["marks"][0].startswith("INCOMPLETE")
+
+
+def test_a_given_redraw_that_does_not_open_is_refused_unless_allowed(run, bench, photos, tmp_path):
+    theirs = (*bench, "--generator", f"folder:{tmp_path / 'theirs'}", "--out", "run")
+    shutil.copytree(photos, tmp_path / "theirs")
+    (tmp_path / "theirs" / "a.png").write_bytes(b"")
+    code, _, err = run(*theirs)
+    assert code == 2
+    assert "1 unreadable redraws: a.png: empty file" in err
+    code, out, _ = run(*theirs, "--json", "--allow-missing")
+    assert code == 4
+    assert "unreadable redraws" in json.loads(out)["marks"][0]
+
+
+def test_a_folder_of_which_nothing_opens_is_refused(run, bench, photos):
+    for path in [x for x in photos.rglob("*") if x.is_file()]:
+        path.write_bytes(b"no picture")
+    code, _, err = run(*bench, "--out", "run", "--allow-missing")
+    assert code == 2
+    assert "none of 3 images opens" in err
+
+
 def test_captions_of_no_image_are_told(run, bench, photos, tmp_path):
     with CaptionsWriter(tmp_path / "theirs.jsonl") as writer:
         for name in ("a.png", "b.jpg", "sub/c.webp", "y.png", "z.png"):
@@ -212,6 +254,10 @@ def test_hidden_states_are_another_benchmark(run, bench):
         (("--backbone", "x=dreamsim:vgg"), "dreamsim:vgg: expected one of dreamsim:ensemble"),
         (("--curve", "cut", "--budgets", 8), "budgets 8: expected at least two"),
         (("--hidden-states", "--captioner", "uae:uae-tiny"), "expected one uae model for both"),
+        (
+            ("--captioner", "file:a.jsonl", "--curve", "ask"),
+            "--curve ask with --captioner file:a.jsonl: a file holds one caption an image",
+        ),
         (("--dtype", "float16"), "--dtype float16 is for vlm or diffusers models"),
     ],
 )
@@ -233,6 +279,14 @@ def test_an_audit_names_the_flag_of_the_model_that_is_not_there(run, photos, mod
     code, _, err = run("eval", "audit", photos, *models, "--backbone", "clip", "--out", "run")
     assert code == 2
     assert f"error: {flag} uae:" in err
+
+
+def test_the_papers_backbones_count_as_hub_ids_or_copies_and_others_beside_them(tmp_path):
+    assert counted_of(OFFICIAL) == tuple(OFFICIAL)
+    assert counted_of(OFFICIAL | {"siglip2": "them/siglip"}) == tuple(OFFICIAL)
+    assert counted_of(OFFICIAL | {"longclip": str(tmp_path)}) == tuple(OFFICIAL)
+    assert counted_of(OFFICIAL | {"clip": "openai/clip-vit-base-patch32"}) == ()
+    assert counted_of({"clip": OFFICIAL["clip"]}) == ()
 
 
 def test_a_curve_of_strangers_needs_a_tokenizer(run, photos, backbones, tmp_path):
@@ -271,6 +325,43 @@ def test_a_judge_without_verdicts_is_counted_and_gives_no_score(
 def auditing(photos, random_model_folder, backbones):
     models = ("--model", random_model_folder, "--before", random_model_folder)
     return ("eval", "audit", photos, *models, *backbones)
+
+
+def test_an_audit_and_a_duel_refuse_images_that_do_not_open(
+    run, auditing, photos, damaged, tmp_path
+):
+    captions = tmp_path / "theirs.jsonl"
+    with CaptionsWriter(captions) as writer:
+        for name in ("a.png", "b.jpg", "sub/c.webp", "d.png"):
+            writer.append(CaptionRow(image=name, caption="A red circle."))
+    with stub(lambda *_: said("no verdict")) as server:
+        files = ("--first", captions, "--second", captions)
+        judge = ("--judge", server.url, "--judge-model", "m")
+        duel = ("eval", "caption-duel", photos, *files, *judge)
+        for command, out in ((auditing, "audit"), (duel, "duel")):
+            code, _, err = run(*command, "--out", out)
+            assert (code, damaged in err) == (2, True), err
+            code, _, err = run(*command, "--out", out, "--allow-missing")
+            assert code == 4
+            result = json.loads((tmp_path / out / "result.json").read_text())
+            assert damaged in result["marks"][0]
+
+
+def test_a_dead_judge_ends_a_duel(run, photos, tmp_path):
+    for i in range(7):
+        shutil.copy(photos / "a.png", photos / f"e{i}.png")
+    captions = tmp_path / "theirs.jsonl"
+    with CaptionsWriter(captions) as writer:
+        for path in photos.rglob("*.*"):
+            name = path.relative_to(photos).as_posix()
+            writer.append(CaptionRow(image=name, caption="A red circle."))
+    with stub(lambda path, _: fault(503) if "chat" in path else {}) as server:
+        files = ("--first", captions, "--second", captions, "--judge-tries", 1)
+        judge = ("--judge", server.url, "--judge-model", "m")
+        code, _, err = run("eval", "caption-duel", photos, *files, *judge, "--out", "duel")
+    assert code == 1
+    assert "5 items running failed" in err
+    assert len((tmp_path / "duel/items.jsonl").read_text().splitlines()) == 5
 
 
 def test_a_model_audited_against_itself_gives_no_alarm(run, auditing):

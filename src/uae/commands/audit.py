@@ -17,8 +17,8 @@ from uae.commands.unified_bench import backbones_of
 from uae.errors import UsageError
 
 if TYPE_CHECKING:
+    from uae.commands.coverage import Gaps
     from uae.commands.halves import Pair
-    from uae.eval.mmt_bench.prompt import PromptName
     from uae.eval.mmt_bench.task import MmtTask
     from uae.eval.pair_audit.run import AuditTask
     from uae.eval.results.rows import ItemRow
@@ -79,7 +79,7 @@ class AuditQuestions:
     prompt: Literal["vlmevalkit", "compact"] = "vlmevalkit"
     """Wording of the questions; compact is what uae-tiny was trained on."""
     allow_missing: Annotated[bool, SWITCH] = False
-    """Leave out questions whose images do not decode; the result is marked as incomplete."""
+    """Leave out images and questions that do not open; the result is marked."""
 
     def read(self) -> list[QuestionFile]:
         """Read all of them.
@@ -139,6 +139,7 @@ def audit(
     checked = asked.read()
     with quick_start():
         from uae.commands.backbones import digests
+        from uae.commands.coverage import image_gaps
         from uae.commands.halves import own_backbones
         from uae.eval.pair_audit import run
         from uae.eval.pair_audit.questions import QuestionSet
@@ -158,7 +159,7 @@ def audit(
             digests(chosen, place.device),
             run.RULES,
             {x.kind: x.task.digest for x in checked},
-            _options(asked.prompt, checked),
+            _options(asked, checked, image_gaps(files.paths), len(files.paths)),
         )
     progress, show = stages_of(talk)
     result, audits = run.audit_pair(
@@ -198,10 +199,15 @@ def _check_reward(reward: tuple[str, ...], chosen: dict[str, str]) -> None:
         raise UsageError(f"--reward {unknown[0]}: expected one of {', '.join(chosen)}")
 
 
-def _options(prompt: "PromptName", checked: Sequence[QuestionFile]) -> dict[str, object]:
-    """Return how the questions are asked, and which of them are missing."""
-    gaps = {key: value for file in checked for key, value in file.task.gaps.items()}
-    return {"prompt": prompt, **gaps} if checked else {}
+def _options(
+    asked: AuditQuestions, checked: Sequence[QuestionFile], gaps: "Gaps", num_images: int
+) -> dict[str, object]:
+    """Return how the questions are asked, and which of them and of the images are missing."""
+    from uae.commands.coverage import settled
+
+    gaps = {**gaps, **{kind: names for x in checked for kind, names in x.task.gaps.items()}}
+    prompt = {"prompt": asked.prompt} if checked else {}
+    return {**prompt, **settled(gaps, num_images, allow_missing=asked.allow_missing)}
 
 
 def _answers(

@@ -1,6 +1,6 @@
 """`uae eval unified-bench`: any captioner and any generator, measured by what is redrawn."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -87,6 +87,19 @@ class PairChoice:
         check_dtype(self.dtype, pair.writes, pair.draws)
         return pair
 
+    def check_curve(self, curve: tuple[Method, ...]) -> None:
+        """Refuse curves of captions that are to be written where a file holds them.
+
+        Raises:
+            UsageError: Names the method.
+        """
+        written = [method for method in curve if method != "cut"]
+        if written and (self.captioner or "").startswith("file:"):
+            raise UsageError(
+                f"--curve {written[0]} with --captioner {self.captioner}: a file holds one caption "
+                "an image: expected --curve cut"
+            )
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
@@ -147,16 +160,18 @@ def unified_bench(
             default those that the uae model names, without one the paper's first four.
         lengths: Whether similarity is measured against length too.
         place: The run.
-        allow_missing: Measure what given captions or redraws cover; the result is marked.
+        allow_missing: Measure the images that open, and of given captions or redraws what they
+            cover; the result is marked.
         retry_failed: Try again where an address gave no answer.
         talk: Format and verbosity.
     """
     talk.begin()
     place.check()
+    halves.check_curve(lengths.curve)
     files = find_images(images, without=place.out)
     with quick_start():
         from uae.commands.backbones import digests
-        from uae.commands.coverage import gaps_of
+        from uae.commands.coverage import image_gaps, pair_gaps, settled
         from uae.commands.halves import own_backbones, tokens_of
         from uae.eval.unified_bench import run, summary
         from uae.eval.unified_bench.captioners import Request
@@ -168,12 +183,15 @@ def unified_bench(
             pair.task(files.paths, place.out, chosen, tokens, halves.batch_size),
             plain=Request(temperature=halves.temperature),
             curve=lengths.read(),
+            counted=counted_of(chosen),
         )
-        gaps = gaps_of(pair, files.paths, allow_missing=allow_missing)
-        weights, is_official = digests(chosen, place.device), chosen == OFFICIAL
-        settings = run.settings_of(
-            task, pair.stamp(), weights, gaps, sees_image=pair.sees_image, is_official=is_official
+        gaps = settled(
+            {**image_gaps(files.paths), **pair_gaps(pair, files.paths)},
+            len(files.paths),
+            allow_missing=allow_missing,
         )
+        weights = digests(chosen, place.device)
+        settings = run.settings_of(task, pair.stamp(), weights, gaps, sees_image=pair.sees_image)
     progress, show = stages_of(talk)
     result = run.evaluate(
         task, settings, list(chosen), resume=place.resume, retry_failed=retry_failed, show=show
@@ -190,6 +208,7 @@ def caption_duel(
     second: Path,
     chosen: JudgeChoice,
     place: RunChoice,
+    allow_missing: Annotated[bool, SWITCH] = False,
     retry_failed: Annotated[bool, SWITCH] = False,
     talk: Talk = PLAINLY,
 ) -> int:
@@ -206,6 +225,7 @@ def caption_duel(
         second: Captions of the same images by another model: what is measured.
         chosen: Who judges.
         place: The run.
+        allow_missing: Judge the images that open; the result is marked.
         retry_failed: Judge again where the judge gave no verdict.
         talk: Format and verbosity.
     """
@@ -214,7 +234,7 @@ def caption_duel(
     chosen.check()
     files = find_images(images, without=place.out)
     with quick_start():
-        from uae.commands.coverage import warn_of_extra
+        from uae.commands.coverage import image_gaps, settled, warn_of_extra
         from uae.eval.unified_bench import duel
         from uae.eval.unified_bench.captioners import CaptionsFile
         from uae.eval.unified_bench.summary import summary_text
@@ -222,8 +242,10 @@ def caption_duel(
         duels = duel.pair_up(files.paths, first, second)
         for path in (first, second):
             warn_of_extra(path, CaptionsFile(path).extra(list(files.paths)), "captions")
+        unread = image_gaps(files.paths)
+        gaps = settled(unread, len(duels), allow_missing=allow_missing)
         judge = chosen.load(place.device)
-    settings = duel.settings_of(judge, duels, first, second)
+    settings = duel.settings_of(judge, duels, first, second, gaps)
     progress, show = progress_of("caption-duel", "pair", talk)
     result = duel.judge_duels(
         judge,
@@ -255,3 +277,17 @@ def backbones_of(texts: Iterable[str]) -> dict[str, str]:
             raise UsageError(f"--backbone {text}: expected a name that no other one has")
         chosen[name] = place or KNOWN[name]
     return chosen
+
+
+def counted_of(chosen: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of the paper's four backbones if all are there; others are columns beside.
+
+    Args:
+        chosen: Folder or hub id by name. A folder under one of the names is taken to be a copy,
+            and the sha256 of its weights stands in the settings.
+    """
+    is_whole = all(
+        name in chosen and (chosen[name] == hub_id or Path(chosen[name]).is_dir())
+        for name, hub_id in OFFICIAL.items()
+    )
+    return tuple(OFFICIAL) if is_whole else ()

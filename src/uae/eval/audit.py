@@ -118,6 +118,12 @@ def summary(audits: Sequence[Audit]) -> str:
     return ", ".join(parts)
 
 
+def by_gravity(audits: Sequence[Audit]) -> list[Audit]:
+    """Sort audits, alarms first."""
+    order = ("alarm", "warn", "ok", "not measured")
+    return sorted(audits, key=lambda audit: order.index(audit.status))
+
+
 def judge(change: Estimate, margin: float, bad: Direction) -> Status:
     """Apply the rule of this file's head to one change."""
     nearest = change.low if bad == "rise" else -change.high  # the interval's least bad end

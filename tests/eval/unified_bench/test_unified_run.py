@@ -89,7 +89,7 @@ def task_of(images, out, model, backbones, **changes) -> Task:
 def evaluated(task: Task, *, retry_failed: bool = False):
     stamp = ModelStamp(name="tiny", dtype="float32", backend="test")
     digests = {"clip": "1", "dinov2": "2"}
-    settings = settings_of(task, stamp, digests, sees_image=False, is_official=True)
+    settings = settings_of(task, stamp, digests, sees_image=False)
     return evaluate(
         task,
         settings,
@@ -118,7 +118,7 @@ def test_scores_are_cosines_of_images_and_redraws(task, backbones):
     by_hand = sum(row.samples["clip"] for row in rows_of(task).values()) / 3
     assert result.by_name("clip").value == pytest.approx(by_hand)
     assert result.by_name("clip").n == 3
-    assert "unified-bench: tiny" in summary_text(result)
+    assert "unified-bench-other-backbones: tiny" in summary_text(result)
 
 
 def test_redraws_are_those_of_the_captions_that_are_kept(task, model):
@@ -433,13 +433,25 @@ def test_what_a_safety_checker_blacks_out_is_refused_and_no_drawing(checked):
 
 def test_other_backbones_and_hidden_states_make_other_benchmarks(task):
     stamp = ModelStamp(name="tiny", dtype="float32", backend="test")
+    official = replace(task, counted=("clip",))
     names = {
-        settings_of(task, stamp, {}, sees_image=a, is_official=b).benchmark
-        for a in (False, True)
-        for b in (False, True)
+        settings_of(which, stamp, {}, sees_image=sees_image).benchmark
+        for sees_image in (False, True)
+        for which in (task, official)
     }
     assert len(names) == 4
     assert "unified-bench" in names
+
+
+def test_a_further_backbone_is_a_column_that_changes_no_other_score(task, tmp_path):
+    official = replace(task, counted=("clip",), curve=Curve(), out=tmp_path / "official")
+    result = evaluated(official)
+    assert result.settings["options"]["further_backbones"] == {"dinov2": "2"}
+    assert "backbone dinov2" not in result.settings["data"]
+    assert result.by_name("overall") == result.by_name("clip") != result.by_name("dinov2")
+    every = evaluated(replace(task, curve=Curve(), out=tmp_path / "every"))
+    assert every.by_name("overall") != every.by_name("clip") == result.by_name("clip")
+    assert "backbone dinov2" in every.settings["data"]
 
 
 def test_a_point_of_the_curve_that_failed_for_now_is_tried_again_when_asked(

@@ -1,7 +1,7 @@
 """What is asked in a run: a file of questions, read whole before the first one is asked."""
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -102,9 +102,9 @@ class MmtTask:
         return file_digest(self.tsv)
 
     @property
-    def gaps(self) -> dict[str, object]:
-        """What marks the result as incomplete, as options of the settings; none if nothing does."""
-        return gaps_option({UNREADABLE: list(self.faults)})
+    def gaps(self) -> Mapping[str, Sequence[str]]:
+        """What the file lacks: names by what is amiss, as `gaps_option` takes them."""
+        return {UNREADABLE: list(self.faults)} if self.faults else {}
 
     def settings(self, stamp: ModelStamp) -> BenchSettings:
         """Return what the numbers of a run depend on."""
@@ -120,7 +120,7 @@ class MmtTask:
                 "likelihood": self.config.likelihood,
                 "hidden_answers": self.config.hidden_answers,
                 **part,
-                **self.gaps,
+                **gaps_option(self.gaps),
             },
         )
 

@@ -35,6 +35,7 @@ from uae.eval.pair_audit.questions import (
     question_rows,
 )
 from uae.eval.pixel_audit import audit_pixels
+from uae.eval.results.page import AUDITS
 from uae.eval.results.result import BenchResult, estimate_values
 from uae.eval.results.rows import ITEMS, ItemRow, read_rows
 from uae.eval.results.run import BenchRun, Resume
@@ -51,7 +52,6 @@ from uae.rewards.text_audit import audit_captions, training_words
 
 RULES = "uae-pair-audit-2"
 IMAGE = "image"
-AUDITS = "audits.json"
 PAIRS = (("before", "before"), ("after", "after"), ("before", "after"), ("after", "before"))
 """Whose captions, whose decoder: the own ones first, whose captions the others redraw."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from uae.eval.audit import Audit, summary
+from uae.eval.audit import Audit, by_gravity, summary
 from uae.eval.figures import value_text
 from uae.eval.pair_audit.questions import (
     SIDES,
@@ -70,12 +70,8 @@ def summary_text(result: BenchResult, audits: Sequence[Audit]) -> str:
             cells = "".join(f"{value_text(x.value):>16}" for x in values)
             lines.append(f"  {writes + ' captions':22}{cells}")
     lines += [*_answer_lines(result, UNDERSTANDING), *_answer_lines(result, TEXT_SKILLS)]
-    order = ("alarm", "warn", "ok", "not measured")
     lines += ["", summary(audits)]
-    lines += [
-        f"  {audit.status:12}  {audit.sentence}"
-        for audit in sorted(audits, key=lambda audit: order.index(audit.status))
-    ]
+    lines += [f"  {audit.status:12}  {audit.sentence}" for audit in by_gravity(audits)]
     return "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ of its rows:
 - `questions`: [question, value] of what an image was asked
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from PIL import Image
 from uae.data.opening import open_image
 from uae.data.untrusted.file import UnreadableImage
 from uae.errors import UsageError
+from uae.eval.audit import Audit, by_gravity, summary
 from uae.eval.charts import Line, rate_chart
 from uae.eval.report import MAX_BYTES, PictureBudget, page_environment, webp_uri
 from uae.eval.results.compare import Comparison
@@ -28,6 +30,8 @@ from uae.eval.results.rows import ITEMS, ItemRow, read_rows
 T = TypeVar("T")
 
 PAGE = "report.html"
+AUDITS = "audits.json"
+"""What a run's changes mean, see `eval.audit`; of an audit alone."""
 
 _NUM_SHOWN = 48
 _BUDGETS = tuple(PictureBudget(size, 78, 1.0) for size in (256, 192, 128, 96, 64))
@@ -80,9 +84,18 @@ def write_page(folder: Path) -> Path:
         cards=cards,
         sample=sample,
         rate_distortion=rate_distortion(result),
+        audits=_audits(folder),
+        summary=summary,
         settings_lines=settings_lines,
     )
     return path
+
+
+def _audits(folder: Path) -> list[Audit]:
+    """Read what an audit found, the gravest first; nothing of other benchmarks."""
+    path = folder / AUDITS
+    found = json.loads(path.read_bytes()) if path.exists() else []
+    return by_gravity([Audit(x["name"], x["status"], x["sentence"]) for x in found])
 
 
 def rate_distortion(result: BenchResult) -> Markup | None:

@@ -7,7 +7,7 @@ Each pair is judged in both orders, as judges prefer a place. Source: arXiv 2509
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,6 +16,7 @@ from uae.data.untrusted.file import UnreadableImage
 from uae.errors import UsageError
 from uae.eval.judges.judge import Judge, JudgeFailed
 from uae.eval.judges.replies import json_objects
+from uae.eval.results.outages import Outages
 from uae.eval.results.result import BenchResult
 from uae.eval.results.rows import ItemRow
 from uae.eval.results.run import BenchRun, Resume
@@ -119,12 +120,17 @@ def judge_duels(
 
     Raises:
         UsageError: The folder is of another run, or the judge refuses all requests.
+        RunFailed: The judge failed several times running; what is done stays done.
         EnvironmentFault: It cannot be written.
     """
     with BenchRun.open(out, settings, resume=resume, retry_failed=retry_failed) as run:
+        has_answered = any(row.samples for row in run.rows.values())
+        outages = Outages("judge", out, has_answered=has_answered)
         show(run.num_done, len(duels))
         for name in run.todo(duels, str):
-            run.add(_row(judge, duels[name]))
+            row = _row(judge, duels[name])
+            run.add(row)
+            outages.count(row)
             show(run.num_done, len(duels))
         return run.finish(SCORES)
 
@@ -151,9 +157,20 @@ def pair_up(images: Mapping[str, Path], first: Path, second: Path) -> dict[str, 
 
 
 def settings_of(
-    judge: Judge, duels: Mapping[str, Duel], first: Path, second: Path
+    judge: Judge,
+    duels: Mapping[str, Duel],
+    first: Path,
+    second: Path,
+    gaps: Mapping[str, Any] | None = None,
 ) -> BenchSettings:
     """Return what the numbers depend on; the second captions are what is measured.
+
+    Args:
+        judge: Who judges.
+        duels: By image name.
+        first: The file of the first captions.
+        second: That of the second.
+        gaps: Options that say which images do not open.
 
     Raises:
         UsageError: A file cannot be read.
@@ -169,7 +186,7 @@ def settings_of(
             files={"captions": file_digest(second)},
         ),
         data={**images.files, "first captions": file_digest(first), "judge": judge.stamp.identity},
-        options={"first": str(first), "judge": judge.stamp.values()},
+        options={"first": str(first), "judge": judge.stamp.values(), **(gaps or {})},
     )
 
 

@@ -4,7 +4,8 @@ Captions, redraws and similarities are made one after the other, and only one of
 in memory at a time. Each is kept as it is done, so a run that was stopped anywhere goes on there.
 
 Source: arXiv 2509.09666, protocol 1. The score of a pair is the cosine of global features, that of
-a backbone its mean over images, the overall one the unweighted mean over backbones.
+a backbone its mean over images, the overall one the unweighted mean over the paper's backbones, or
+over all where these are not used.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,7 +47,6 @@ def settings_of(
     gaps: Mapping[str, Any] | None = None,
     *,
     sees_image: bool,
-    is_official: bool,
 ) -> BenchSettings:
     """Return what the numbers of a run depend on.
 
@@ -57,22 +57,24 @@ def settings_of(
         gaps: Options that say which captions and redraws were missing from the start.
         sees_image: The decoder gets states that saw the image: no text bottleneck, and so another
             benchmark.
-        is_official: The backbones are the paper's; with others it is another benchmark again.
 
     Raises:
         UsageError: An image cannot be read.
     """
     images = images_stamp(task.out, task.images).files
     name = "unified-bench-hidden-states" if sees_image else "unified-bench"
+    further = {x: sha for x, sha in backbones.items() if task.counted and x not in task.counted}
+    counted = {f"backbone {x}": sha for x, sha in backbones.items() if x not in further}
     return BenchSettings(
-        benchmark=name if is_official else f"{name}-other-backbones",
+        benchmark=name if task.counted else f"{name}-other-backbones",
         version=RULES,
         model=stamp,
-        data={**images, **{f"backbone {name}": sha for name, sha in backbones.items()}},
+        data={**images, **counted},
         options={
             "temperature": task.plain.temperature,
             "tokenizer_sha256": task.tokens.sha256 if task.tokens else None,
             "curve": asdict(task.curve),
+            **({"further_backbones": further} if further else {}),
             **(gaps or {}),
         },
     )
@@ -156,7 +158,8 @@ def _row(
             failed[variant] = failures.get(variant, _GONE)
             continue
         each = compared_with(original, open_image(path), backbones)
-        each[OVERALL] = sum(each.values()) / len(each)
+        counted = [each[x] for x in task.counted or each]
+        each[OVERALL] = sum(counted) / len(counted)
         num_tokens = captions[variant][name].num_tokens
         if num_tokens is not None:
             each[NUM_TOKENS] = num_tokens

@@ -54,6 +54,8 @@ class Task:
         plain: Asks for the plain captions.
         curve: Budgets.
         batch_size: Images at once; changes speed and memory alone.
+        counted: Names of the paper's backbones, whose mean is the overall score and which others
+            change nothing of; without them every backbone counts, and it is another benchmark.
     """
 
     images: Mapping[str, Path]
@@ -65,6 +67,7 @@ class Task:
     plain: Request = field(default_factory=Request)
     curve: Curve = field(default_factory=Curve)
     batch_size: int = 16
+    counted: tuple[str, ...] = ()
 
     @property
     def variants(self) -> tuple[str, ...]:
