@@ -13,6 +13,8 @@ pip="$VENV/bin/python -m pip --disable-pip-version-check --quiet"
 
 torch=$(sed -n 's/^torch==//p' constraints.txt)
 if ! command -v nvidia-smi >/dev/null 2>&1; then
-    $pip install "torch==$torch+cpu" 2>/dev/null || true
+    $pip install "torch==$torch+cpu" 2>/dev/null ||
+        echo "your package index offers no CPU build of torch $torch: taking the default build," \
+            "gigabytes of CUDA; PIP_EXTRA_INDEX_URL=PyTorch's CPU index would save them" >&2
 fi
 $pip install --constraint constraints.txt --editable ".[$EXTRAS]"
