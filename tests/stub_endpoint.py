@@ -1,5 +1,7 @@
 """An OpenAI-compatible address in this process, which answers as it is told."""
 
+import base64
+import io
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -7,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from PIL import Image
 
 DIE = "die"
 """An answer that ends in its middle, with the connection."""
@@ -24,6 +28,13 @@ def said(text: str | None, *, top: dict[str, float] | None = None, **choice: Any
         tokens = [{"token": token, "logprob": x} for token, x in top.items()]
         values["logprobs"] = {"content": [{"token": "", "logprob": 0, "top_logprobs": tokens}]}
     return {"model": "judge-2026", "choices": [values]}
+
+
+def painted(body: dict[str, Any]) -> dict[str, Any]:
+    """An image of one color, which follows from the request's seed."""
+    image = io.BytesIO()
+    Image.new("RGB", (8, 8), (body.get("seed", 0) % 256, 0, 0)).save(image, "PNG")
+    return {"data": [{"b64_json": base64.b64encode(image.getvalue()).decode()}]}
 
 
 def fault(

@@ -1,19 +1,16 @@
 """`uae eval BENCHMARK-images` by generators of every kind: drawn, stopped, failed, refused."""
 
-import base64
-import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
 from test_judged import PP_LINES, lines
 from test_unified_bench_command import hub_model
 
-from tests.stub_endpoint import fault, stub
+from tests.stub_endpoint import fault, painted, stub
 from uae.commands import halves, spec
 
 TEXTS = ("a red circle", "two blue bars", "a green square")
@@ -67,13 +64,6 @@ def no_loading(monkeypatch) -> Callable[[], None]:
         monkeypatch.setattr(halves.AutoPipelineForText2Image, "from_pretrained", forbid)
 
     return end
-
-
-def painted(body: dict[str, Any]) -> dict[str, Any]:
-    """Answer a request with an image whose color follows from its seed."""
-    image = io.BytesIO()
-    Image.new("RGB", (8, 8), (body.get("seed", 0) % 256, 0, 0)).save(image, "PNG")
-    return {"data": [{"b64_json": base64.b64encode(image.getvalue()).decode()}]}
 
 
 def files_in(folder: str) -> dict[str, bytes]:

@@ -11,9 +11,8 @@ import pytest
 from PIL import Image
 from test_benchmarks import NUM_QUESTIONS, SIX, mmt, prompts, questions, tsv  # noqa: F401
 from test_judged import dpg  # noqa: F401
-from test_prompt_images import painted
 
-from tests.stub_endpoint import fault, stub
+from tests.stub_endpoint import fault, painted, stub
 from uae.eval.rewriting import REWRITES
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")

@@ -5,15 +5,16 @@ import csv
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
-from tests.stub_endpoint import fault, said, stub
+from tests.stub_endpoint import fault, painted, said, stub
 from uae.commands import halves, mcq_models
 from uae.commands.spec import Given, Spec, _commit, stamp_of
 from uae.commands.unified_bench import OFFICIAL, counted_of
-from uae.data.captions_file import CaptionRow, CaptionsWriter
+from uae.data.captions_file import CaptionRow, CaptionsWriter, read_rows
 from uae.eval.scene_folder import QUESTIONS, write_scenes
 
 
@@ -345,6 +346,24 @@ def test_an_audit_and_a_duel_refuse_images_that_do_not_open(
             assert code == 4
             result = json.loads((tmp_path / out / "result.json").read_text())
             assert damaged in result["marks"][0]
+
+
+@pytest.mark.parametrize(("half", "kept"), [("captioner", 1), ("generator", 9)])
+def test_a_dead_address_ends_a_run_which_goes_on_when_it_is_back(run, bench, photos, half, kept):
+    for i in range(6):
+        shutil.copy(photos / "a.png", photos / f"e{i}.png")
+    good = {"captioner": said("A red circle."), "generator": painted({})}[half]
+    answers = iter([good, good])  # of the probe and of one image
+
+    with stub(lambda *_: next(answers, fault(503, "gone"))) as server:
+        theirs = (*bench, f"--{half}", f"endpoint:m@{server.url}", "--tries", 1, "--out", "run")
+        code, _, err = run(*theirs)
+        assert code == 1
+        assert f"5 items running failed, e3.png last ({half}: server error: " in err
+        assert len(list(read_rows(Path("run/captions/plain.jsonl")))) == kept
+        server.answer = lambda *_: good
+        code, out, _ = run(*theirs, "--json")
+    assert (code, json.loads(out)["num_excluded"]) == (0, 0)
 
 
 def test_a_dead_judge_ends_a_duel(run, photos, tmp_path):

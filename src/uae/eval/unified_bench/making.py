@@ -13,6 +13,7 @@ from PIL import Image
 from uae.data.captions_file import CaptionRow, CaptionsWriter, take_in
 from uae.data.images import NamedImage
 from uae.data.opening import opens
+from uae.eval.results.outages import Outages
 from uae.eval.unified_bench.budgets import PLAIN, Method, write_within
 from uae.eval.unified_bench.captioners import Captioner, Failure, Written
 from uae.eval.unified_bench.generators import Caption
@@ -66,33 +67,45 @@ def write_captions(task: Task, todo: Sequence[str], show: Show) -> Failures:
 
     Without its plain caption an image has none within a budget either; one within a budget that
     fails leaves its point of the curve empty for that image.
+
+    Raises:
+        RunFailed: The captioner failed for several images running; what is written stays.
     """
     captioner = Once(task.captioner)
-    failures: dict[str, Mapping[str, Failure]] = {PLAIN: _write_plain(task, captioner, todo, show)}
+    outages = _outages("captioner", task, has_answered=bool(read_captions(task, PLAIN)))
+    failures: dict[str, Mapping[str, Failure]] = {
+        PLAIN: _write_plain(task, captioner, todo, show, outages)
+    }
     good = [name for name in todo if name not in failures[PLAIN]]
     for method in task.curve.methods:
-        failures |= _write_curve(task, captioner, method, good, show)
+        failures |= _write_curve(task, captioner, method, good, show, outages)
     return failures
 
 
 def _write_plain(
-    task: Task, captioner: "Once[Captioner]", todo: Sequence[str], show: Show
+    task: Task, captioner: "Once[Captioner]", todo: Sequence[str], show: Show, outages: Outages
 ) -> dict[str, Failure]:
     failures: dict[str, Failure] = {}
     missing = _missing(task, PLAIN, todo)
     whole = bool(missing) and captioner().in_batches
     with _writer(task.captions_path(PLAIN)) as writer:
-        for batch in share(batches(todo, missing, task.batch_size, whole=whole)):
+        for batch in share(batches(todo, missing, task.batch_size if whole else 1, whole=whole)):
             items, unreadable = opened(task, batch)
             failures |= unreadable
             captions = captioner().write(items, task.plain) if items else []
             failures |= _append(task, writer, missing, items, captions)
+            _count(outages, items, captions)
             show("captions", _place(todo, batch), len(todo))
     return _joined(failures)
 
 
 def _write_curve(
-    task: Task, captioner: "Once[Captioner]", method: Method, names: Sequence[str], show: Show
+    task: Task,
+    captioner: "Once[Captioner]",
+    method: Method,
+    names: Sequence[str],
+    show: Show,
+    outages: Outages,
 ) -> Failures:
     assert task.tokens is not None, "a curve needs a tokenizer"
     curve, plain = task.curve, read_captions(task, PLAIN)
@@ -105,7 +118,8 @@ def _write_curve(
             size: stack.enter_context(_writer(task.captions_path(f"{method}-{size}")))
             for size in curve.sizes
         }
-        for batch in share(batches(names, missing, task.batch_size, whole=whole)):
+        size = task.batch_size if whole else 1
+        for batch in share(batches(names, missing, size, whole=whole)):
             items, unreadable = opened(task, batch)
             rows = [plain[item.name] for item in items]
             texts = [Written(row.caption, row.is_truncated) for row in rows]
@@ -117,6 +131,7 @@ def _write_curve(
                 failed = _append(task, writers[size], lacking[size], items, captions)
                 failed |= {x: why for x, why in unreadable.items() if x in lacking[size]}
                 failures[budget.name] |= failed
+            _count(outages, items, list(found.values())[-1])  # of each image one
             show(f"captions, {method}", _place(names, batch), len(names))
     return {variant: _joined(found) for variant, found in failures.items()}
 
@@ -139,6 +154,23 @@ def _writer(path: Path) -> Iterator[CaptionsWriter]:
     with CaptionsWriter(own_path(path)) as writer:
         yield writer
     once(lambda: take_in(path, other_paths(path)))
+
+
+def _outages(asked: str, task: Task, *, has_answered: bool) -> Outages:
+    return Outages(asked, task.out, has_answered=has_answered, again="repeat the command")
+
+
+def _count(
+    outages: Outages, items: Sequence[NamedImage], captions: Sequence[Written | Failure]
+) -> None:
+    """Take in what became of some images; raises as `Outages.add`."""
+    for item, caption in zip(items, captions, strict=True):
+        outages.add(item.name, *_said(caption))
+
+
+def _said(outcome: object) -> tuple[str, str]:
+    """Return reason and detail of a failure, and nothing of anything else."""
+    return (outcome.reason, outcome.detail) if isinstance(outcome, Failure) else ("", "")
 
 
 def _joined(failures: dict[str, Failure]) -> dict[str, Failure]:
@@ -181,15 +213,21 @@ def _append(
 
 
 def draw_redraws(task: Task, todo: Sequence[str], show: Show) -> Failures:
-    """Draw what is missing; return the captions that were not drawn."""
+    """Draw what is missing; return the captions that were not drawn.
+
+    Raises:
+        RunFailed: The generator failed several times running; what is drawn stays.
+    """
     generator = Once(task.generator)
+    outages = _outages("generator", task, has_answered=(task.out / "images").exists())
     failures: dict[str, dict[str, Failure]] = {variant: {} for variant in task.variants}
     for variant in task.variants:
         captions = read_captions(task, variant)
         wanted = [name for name in todo if name in captions]
         missing = _not_drawn(task, variant, wanted)
         whole = bool(missing) and generator().in_batches
-        for batch in share(batches(wanted, missing, task.batch_size, whole=whole)):
+        size = task.batch_size if whole else 1
+        for batch in share(batches(wanted, missing, size, whole=whole)):
             rows = [Caption(name, captions[name].caption) for name in batch]
             for name, drawn in zip(batch, generator().draw(rows), strict=True):
                 if name not in missing:
@@ -198,6 +236,7 @@ def draw_redraws(task: Task, todo: Sequence[str], show: Show) -> Failures:
                     failures[variant][name] = drawn
                 else:
                     save(drawn, task.redraw_path(variant, name))
+                outages.add(name, *_said(drawn))
             show(f"redraws, {variant}", _place(wanted, batch), len(wanted))
     return {variant: _joined(found) for variant, found in failures.items()}
 
