@@ -135,6 +135,21 @@ def test_a_switch_needs_no_value():
     assert build(Recipe, read_flags(["--track", "false"], KEYS)).track is False
 
 
+@pytest.mark.parametrize("text", ["off", "on", "yes", "no", "Off", "NO"])
+def test_true_and_false_alone_are_booleans_in_a_file(tmp_path, text):
+    file = in_file(tmp_path, f"gate: off\ndata: {{folder: {text}}}\ntrack: true")
+    recipe = build(Recipe, file)
+    assert (recipe.gate, recipe.data.folder, recipe.track) == ("off", text, True)
+    printed = yaml.safe_dump(TypeAdapter(Recipe).dump_python(recipe, mode="json"))
+    assert build(Recipe, in_file(tmp_path, printed)) == recipe
+
+
+@pytest.mark.parametrize(("text", "expected"), [("on", True), ("yes", True), ("off", False)])
+def test_other_words_for_true_and_false_still_turn_a_switch(tmp_path, text, expected):
+    assert build(Recipe, in_file(tmp_path, f"track: {text}")).track is expected
+    assert build(Recipe, read_flags(["--track", text], KEYS)).track is expected
+
+
 def test_an_empty_file_and_an_empty_section_change_nothing(tmp_path):
     assert build(Recipe, in_file(tmp_path, "# all default\n")) == Recipe()
     assert build(Recipe, in_file(tmp_path, "encoder_rl:\n  # kl_beta: 1\n")) == Recipe()

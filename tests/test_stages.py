@@ -10,11 +10,12 @@ import subprocess
 from dataclasses import replace
 
 import pytest
+import yaml
 
 from uae import preflight
 from uae.errors import DamagedCheckpoint, EnvironmentFault, RunFailed, Stopped, UsageError
 from uae.eval.points import EVALUATIONS, HEADLINES, point_folders, point_name
-from uae.eval.run_report import notes_of, score_run
+from uae.eval.run_report import notes_of, score_run, write_run_report
 from uae.evaluation import check_gate, record_point
 from uae.models.finetune import FineTuneConfig
 from uae.models.unified import UnifiedAutoEncoder
@@ -156,6 +157,31 @@ def test_the_report_names_each_point(finished):
     _, out = finished
     page = (out / "report.html").read_text()
     assert all(name in page for name in ("start", "pretrain", "encoder-rl"))
+
+
+def test_the_report_says_where_no_backbone_is_held_out(finished, tmp_path):
+    _, out = finished
+    copy = tmp_path / "run"
+    shutil.copytree(out, copy, ignore=shutil.ignore_patterns("checkpoints", "stages", "model"))
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    config["reward"] = {"clip": 1.0, "dinov2": 1.0}
+    (copy / "config.yaml").write_text(yaml.safe_dump(config))
+    page = write_run_report(copy).read_text()
+    said = "Held-out similarity was not measured: every backbone is in the reward. Audits: "
+    assert said in page
+    assert "Similarity by the backbone that is never a reward: not measured." in page
+    assert "n/a before" not in page
+    assert "was not measured: every backbone" not in (out / "report.html").read_text()
+
+
+@pytest.mark.parametrize(("reward", "num_said"), [({"clip": 1}, 0), ({"clip": 1, "dinov2": 1}, 1)])
+def test_a_reward_of_every_backbone_is_warned_of_once(
+    random_model_folder, caplog, reward, num_said
+):
+    preflight.check_inputs(small_recipe(random_model_folder, reward=reward))
+    said = [m for m in caplog.messages if "all of the model's similarity backbones" in m]
+    assert len(said) == num_said
+    assert all("reward: clip, dinov2 are" in m for m in said)
 
 
 def test_each_point_has_one_line_of_headlines(finished):

@@ -51,6 +51,12 @@ def _say_unused(recipe: Recipe, settings: ModelSettings) -> None:
                 config.captioning.max_new_tokens,
                 limit,
             )
+    if settings.similarity.keys() <= recipe.reward.keys():
+        log.warning(
+            "reward: %s are all of the model's similarity backbones: none is held out, so the "
+            "report cannot tell a better redraw from one that pleases the reward; leave one out",
+            ", ".join(recipe.reward),
+        )
     if recipe.schedule == "joint":
         log.info(
             "schedule: joint takes a step's images and captions from encoder_rl and its redraws "

@@ -5,6 +5,7 @@ Every value keeps the name of its source, so that an error can say where to look
 
 import difflib
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,8 +37,24 @@ _BOUND = {  # pydantic's error types that come with what was expected
     "greater_than_equal": "{ge:g} or more",
 }
 
+_BOOLEAN = "tag:yaml.org,2002:bool"
+
 Config = TypeVar("Config")
 Keys = Mapping[str, RecipeKey]
+
+
+class RecipeLoader(yaml.SafeLoader):
+    """YAML where `true` and `false` alone are booleans, as in 1.2: `off` and `no` are texts."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+RecipeLoader.add_implicit_resolver(
+    _BOOLEAN, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +97,7 @@ def read_file(path: Path, keys: Keys) -> list[Setting]:
     """
     loader = None
     try:
-        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        loader = RecipeLoader(path.read_text(encoding="utf-8"))
         node = loader.get_single_node()
         return list(_settings_of(loader, node, path, "", keys)) if node else []
     except UnicodeDecodeError as error:
@@ -96,7 +113,7 @@ def read_file(path: Path, keys: Keys) -> list[Setting]:
 
 
 def _settings_of(
-    loader: yaml.SafeLoader, node: yaml.Node, path: Path, section: str, keys: Keys
+    loader: RecipeLoader, node: yaml.Node, path: Path, section: str, keys: Keys
 ) -> Iterator[Setting]:
     where = f"{path}, line {node.start_mark.line + 1}"
     if isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null"):
@@ -231,10 +248,15 @@ def _parsed(text: str, key: RecipeKey, source: str) -> Any:
     """Read a value from a flag or a variable as YAML would, text excepted."""
     if key.is_text:
         return text
+    loader = None
     try:
-        return yaml.safe_load(text)
+        loader = RecipeLoader(text)
+        return loader.get_single_data()
     except yaml.YAMLError as error:
         raise UsageError(f"{source}: {text!r} is no value: expected {key.kind}") from error
+    finally:
+        if loader:
+            loader.dispose()
 
 
 # -- all together ---------------------------------------------------------------------------------

@@ -232,7 +232,7 @@ def drawing_learner(context: Context, stage: Literal["pretrain", "cold_start"]) 
     parameters = {f"decoder.{n}": p for n, p in tuning.parameters().items()}
     parameters |= {f"projector.{n}": p for n, p in model.projector.named_parameters()}
     config = recipe.pretrain if stage == "pretrain" else recipe.cold_start
-    return Learner(parameters, config.optimizer)
+    return Learner(parameters, config.optimizer, f"{stage}.optimizer.lr")
 
 
 def run_rl(context: Context) -> None:
@@ -243,10 +243,14 @@ def run_rl(context: Context) -> None:
     learners = {}
     if sides & {"encoder", "joint"}:
         tuning = model.tune_encoder(recipe.tune_encoder, recipe.seed)
-        learners["encoder"] = Learner(tuning.parameters(), recipe.encoder_rl.optimizer)
+        learners["encoder"] = Learner(
+            tuning.parameters(), recipe.encoder_rl.optimizer, "encoder_rl.optimizer.lr"
+        )
     if sides & {"decoder", "joint"}:
         tuning = model.tune_decoder(recipe.tune_decoder, recipe.seed)
-        learners["decoder"] = Learner(tuning.parameters(), recipe.decoder_rl.optimizer)
+        learners["decoder"] = Learner(
+            tuning.parameters(), recipe.decoder_rl.optimizer, "decoder_rl.optimizer.lr"
+        )
     session = context.session("rl", learners)
     for i, turn in enumerate(plan):
         if turn.side == "encoder":

@@ -119,6 +119,24 @@ def test_a_model_that_is_none(run, photos):
     assert "uae.json" in err
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("caption", "photos"),
+        ("draw", "A bar."),
+        ("reconstruct", "photos"),
+        ("train", "--recipe", "demo", "--out", "x"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_run_where_a_model_belongs_is_said_with_its_model(run, photos, tmp_path, command):
+    (tmp_path / "run/model").mkdir(parents=True)
+    (tmp_path / "run/model/uae.json").write_text("{}")
+    code, out, err = run(*command, "--model", "run")
+    assert (code, out) == (2, "")
+    assert "it is the folder of a run: name its model, run/model" in err
+
+
 def test_a_model_whose_settings_are_damaged(run, photos, tmp_path):
     for name in ("encoder", "projector", "decoder"):
         (tmp_path / "model" / name).mkdir(parents=True)

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from uae.commands import loop
+
 
 @pytest.fixture
 def full_disk():
@@ -204,6 +206,42 @@ def test_reconstruct_for_a_reader_and_into_the_folder_itself(
         assert [line.split()[0] for line in lines[1:-2]] == ["a.png", "b.jpg", "sub/c.webp"]
         assert lines[-1] == "sheet  photos-reconstructed/sheet.png"
     assert run(*command[:-2], "-q")[1] == "photos-reconstructed\n"
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_reconstruct_leaves_out_a_redraw_that_is_not_finite_and_does_the_others(
+    run, photos, random_model_folder, monkeypatch, bad
+):
+    whole = loop.redraw
+
+    def redraw(model, rows, seed):
+        redraws = whole(model, rows, seed)
+        redraws[[row.image == "b.jpg" for row in rows]] = bad
+        return redraws
+
+    monkeypatch.setattr(loop, "redraw", redraw)
+    command = ("reconstruct", photos, "--model", random_model_folder, "--out", "again")
+    code, out, err = run(*command)
+    assert code == 4
+    assert [row["image"] for row in json_lines(out)] == ["a.png", "sub/c.webp"]
+    assert "reconstructed 2, left out 1 (1 not finite)" in err
+    assert f"  {photos / 'b.jpg'}: not finite: its redraw holds NaN or infinity" in err
+    assert not Path("again/redraws/b.jpg.png").exists()
+    monkeypatch.setattr(loop, "redraw", whole)
+    code, out, err = run(*command)
+    assert (code, len(json_lines(out))) == (0, 3)
+    assert "reconstructed 1, 2 done before" in err
+
+
+def test_reconstruct_leaves_out_a_similarity_that_is_not_finite(
+    run, photos, random_model_folder, monkeypatch
+):
+    monkeypatch.setattr(loop, "compare", lambda _, items, __: [{"clip": float("nan")}] * len(items))
+    command = ("reconstruct", photos / "a.png", "--model", random_model_folder, "--out", "again")
+    code, _, err = run(*command)
+    assert code == 4
+    assert "a.png: not finite: its similarities hold clip nan" in err
+    assert Path("again/captions.jsonl").read_text() == ""
 
 
 @pytest.mark.parametrize("what", ["a run", "photos", "captions"])

@@ -205,7 +205,8 @@ def upscaler(pipeline_folder, tmp_path) -> Path:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--model", "."), "--model uae:. is no model folder (it has no uae.json): expected one"),
+        (("--model", "."), "--model uae:. is no model folder (it has no uae.json): expected a "),
+        (("--model", "run"), "it is the folder of a run: name its model, run/model; a model of"),
         (("--model", "sd/x"), "a model of another kind is named KIND:NAME"),
         (("--model", "folder:x"), "--model uae:folder:x is no model folder"),
         (("--model", "diffusers:"), "--model diffusers:: expected one of uae:..., diffusers:..."),
@@ -225,6 +226,8 @@ def upscaler(pipeline_folder, tmp_path) -> Path:
 )
 def test_bad_input_names_the_flag_and_what_would_be_right(run, upscaler, options, said, tmp_path):
     prompts = lines(tmp_path / "prompts.jsonl", GENEVAL_LINES)
+    (tmp_path / "run/model").mkdir(parents=True)
+    (tmp_path / "run/model/uae.json").write_text("{}")
     code, out, err = run("eval", "geneval-images", "--prompts", prompts, *options, "--out", "drawn")
     assert (code, out) == (2, "")
     assert said in err

@@ -263,6 +263,10 @@ def test_result_in_words(data: ReportData) -> None:
     assert "did not move beyond its interval, 0.200 before and 0.200 after" in result_in_words(
         "Reward", still, ()
     )
+    unknown = metric_row("g", "m", [np.full(2, np.nan), np.full(2, np.nan)])
+    assert result_in_words("Reward", unknown, ()).startswith(
+        "Reward was not measured: no image has it before and after. Audits: "
+    )
     with pytest.raises(ValueError, match="measured once"):
         result_in_words("Reward", metric_row("g", "m", [np.array([0.1])]), ())
 

@@ -1,6 +1,7 @@
 """Scenes as files: they hold what the scenes hold, and the readers of each file take it."""
 
 import json
+import resource
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from uae.data.scenes.parser import parse
 from uae.data.scenes.questions import CATEGORIES
 from uae.data.scenes.reading import read_caption
 from uae.data.sources import FolderSource
-from uae.errors import UsageError
+from uae.errors import EnvironmentFault, UsageError
 from uae.eval.scene_folder import write_scenes
 
 NUM = 12
@@ -64,6 +65,23 @@ def test_nothing_is_written_over(folder):
     with pytest.raises(UsageError, match="exists and is not empty: name a new folder"):
         write_scenes(folder, 2, "test", seed=3, size_px=64)
     assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("exists", [True, False])
+@pytest.mark.parametrize("num_bytes", [100, 2000, 20_000])
+def test_a_full_disk_is_named_and_the_same_command_goes_on_later(tmp_path, exists, num_bytes):
+    out = tmp_path / "out"
+    if exists:
+        out.mkdir()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
+    try:
+        with pytest.raises(EnvironmentFault, match=f"cannot write .*{out}.*; free some space"):
+            write_scenes(out, NUM, "test", seed=3, size_px=64)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.rglob("*")) == [out] * exists
+    assert write_scenes(out, NUM, "test", seed=3, size_px=64) > 0
 
 
 def test_too_many_questions_are_refused_before_anything_is_written(tmp_path):

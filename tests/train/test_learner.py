@@ -6,7 +6,7 @@ from torch import nn
 
 from uae.errors import NonFinite, UsageError
 from uae.train.checkpoint import load_latest, save_checkpoint
-from uae.train.learner import Learner, OptimizerConfig
+from uae.train.learner import Learner, OptimizerConfig, check_finite
 
 OPTIMIZERS = ("adamw", "muon")
 
@@ -114,6 +114,26 @@ def test_a_bad_gradient_is_named_and_changes_nothing():
     with pytest.raises(NonFinite, match=r"gradient of 2\.weight is not finite \(1 tensors\)"):
         learner.step()
     assert same(learner.tensors(), before)
+
+
+@pytest.mark.parametrize(
+    ("lr_key", "said"),
+    [
+        ("", "; try a lower learning rate"),
+        ("a.optimizer.lr", "; begin again with a lower a.optimizer.lr in a new --out folder"),
+    ],
+)
+def test_a_value_that_is_not_finite_is_said_with_the_key_to_lower(lr_key, said):
+    model = new_model()
+    learner = Learner(dict(model.named_parameters()), OptimizerConfig(lr=1.0), lr_key)
+    model(torch.ones(2, 6)).sum().backward()
+    model[2].weight.grad[0, 0] = float("nan")
+    with pytest.raises(NonFinite) as caught:
+        learner.step()
+    assert str(caught.value).endswith(said)
+    with pytest.raises(NonFinite) as caught:
+        check_finite(torch.tensor(float("inf")), "loss of step 3", lr_key)
+    assert str(caught.value) == f"loss of step 3 is inf: the update was not made{said}"
 
 
 def test_gradients_are_clipped_to_their_norm():

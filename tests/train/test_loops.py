@@ -11,6 +11,8 @@ from uae.errors import NonFinite, Stopped
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe import Recipe
 from uae.stages import Context, load_backbones, run_cold_start, run_pretrain, run_rl
+from uae.train import cold_start, decoder_rl, encoder_rl, pretrain
+from uae.train.learner import Learner
 from uae.train.metrics import read_metrics
 from uae.train.run import Run
 from uae.train.session import Session
@@ -231,15 +233,37 @@ def test_a_failed_redraw_is_excluded_and_counted(tmp_path, random_model_folder, 
     assert all(line["group/excluded_samples"] >= 1 for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("stage", "changes", "keys"),
+    [
+        ("pretrain", {}, {"pretrain"}),
+        ("cold_start", {}, {"cold_start"}),
+        ("rl", {}, {"encoder_rl", "decoder_rl"}),
+        ("rl", {"schedule": "joint"}, {"encoder_rl", "decoder_rl"}),
+    ],
+)
+def test_losses_and_gradients_know_the_key_of_their_rate(
+    tmp_path, random_model_folder, monkeypatch, stage, changes, keys
+):
+    of_losses, of_gradients, plain = set(), set(), Learner.step
+    for module in (pretrain, cold_start, encoder_rl, decoder_rl):
+        monkeypatch.setattr(module, "check_finite", lambda *args: of_losses.add(args[2]))
+    monkeypatch.setattr(
+        Learner, "step", lambda self: (of_gradients.add(self.lr_key), plain(self))[1]
+    )
+    trained(tmp_path, random_model_folder, stage, recipe_with(**changes))
+    assert of_losses == of_gradients == {f"{key}.optimizer.lr" for key in keys}
+
+
 def test_a_loss_that_is_not_finite_stops_before_the_update(
     tmp_path, random_model_folder, monkeypatch
 ):
-    import uae.train.pretrain as pretrain
-
     plain = pretrain.flow_matching
     monkeypatch.setattr(pretrain, "flow_matching", lambda *args: plain(*args) * float("nan"))
     saved = []
     monkeypatch.setattr(Session, "save", lambda self: saved.append(self.step))
-    with pytest.raises(NonFinite, match="flow-matching loss of step 0 is nan"):
+    with pytest.raises(NonFinite, match="flow-matching loss of step 0 is nan") as caught:
         trained(tmp_path, random_model_folder, "pretrain")
+    remedy = "begin again with a lower pretrain.optimizer.lr in a new --out folder"
+    assert str(caught.value).endswith(f": the update was not made; {remedy}")
     assert saved == []

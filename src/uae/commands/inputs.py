@@ -25,17 +25,30 @@ MAX_LISTED = 50
 """Files named at the end of a job, of those left out."""
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """An image that opened and has no result all the same."""
+
+    path: Path
+    reason: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}: {self.detail}"
+
+
 @dataclass(slots=True)
 class ImageFiles:
     """Images by name: the path relative to the folder that holds all of them, with "/".
 
-    `left_out` grows while they are opened.
+    `left_out` grows while they are opened, `without_result` afterwards.
     """
 
     paths: Mapping[str, Path]
     is_one: bool
     num_other: int = 0
     left_out: list[UnreadableImage] = field(default_factory=list)
+    without_result: list[LeftOut] = field(default_factory=list)
 
 
 def find_images(
@@ -133,13 +146,14 @@ def check_same_writer(path: Path, writing: Writing) -> None:
 def ended(verb: str, num_done: int, num_before: int, files: ImageFiles) -> int:
     """Say how it went, list what was left out, and return the exit code."""
     before = f", {num_before} done before" if num_before else ""
-    if files.left_out:
-        reasons = Counter(str(error.reason) for error in files.left_out).most_common()
+    left_out = [*files.left_out, *files.without_result]
+    if left_out:
+        reasons = Counter(str(error.reason) for error in left_out).most_common()
         counts = ", ".join(f"{count} {reason}" for reason, count in reasons)
-        lines = [f"  {error}" for error in files.left_out[:MAX_LISTED]]
-        if len(files.left_out) > MAX_LISTED:
-            lines.append(f"  ... and {len(files.left_out) - MAX_LISTED} more")
-        total = f"{verb} {num_done}{before}, left out {len(files.left_out)} ({counts})"
+        lines = [f"  {error}" for error in left_out[:MAX_LISTED]]
+        if len(left_out) > MAX_LISTED:
+            lines.append(f"  ... and {len(left_out) - MAX_LISTED} more")
+        total = f"{verb} {num_done}{before}, left out {len(left_out)} ({counts})"
         log.warning("\n".join([total, *lines]))
         return EXIT_PARTIAL
     if not files.is_one:

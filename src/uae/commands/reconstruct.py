@@ -1,6 +1,7 @@
 """`uae reconstruct`: the whole loop on the user's own images, with pictures and numbers."""
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,7 +11,14 @@ from cyclopts import Parameter
 from cyclopts.types import NonNegativeFloat, PositiveInt
 from PIL import Image
 
-from uae.commands.inputs import ImageFiles, check_same_writer, ended, find_images, opened
+from uae.commands.inputs import (
+    ImageFiles,
+    LeftOut,
+    check_same_writer,
+    ended,
+    find_images,
+    opened,
+)
 from uae.commands.startup import quick_start
 from uae.commands.talk import PLAINLY, Talk, json_line, write
 from uae.data.captions_file import CAPTIONS_NAME, CaptionRow, CaptionsWriter, read_rows
@@ -79,8 +87,8 @@ def reconstruct(
             rows = loop.describe(auto_encoder, items, writing)
             _warn_of_overlong(rows, auto_encoder.settings.max_caption_tokens)
             redraws = loop.redraw(auto_encoder, rows, seed)
-            _save(rows, redraws, loop.compare(backbones, items, redraws), writer)
-            num_done += len(rows)
+            scores = loop.compare(backbones, items, redraws)
+            num_done += _save(rows, redraws, scores, writer, files)
             if not files.is_one:
                 log.info("reconstructed %d of %d", num_done, len(todo))
     rows = [row for row in read_rows(out / CAPTIONS_NAME) if row.image in files.paths]
@@ -121,14 +129,33 @@ def _save(
     redraws: "Tensor",
     scores: Sequence[Mapping[str, float]],
     writer: CaptionsWriter,
-) -> None:
-    """Write pictures before their rows, so that a row's picture is always there."""
+    files: ImageFiles,
+) -> int:
+    """Write pictures before their rows, so that a row's picture is always there.
+
+    Returns:
+        How many; a redraw or similarity that is not finite is noted in `files` instead.
+    """
     from uae.data.sources import to_images
 
-    for row, image, score in zip(rows, to_images(redraws), scores, strict=True):
+    num_saved = 0
+    for row, redraw, score in zip(rows, redraws, scores, strict=True):
+        if fault := _not_finite(redraw, score):
+            files.without_result.append(LeftOut(files.paths[row.image], "not finite", fault))
+            continue
         place = Path(REDRAWS, f"{row.image}.png")
+        [image] = to_images(redraw[None])
         write_image(image, writer.path.parent / place)
         writer.append(replace(row, redraw=place.as_posix(), similarities=score))
+        num_saved += 1
+    return num_saved
+
+
+def _not_finite(redraw: "Tensor", score: Mapping[str, float]) -> str:
+    if not redraw.isfinite().all():
+        return "its redraw holds NaN or infinity; the model's decoder may have diverged"
+    bad = [f"{name} {value}" for name, value in score.items() if not math.isfinite(value)]
+    return f"its similarities hold {', '.join(bad)}" if bad else ""
 
 
 def _warn_of_overlong(rows: Sequence[CaptionRow], max_caption_tokens: int) -> None:

@@ -21,7 +21,13 @@ from uae.endpoint import Endpoint
 from uae.errors import UsageError
 from uae.eval.results.stamp import ModelStamp, folder_digests, images_stamp
 from uae.eval.unified_bench.captioners import captions_stamp
-from uae.models.settings import PRESETS, SETTINGS_FILE, ModelSettings, read_settings, resolve
+from uae.models.settings import (
+    SETTINGS_FILE,
+    ModelSettings,
+    expected_model,
+    read_settings,
+    resolve,
+)
 
 ENCODER_PARTS = ("encoder", "encoder_lora", SETTINGS_FILE)
 DECODER_PARTS = ("projector", "decoder", "decoder_lora")
@@ -95,8 +101,8 @@ class Spec:
         if self.folder is None or not (self.folder / SETTINGS_FILE).is_file():
             raise UsageError(
                 f"{self.flag} uae:{self.name} is no model folder (it has no {SETTINGS_FILE}): "
-                f"expected one written by `uae train`, or one of {', '.join(PRESETS)}; a model of "
-                "another kind is named KIND:NAME"
+                f"{expected_model(self.folder or Path(self.name))}; a model of another kind is "
+                "named KIND:NAME"
             )
 
     def settings(self) -> ModelSettings:

@@ -187,7 +187,7 @@ def _held_out(before: AuditSamples, after: AuditSamples) -> Audit:
 
 def _swap(before: AuditSamples, after: AuditSamples) -> Audit:
     audit = _compare(SWAP, before.swap_similarity, after.swap_similarity)
-    if before.swap_similarity is None or after.swap_similarity is None:
+    if before.swap_similarity is None or after.swap_similarity is None or audit.change is None:
         return audit
     gaps = [
         paired_difference(samples, own).value
@@ -243,6 +243,8 @@ def _compare(
     if before is None or after is None:
         return Audit(check.name, "not measured", f"{check.subject}: not measured.")
     change = paired_difference(before, after, is_share=check.kind == "share")
+    if math.isnan(change.value):
+        return Audit(check.name, "not measured", f"{check.subject}: not measured.")
     status = judge(change, check.margin, check.bad)
     levels = (value_text(estimate(side).value, check.kind) for side in (before, after))
     sentence = (

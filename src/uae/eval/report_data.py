@@ -171,13 +171,19 @@ def metric_row(
     )
 
 
-def result_in_words(subject: str, row: Row, audits: Sequence[Audit]) -> str:
+def result_in_words(
+    subject: str,
+    row: Row,
+    audits: Sequence[Audit],
+    unmeasured: str = "no image has it before and after",
+) -> str:
     """Say what a run did to its main metric, and whether the audits object.
 
     Args:
         subject: The metric's name as the sentence's first words.
         row: The main metric, e.g. held-out similarity.
         audits: From `audit.verdict`.
+        unmeasured: Why there is no number, where there is none.
 
     Raises:
         ValueError: The metric was measured at fewer than two points.
@@ -185,6 +191,8 @@ def result_in_words(subject: str, row: Row, audits: Sequence[Audit]) -> str:
     measured = [point for point in row.estimates if point is not None]
     if row.overall is None:
         raise ValueError(f"row {row.name!r} was measured once: a result needs before and after")
+    if math.isnan(row.overall.value):
+        return f"{subject} was not measured: {unmeasured}. Audits: {summary(audits)}."
     first, last = (value_text(point.value, row.kind) for point in (measured[0], measured[-1]))
     if row.overall.excludes_zero:
         movement = f"{subject} {'rose' if row.overall.rises else 'fell'} from {first} to {last}"

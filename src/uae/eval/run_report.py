@@ -16,7 +16,7 @@ from uae.data.scenes.language import long_caption, prompt, short_caption
 from uae.data.scenes.render import render
 from uae.data.sheet import StageColumn, progress_sheet
 from uae.errors import UsageError
-from uae.eval.audit import verdict
+from uae.eval.audit import Audit, verdict
 from uae.eval.config import EvaluationConfig
 from uae.eval.curves import curves_from_metrics, throughput_from_metrics
 from uae.eval.drawability import shares_in_words
@@ -26,6 +26,7 @@ from uae.eval.report_data import (
     GalleryItem,
     GalleryState,
     ReportData,
+    Row,
     result_in_words,
     worst_of,
 )
@@ -95,9 +96,7 @@ def write_run_report(run_folder: Path) -> Path:
         path,
         ReportData(
             title=f"Unified-GRPO on {config['model']}",
-            result=f"{result_in_words('Held-out similarity', main, audits)} {notes}"
-            if main.overall
-            else notes,
+            result=result_of(config, points, main, audits, notes),
             reproduce=f"uae train --recipe {run_folder.name}/config.yaml --out again",
             config_yaml=yaml.safe_dump(config, sort_keys=False),
             environment={key: str(value) for key, value in environment.items()},
@@ -115,6 +114,20 @@ def write_run_report(run_folder: Path) -> Path:
     )
     write_sheet(run_folder / SHEET, items[: min(NUM_ON_SHEET, evaluation.num_shown)])
     return path
+
+
+def result_of(
+    config: dict[str, Any], points: Sequence[Point], main: Row, audits: Sequence[Audit], notes: str
+) -> str:
+    """Say what became of held-out similarity, where there is a point to compare with."""
+    if not main.overall:
+        return notes
+    subject = "Held-out similarity"
+    if points[-1].observations.similarities.keys() <= config["reward"].keys():
+        said = result_in_words(subject, main, audits, "every backbone is in the reward")
+    else:
+        said = result_in_words(subject, main, audits)
+    return f"{said} {notes}"
 
 
 def notes_of(config: dict[str, Any], point: Point) -> str:

@@ -6,6 +6,8 @@ scenes.jsonl                what is in each image: background and objects
 """
 
 import json
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,9 +19,10 @@ from uae.data.scenes.graph import Scene, Split, scene_at
 from uae.data.scenes.language import long_caption
 from uae.data.scenes.questions import CATEGORIES, allows
 from uae.data.scenes.render import render_image
+from uae.durable import remove, storage_faults
 from uae.errors import UsageError
 from uae.eval.config import EvaluationConfig
-from uae.eval.understanding import question_set
+from uae.eval.understanding import AskedQuestion, question_set
 
 _QUESTIONS = EvaluationConfig().num_questions
 IMAGES, QUESTIONS, SCENES = "images", "questions.tsv", "scenes.jsonl"
@@ -34,7 +37,7 @@ def write_scenes(
     size_px: int,
     questions_per_subtask: int | None = None,
 ) -> int:
-    """Write the first scenes of a split.
+    """Write the first scenes of a split; what fails on the way leaves the folder as it was.
 
     Args:
         folder: Must not exist, or be empty.
@@ -50,14 +53,34 @@ def write_scenes(
 
     Raises:
         UsageError: The folder holds something, or too few scenes allow a question of a subtask.
+        EnvironmentFault: It cannot be written; names it.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} exists and is not empty: name a new folder")
+        raise UsageError(
+            f"{folder} exists and is not empty: name a new folder, or delete this one if a `uae "
+            "scenes` that was killed left it"
+        )
     scenes = [scene_at(index, split) for index in range(num)]
     if questions_per_subtask is None:
         fitting = (sum(allows(scene, category) for scene in scenes) for category in CATEGORIES)
         questions_per_subtask = min(_QUESTIONS, *fitting)
     asked = question_set(scenes, questions_per_subtask, seed)
+    with storage_faults("cannot write the scenes to", folder), ExitStack() as undo:
+        undo.callback(_clear, folder, is_new=not folder.exists())
+        _write(folder, scenes, asked, split, seed=seed, size_px=size_px)
+        undo.pop_all()
+    return len(asked)
+
+
+def _write(
+    folder: Path,
+    scenes: Sequence[Scene],
+    asked: Sequence[AskedQuestion],
+    split: Split,
+    *,
+    seed: int,
+    size_px: int,
+) -> None:
     (folder / IMAGES).mkdir(parents=True)
     images = [render_image(scene, size_px) for scene in scenes]
     with CaptionsWriter(folder / IMAGES / CAPTIONS_NAME) as captions:
@@ -75,7 +98,15 @@ def write_scenes(
     )
     lines = [json.dumps(_graph(scene)) + "\n" for scene in scenes]
     (folder / SCENES).write_text("".join(lines), encoding="utf-8")
-    return len(asked)
+
+
+def _clear(folder: Path, *, is_new: bool) -> None:
+    """Delete what `_write` wrote, and the folder if it made it."""
+    for path in (folder / name for name in (IMAGES, QUESTIONS, SCENES)):
+        if path.exists():
+            remove(path)
+    if is_new and folder.exists():
+        folder.rmdir()
 
 
 def _graph(scene: Scene) -> dict[str, object]:

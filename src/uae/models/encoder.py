@@ -319,7 +319,8 @@ class Encoder:
             if not log_p.amax(-1).isfinite().all():
                 raise NonFinite(
                     "the encoder's next-token probabilities are not finite: its weights have "
-                    "diverged; try a lower learning rate from an earlier checkpoint"
+                    "diverged; train it again with a lower encoder_rl.optimizer.lr in a new --out "
+                    "folder"
                 )
             if uniforms is None:
                 token = log_p.argmax(-1)

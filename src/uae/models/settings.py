@@ -50,10 +50,17 @@ def find_settings(name: str | Path) -> ModelSettings:
     folder = Path(resolve(name))
     if not (folder / SETTINGS_FILE).is_file():
         raise UsageError(
-            f"model {str(name)!r}: no {SETTINGS_FILE} in {folder}; expected a folder written by "
-            f"`uae train`, or one of {', '.join(PRESETS)}"
+            f"model {str(name)!r}: no {SETTINGS_FILE} in {folder}; {expected_model(folder)}"
         )
     return read_settings(folder)
+
+
+def expected_model(folder: Path) -> str:
+    """Say what would be right where a folder is no model: the model in it, if it is a run's."""
+    inside = folder / "model"
+    if (inside / SETTINGS_FILE).is_file():
+        return f"it is the folder of a run: name its model, {inside}"
+    return f"expected a folder written by `uae train`, or one of {', '.join(PRESETS)}"
 
 
 def read_settings(folder: Path) -> ModelSettings:

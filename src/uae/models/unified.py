@@ -42,7 +42,13 @@ from uae.models.finetune import (
 )
 from uae.models.loading import check_weights
 from uae.models.projector import Conditions, Projector, load_projector
-from uae.models.settings import PRESETS, SETTINGS_FILE, ModelSettings, read_settings, resolve
+from uae.models.settings import (
+    SETTINGS_FILE,
+    ModelSettings,
+    expected_model,
+    read_settings,
+    resolve,
+)
 
 log = logging.getLogger(__name__)
 
@@ -85,8 +91,8 @@ class UnifiedAutoEncoder:
             missing = [TOKENIZER]
         if missing:
             raise UsageError(
-                f"model {str(name)!r}: {', '.join(missing)} not found in {folder}; expected a "
-                f"folder written by `uae train`, or one of {', '.join(PRESETS)}"
+                f"model {str(name)!r}: {', '.join(missing)} not found in {folder}; "
+                f"{expected_model(folder)}"
             )
         check_weights(folder)
         settings = read_settings(folder)

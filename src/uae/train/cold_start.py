@@ -73,7 +73,7 @@ def train(session: Session, config: ColdStartConfig, num_steps: int) -> None:
                     originals[part], model.decoder.to_pixels(latents)
                 )
                 loss = (1 - similarity).sum() / len(samples)
-                check_finite(loss, f"cold-start loss of step {step}")
+                check_finite(loss, f"cold-start loss of step {step}", "cold_start.optimizer.lr")
                 loss.backward()
                 total += loss.item()
             report = learner.step()

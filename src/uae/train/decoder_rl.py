@@ -229,7 +229,7 @@ def improve(
                 denominator,
                 config,
             )
-            check_finite(loss, f"decoder loss of step {session.step}")
+            check_finite(loss, f"decoder loss of step {session.step}", "decoder_rl.optimizer.lr")
             loss.backward()
             parts_seen.append(diagnostics)
         seen = merged(parts_seen)

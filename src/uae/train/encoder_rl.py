@@ -148,7 +148,7 @@ def improve(
                 ref_log_probs=reference,
                 beta=config.kl_beta,
             )
-            check_finite(loss, f"encoder loss of step {session.step}")
+            check_finite(loss, f"encoder loss of step {session.step}", "encoder_rl.optimizer.lr")
             loss.backward()
             parts_seen.append(diagnostics)
         seen = merged(parts_seen)

@@ -59,9 +59,19 @@ class Learner:
     report = learner.step()    # raises before the weights change if anything is not finite
     """
 
-    def __init__(self, parameters: dict[str, nn.Parameter], config: OptimizerConfig) -> None:
+    def __init__(
+        self, parameters: dict[str, nn.Parameter], config: OptimizerConfig, lr_key: str = ""
+    ) -> None:
+        """Make the optimizer.
+
+        Args:
+            parameters: What is trained, by name.
+            config: Of the optimizer.
+            lr_key: The recipe's key of the learning rate, for messages.
+        """
         self.parameters = parameters
         self.config = config
+        self.lr_key = lr_key
         self.num_steps = 0
         self._names = {p: n for n, p in parameters.items()}
         self._optimizers = _optimizers(parameters, config)
@@ -84,7 +94,7 @@ class Learner:
             raise NonFinite(
                 f"gradient of {bad[0] if bad else 'all parameters together'} is not finite "
                 f"({len(bad)} tensors) at update {self.num_steps}: the weights were not changed; "
-                "try a lower learning rate"
+                f"{_lower_rate(self.lr_key)}"
             )
         nn.utils.clip_grads_with_norm_(self.parameters.values(), self.config.max_grad_norm, norm)
         lr = self.config.lr_at(self.num_steps)
@@ -172,11 +182,23 @@ def _optimizers(
     return result
 
 
-def check_finite(loss: Tensor, what: str) -> None:
+def check_finite(loss: Tensor, what: str, lr_key: str = "") -> None:
     """Stop before the backward pass of a loss that is not finite.
+
+    Args:
+        loss: Of a step or a part of it.
+        what: Its name.
+        lr_key: The recipe's key of the learning rate, for the message.
 
     Raises:
         NonFinite: Names the loss and its value.
     """
     if not torch.isfinite(loss):
-        raise NonFinite(f"{what} is {loss.item()}: the update was not made")
+        raise NonFinite(f"{what} is {loss.item()}: the update was not made; {_lower_rate(lr_key)}")
+
+
+def _lower_rate(lr_key: str) -> str:
+    """Say what helps: in its own folder a run is refused with another configuration."""
+    if not lr_key:
+        return "try a lower learning rate"
+    return f"begin again with a lower {lr_key} in a new --out folder"

@@ -97,7 +97,7 @@ def train(
                     teacher,
                 )
                 loss = loss * len(part) / len(samples)
-                check_finite(loss, f"flow-matching loss of step {step}")
+                check_finite(loss, f"flow-matching loss of step {step}", "pretrain.optimizer.lr")
                 loss.backward()
                 total += loss.item()
             report = learner.step()
