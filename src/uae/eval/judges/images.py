@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from uae.data.images import SUFFIXES
 from uae.data.opening import open_image
 from uae.data.untrusted.file import UnreadableImage
 from uae.errors import UsageError
@@ -14,6 +15,8 @@ from uae.eval.figures import listed
 from uae.ranks import current
 
 log = logging.getLogger(__name__)
+
+_MAX_LISTED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,34 @@ class ImageSet:
     def summary(self) -> str:
         """Say in words what is amiss."""
         return listed({**self.by_kind(), "files of no item": self.extra})
+
+
+def files_of_no_item(
+    root: Path, expected: Mapping[str, Path], id_of: Callable[[str], str] = str
+) -> list[str]:
+    """Return the names of a folder's image files, of any suffix, that are no item's.
+
+    Args:
+        root: The folder.
+        expected: The file of each item, by the item's name.
+        id_of: Says which item a file's name means, its suffix taken off.
+
+    Raises:
+        UsageError: Two files are of one item: which one is meant nobody can tell.
+    """
+    files = [p for p in sorted(root.glob("*")) if p.suffix.lower() in SUFFIXES and p.is_file()]
+    by_item: dict[str, list[str]] = {name: [] for name in expected}
+    for path in files:
+        by_item.get(id_of(path.stem), []).append(path.name)
+    doubled = [f"{item} ({' and '.join(of)})" for item, of in by_item.items() if len(of) > 1]
+    if doubled:
+        kinds = {"items with more than one file": doubled}
+        raise UsageError(
+            f"{root} holds two files of one item:\n{listed(kinds, _MAX_LISTED)}\nExpected one "
+            "each; take the other away"
+        )
+    used = set(expected.values())
+    return [path.name for path in files if path not in used]
 
 
 def check_images(
