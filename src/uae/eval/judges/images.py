@@ -114,7 +114,7 @@ def check_images(
     if not found.is_complete and not allow_missing:
         raise UsageError(
             f"{root} is no complete set of {len(expected)} images:\n{found.summary()}\nAdd or "
-            "repair them; or allow an incomplete set, and the result will be marked so"
+            "repair them; or give --allow-missing, and the result will be marked"
         )
     if found.extra and found.is_complete and current().is_first:
         log.warning("%s holds more than the benchmark:\n%s", root, found.summary())
