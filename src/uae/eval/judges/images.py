@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from PIL import Image
 
@@ -29,6 +30,7 @@ class ImageSet:
         missing: Names of items without one.
         extra: Files that no item has.
         faults: Why an image cannot be judged, by the item's name.
+        shown: What messages call an item's image, by the item's name; the name itself if not given.
     """
 
     root: Path
@@ -36,6 +38,7 @@ class ImageSet:
     missing: tuple[str, ...]
     extra: tuple[str, ...]
     faults: Mapping[str, str]
+    shown: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_complete(self) -> bool:
@@ -44,8 +47,9 @@ class ImageSet:
 
     def by_kind(self) -> dict[str, Sequence[str]]:
         """Return what keeps the set from being complete, by kind."""
-        faults = [f"{name}: {fault}" for name, fault in self.faults.items()]
-        return {"missing images": self.missing, "unreadable images": faults}
+        missing = [self.shown.get(name, name) for name in self.missing]
+        faults = [f"{self.shown.get(name, name)}: {fault}" for name, fault in self.faults.items()]
+        return {"missing images": missing, "unreadable images": faults}
 
     def summary(self) -> str:
         """Say in words what is amiss."""
@@ -86,6 +90,7 @@ def check_images(
     extra: Sequence[str] = (),
     *,
     allow_missing: bool = False,
+    shown: Mapping[str, str] = MappingProxyType({}),
     fault_of: Callable[[Image.Image], str] = lambda _: "",
 ) -> ImageSet:
     """Look for each item's image and open it, so that faults show at the start.
@@ -95,6 +100,7 @@ def check_images(
         expected: The file of each item, by the item's name; None if no file is named.
         extra: Files beside them that no item has.
         allow_missing: Accept what is there; the caller marks the result.
+        shown: What messages call an item's image, where its name would say nothing.
         fault_of: Says what is wrong with an image that opens, its size say; "" if nothing.
 
     Raises:
@@ -108,6 +114,7 @@ def check_images(
         missing=tuple(name for name in expected if name not in paths),
         extra=tuple(extra),
         faults={name: fault for name, fault in faults.items() if fault},
+        shown=shown,
     )
     if len(found.faults) == len(paths):
         raise UsageError(f"{root} holds no image to judge:\n{found.summary()}")
