@@ -253,6 +253,35 @@ def test_a_missing_column_is_named(tmp_path: Path, column: str):
         list(read_tsv(path))
 
 
+def test_all_missing_columns_are_named(tmp_path: Path):
+    path = tmp_path / "q.tsv"
+    path.write_text("index\tquestion\tA\timage\n")
+    with pytest.raises(UsageError, match="line 1: columns 'B', 'answer' are missing: expected tab"):
+        list(read_tsv(path))
+
+
+def test_all_wrong_cells_of_a_row_are_named(tmp_path: Path):
+    path = edited(edited(tmp_path / "q.tsv", "answer", "X"), "answer", "X")
+    path.write_text(path.read_text().replace("\n1\t", "\n0\t"))
+    said = r"column 'answer': 'X' found, expected .*; column 'index': 0 stands in an earlier row"
+    with pytest.raises(UsageError, match=said):
+        list(read_tsv(path))
+
+
+def test_who_notes_wrong_rows_gets_the_others(tmp_path: Path):
+    path, noted = tmp_path / "q.tsv", []
+    write_tsv(path, rows(4))
+    lines = path.read_text().splitlines()
+    lines[2], lines[3] = lines[2].replace("1\t", "one\t", 1), "2\twhat?"
+    path.write_text("\n".join(lines) + "\n")
+    assert [row.index for row in read_tsv(path, note=noted.append)] == [0, 3]
+    assert [str(error).split(": ")[0] for error in noted] == [
+        f"{path}, line 3, column 'index'",
+        f"{path}, line 4",
+    ]
+    assert [row.index for row in read_tsv(path, limit=3, note=noted.append)] == [0]
+
+
 def test_a_short_row_is_named(tmp_path: Path):
     path = tmp_path / "q.tsv"
     write_tsv(path, rows(1))

@@ -16,7 +16,8 @@ import base64
 import binascii
 import csv
 import io
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,8 +142,18 @@ def write_tsv(path: Path, rows: Iterable[QuestionRow]) -> None:
             )
 
 
+def refuse(error: UsageError) -> None:
+    """Raise what is wrong with a row."""
+    raise error
+
+
 def read_tsv(
-    path: Path, *, hidden_answers: bool = False, text_only: bool = False
+    path: Path,
+    *,
+    hidden_answers: bool = False,
+    text_only: bool = False,
+    limit: int | None = None,
+    note: Callable[[UsageError], None] = refuse,
 ) -> Iterator[QuestionRow]:
     """Read rows one by one; images stay encoded.
 
@@ -150,37 +161,40 @@ def read_tsv(
         path: The file.
         hidden_answers: Take rows without an answer too.
         text_only: The file has no images.
+        limit: Rows to read, from the first on; all if not given.
+        note: Told what is wrong with a row, which is then passed over; raises it if not given.
 
     Raises:
         UsageError: A column is missing or a cell is wrong; the message names file, line and column.
     """
+    required = _REQUIRED[:-1] if text_only else _REQUIRED
     seen: set[int] = set()
-    for cells, where in read_cells(path, _REQUIRED[:-1] if text_only else _REQUIRED):
-        if text_only and cells.get(IMAGE_COLUMN):
-            raise UsageError(
-                f"{where}, column {IMAGE_COLUMN!r}: an image found, expected a file of questions "
-                "of text alone"
-            )
-        row = _row(cells, where, hidden_answers)
-        if row.index in seen:
-            raise UsageError(
-                f"{where}, column 'index': {row.index} stands in an earlier row too, expected a "
-                "different number in each row"
-            )
-        seen.add(row.index)
-        yield row
+    for found, where in read_cells(path, required, limit=limit, note=note):
+        cells = _DEFAULTS | found
+        faults = [*_faults(cells, hidden_answers, text_only), *_repeated(cells["index"], seen)]
+        if faults:
+            note(UsageError(f"{where}, {'; '.join(faults)}"))
+        else:
+            yield _row(cells, where)
 
 
-def read_cells(path: Path, required: tuple[str, ...]) -> Iterator[tuple[dict[str, str], str]]:
+def read_cells(
+    path: Path,
+    required: tuple[str, ...],
+    *,
+    limit: int | None = None,
+    note: Callable[[UsageError], None] = refuse,
+) -> Iterator[tuple[dict[str, str], str]]:
     """Read the cells of each row by column, with the file and line for messages.
 
     Args:
         path: A tab-separated file with column names in its first line.
         required: Columns that must be there.
+        limit: Rows to read, from the first on; all if not given.
+        note: Told of a row with too few or too many cells; raises it if not given.
 
     Raises:
-        UsageError: The file cannot be read, a column is missing, or a row has too few or too many
-            cells.
+        UsageError: The file cannot be read, or columns are missing.
     """
     csv.field_size_limit(_MAX_CELL_CHARS)  # csv's default of 128 KiB is less than a photo
     line = 1
@@ -189,15 +203,13 @@ def read_cells(path: Path, required: tuple[str, ...]) -> Iterator[tuple[dict[str
             reader = csv.DictReader(file, dialect="excel-tab", strict=True)
             missing = [c for c in required if c not in (reader.fieldnames or ())]
             if missing:
-                raise UsageError(
-                    f"{path}, line 1: column {missing[0]!r} is missing: expected tab-separated "
-                    f"columns {', '.join(required)}"
-                )
-            for cells in reader:
+                raise UsageError(f"{path}, line 1: {_missing_text(missing, required)}")
+            for cells in itertools.islice(reader, limit):
                 line = reader.line_num
                 where = f"{path}, line {line}"
                 if None in cells or None in cells.values():
-                    raise UsageError(f"{where}: the number of cells differs from the first line's")
+                    note(UsageError(f"{where}: the number of cells differs from the first line's"))
+                    continue
                 yield {str(column): str(value) for column, value in cells.items()}, where
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -208,26 +220,56 @@ def read_cells(path: Path, required: tuple[str, ...]) -> Iterator[tuple[dict[str
         ) from error
 
 
-def _row(cells: dict[str, str], where: str, hidden_answers: bool) -> QuestionRow:
-    def wrong(column: str, right: str) -> UsageError:
-        found = _shown(cells.get(column, ""))
-        return UsageError(f"{where}, column {column!r}: {found} found, expected {right}")
+def _missing_text(missing: list[str], required: tuple[str, ...]) -> str:
+    names = ", ".join(map(repr, missing))
+    what = f"column {names} is" if len(missing) == 1 else f"columns {names} are"
+    return f"{what} missing: expected tab-separated columns {', '.join(required)}"
 
-    cells = _DEFAULTS | cells
+
+def _faults(cells: dict[str, str], hidden_answers: bool, text_only: bool) -> Iterator[str]:
+    """Say which cells of a row are wrong, what they hold and what is expected."""
+
+    def wrong(column: str, right: str) -> str:
+        found = _shown(cells.get(column, ""))
+        return f"column {column!r}: {found} found, expected {right}"
+
+    if text_only and cells.get(IMAGE_COLUMN):
+        yield (
+            f"column {IMAGE_COLUMN!r}: an image found, expected a file of questions of text alone"
+        )
     for column in ("question", *_DEFAULTS):
         if not cells[column].strip():
-            raise wrong(column, f"the {column}'s text")
-    if not (cells["index"].isascii() and cells["index"].isdecimal()):
-        raise wrong("index", "a whole number")
-    texts = [text if (text := cells.get(letter, "")).strip() else "" for letter in LETTERS]
-    letters = [letter for letter, text in zip(LETTERS, texts, strict=True) if text]
+            yield wrong(column, f"the {column}'s text")
+    if not _is_index(cells["index"]):
+        yield wrong("index", "a whole number")
+    letters = [letter for letter in LETTERS if cells.get(letter, "").strip()]
     if len(letters) < 2:
-        raise wrong("A" if "A" not in letters else "B", "a text: there are two options or more")
-    if cells["answer"] not in letters and (cells["answer"] or not hidden_answers):
-        raise wrong("answer", f"one of {', '.join(letters)}")
+        yield wrong("A" if "A" not in letters else "B", "a text: there are two options or more")
+    elif cells["answer"] not in letters and (cells["answer"] or not hidden_answers):
+        yield wrong("answer", f"one of {', '.join(letters)}")
+
+
+def _repeated(index: str, seen: set[int]) -> Iterator[str]:
+    """Say that an index stands in an earlier row; note that it stands in this one."""
+    if _is_index(index):
+        if int(index) in seen:
+            yield (
+                f"column 'index': {int(index)} stands in an earlier row too, expected a different "
+                "number in each row"
+            )
+        seen.add(int(index))
+
+
+def _is_index(cell: str) -> bool:
+    return cell.isascii() and cell.isdecimal()
+
+
+def _row(cells: dict[str, str], where: str) -> QuestionRow:
+    texts = [text if (text := cells.get(letter, "")).strip() else "" for letter in LETTERS]
+    num_options = max(i for i, text in enumerate(texts, start=1) if text)
     question = Question(
         question=cells["question"],
-        options=tuple(texts[: LETTERS.index(letters[-1]) + 1]),
+        options=tuple(texts[:num_options]),
         answer=cells["answer"],
         category=cells["category"],
         l2_category=cells["l2-category"],
