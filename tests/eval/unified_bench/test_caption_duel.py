@@ -110,7 +110,9 @@ def test_a_reply_is_read_with_words_around_it():
 @pytest.mark.parametrize(
     ("reply", "where"),
     [
-        ("B is better.", "the reply"),
+        ("B is better.", "the reply: no JSON object found, expected one with A, B and choice$"),
+        ("", "the reply: no JSON object found"),
+        ("{B is better}", "the reply: no JSON object found"),
         (verdict_text("C"), "choice"),
         (verdict_text("A", a=11), "A.completeness"),
         ('{"A": {}, "B": {}, "choice": "A"}', "A.completeness"),

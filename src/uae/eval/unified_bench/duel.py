@@ -88,6 +88,11 @@ def read_verdict(reply: str) -> Verdict:
         JudgeFailed: It holds no such object, or one of another form.
     """
     values = next(json_objects(reply), None)
+    if values is None:
+        raise JudgeFailed(
+            "judge: not the form asked for",
+            "the reply: no JSON object found, expected one with A, B and choice",
+        )
     try:
         return Verdict.model_validate(values)
     except ValidationError as error:
