@@ -115,7 +115,7 @@ def test_a_file_with_images_is_refused_before_anything_is_made(run, auditing, ts
     tsv.write_text("\n".join(pictured) + "\n")
     code, _, err = run(*auditing)
     assert code == 2
-    assert "text.tsv, line 2, column 'image': an image found" in err
+    assert "text.tsv: 40 rows are wrong:\n  line 2, column 'image': an image found" in err
     assert not Path("run").exists()
 
 

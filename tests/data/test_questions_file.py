@@ -2,6 +2,7 @@ import base64
 import csv
 import io
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,8 @@ def sizes(cell: str) -> list[tuple[int, int]]:
         (f"['{RED}']", [(3, 2)]),
         (f"['{RED}', '{BLUE}']", [(3, 2), (2, 3)]),
         (f'["{BLUE}","{RED}"]', [(2, 3), (3, 2)]),
+        (f"{RED[:76]}\n{RED[76:]}\n", [(3, 2)]),
+        (f"['{BLUE[:60]}\r\n  {BLUE[60:]}', '{RED}']", [(2, 3), (3, 2)]),
     ],
 )
 def test_a_cell_holds_an_image_or_a_list(cell: str, expected: list[tuple[int, int]]):
@@ -148,6 +151,43 @@ def test_an_image_that_does_not_decode_is_told(cell: str, reason: Reason):
         sizes(cell)
     assert error.value.reason == reason
     assert "f, column 'image'" in str(error.value)
+
+
+def test_a_row_may_refer_to_the_images_of_another(tmp_path: Path):
+    path, pair = tmp_path / "q.tsv", f"['{RED}', '{BLUE}']"
+    cells = {3: "14", 7: RED, 14: pair, 20: "7", 21: " 14 ", 30: BLUE}
+    write_tsv(path, [QuestionRow(i, QUESTION, cell, "VAL") for i, cell in cells.items()])
+    read = {row.index: row.image for row in read_tsv(path)}
+    assert read == {3: pair, 7: RED, 14: pair, 20: RED, 21: pair, 30: BLUE}
+    assert next(read_tsv(path, limit=1)).image == pair
+
+
+def test_only_images_that_are_referred_to_are_kept(tmp_path: Path):
+    path = tmp_path / "q.tsv"
+    large = base64.b64encode(bytes(2**20)).decode()
+    cells = [RED, "0", *[large] * 20]
+    write_tsv(path, [QuestionRow(i, QUESTION, cell, "VAL") for i, cell in enumerate(cells)])
+    tracemalloc.start()
+    num = sum(1 for _ in read_tsv(path))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert num == 22
+    assert peak < 10 * len(large)
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [("9", "no row has it"), ("1", "that row refers to 1"), ("2", "that row refers to 0")],
+)
+def test_a_reference_to_no_image_is_named(tmp_path: Path, value: str, why: str):
+    path, noted = tmp_path / "q.tsv", []
+    cells = {0: RED, 1: value, 2: "0"}
+    write_tsv(path, [QuestionRow(i, QUESTION, cell, "VAL") for i, cell in cells.items()])
+    assert [row.index for row in read_tsv(path, note=noted.append)] == [0, 2]
+    assert [str(error) for error in noted] == [
+        f"{path}, line 3, column 'image': '{value}' found, expected base64 or the index of a row "
+        f"that holds an image itself ({why})"
+    ]
 
 
 def test_lines_of_text_may_be_long():
@@ -251,6 +291,44 @@ def test_a_missing_column_is_named(tmp_path: Path, column: str):
     path.write_text("\t".join(c for c in [*columns, "image"] if c != column) + "\n")
     with pytest.raises(UsageError, match=f"line 1: column '{column}' is missing"):
         list(read_tsv(path))
+
+
+def test_all_missing_columns_are_named(tmp_path: Path):
+    path = tmp_path / "q.tsv"
+    path.write_text("index\tquestion\tA\timage\n")
+    with pytest.raises(UsageError, match="line 1: columns 'B', 'answer' are missing: expected tab"):
+        list(read_tsv(path))
+
+
+def test_images_beside_the_file_are_not_read_and_it_is_said_what_to_do(tmp_path: Path):
+    path = tmp_path / "q.tsv"
+    write_tsv(path, rows(1))
+    path.write_text(path.read_text().replace("\timage\n", "\timage_path\n"))
+    said = r"'image' is missing.*column 'image_path' are not read: write .* into a column 'image'$"
+    with pytest.raises(UsageError, match=said):
+        list(read_tsv(path))
+
+
+def test_all_wrong_cells_of_a_row_are_named(tmp_path: Path):
+    path = edited(edited(tmp_path / "q.tsv", "answer", "X"), "answer", "X")
+    path.write_text(path.read_text().replace("\n1\t", "\n0\t"))
+    said = r"column 'answer': 'X' found, expected .*; column 'index': 0 stands in an earlier row"
+    with pytest.raises(UsageError, match=said):
+        list(read_tsv(path))
+
+
+def test_who_notes_wrong_rows_gets_the_others(tmp_path: Path):
+    path, noted = tmp_path / "q.tsv", []
+    write_tsv(path, rows(4))
+    lines = path.read_text().splitlines()
+    lines[2], lines[3] = lines[2].replace("1\t", "one\t", 1), "2\twhat?"
+    path.write_text("\n".join(lines) + "\n")
+    assert [row.index for row in read_tsv(path, note=noted.append)] == [0, 3]
+    assert [str(error).split(": ")[0] for error in noted] == [
+        f"{path}, line 3, column 'index'",
+        f"{path}, line 4",
+    ]
+    assert [row.index for row in read_tsv(path, limit=3, note=noted.append)] == [0]
 
 
 def test_a_short_row_is_named(tmp_path: Path):

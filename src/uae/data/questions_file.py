@@ -4,9 +4,10 @@
 
 One row is a question (`category` is its subtask, `l2-category` its meta-task); without one of these
 columns all rows are of one category or split. Questions of text alone have no `image`, which holds
-base64, or, where several images are kept apart, a list of it: ['/9j/...', 'iVBOR...']
-(open-compass/VLMEvalKit `vlmeval/dataset/image_base.py`). Rows are read one by one, with their
-images still encoded, so a file of any size needs the memory of its largest row.
+base64, or, where several images are kept apart, a list of it: ['/9j/...', 'iVBOR...'], or the index
+of another row that has the same images (open-compass/VLMEvalKit `vlmeval/dataset/image_base.py`).
+Rows are read one by one, with their images still encoded, so a file of any size needs the memory of
+its largest row, and that of the images that other rows refer to.
 
 VLMEvalKit reads with pandas, which takes an option such as "None" or "NA" for an empty cell and
 drops it; here it is a text like any other.
@@ -15,8 +16,10 @@ drops it; here it is a text like any other.
 import base64
 import binascii
 import csv
+import functools
 import io
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,11 +31,14 @@ from uae.errors import UsageError
 
 LETTERS = "ABCDEFGHI"
 IMAGE_COLUMN = "image"
+PATH_COLUMN = "image_path"
+"""VLMEvalKit's, of images that lie beside the file; not read."""
 
 _REQUIRED = ("index", "question", "A", "B", "answer", IMAGE_COLUMN)
 _DEFAULTS = {"category": "all", "l2-category": "all", "split": "ALL"}
 """What a row is of where the file lacks the column."""
 _MAX_CELL_CHARS = 2**28  # a quote that is never closed would read the rest of the file into a cell
+_MAX_REFERENCE_CHARS = 64  # as in VLMEvalKit
 _MAX_ASPECT = 200  # Qwen2.5-VL's own limit; lines of text are longer than most photos
 
 
@@ -102,11 +108,16 @@ def decode_images(row: QuestionRow) -> list[Image.Image]:
     images = []
     for cell in cells:
         try:
-            data = base64.b64decode(cell, validate=True)
+            data = base64.b64decode(_joined(cell), validate=True)
         except (binascii.Error, ValueError):
             raise UnreadableImage(place, Reason.DAMAGED, f"{_shown(cell)} is no base64") from None
         images.append(read_image(io.BytesIO(data), place, _MAX_ASPECT))
     return images
+
+
+def _joined(cell: str) -> str:
+    """Join base64 that is broken into lines."""
+    return "".join(line.strip() for line in cell.splitlines())
 
 
 def _split_list(cell: str) -> list[str]:
@@ -141,63 +152,80 @@ def write_tsv(path: Path, rows: Iterable[QuestionRow]) -> None:
             )
 
 
+def refuse(error: UsageError) -> None:
+    """Raise what is wrong with a row."""
+    raise error
+
+
 def read_tsv(
-    path: Path, *, hidden_answers: bool = False, text_only: bool = False
+    path: Path,
+    *,
+    hidden_answers: bool = False,
+    text_only: bool = False,
+    limit: int | None = None,
+    note: Callable[[UsageError], None] = refuse,
 ) -> Iterator[QuestionRow]:
-    """Read rows one by one; images stay encoded.
+    """Read rows one by one; images stay encoded, and come with each row that refers to them.
 
     Args:
         path: The file.
         hidden_answers: Take rows without an answer too.
         text_only: The file has no images.
+        limit: Rows to read, from the first on; all if not given.
+        note: Told what is wrong with a row, which is then passed over; raises it if not given.
 
     Raises:
         UsageError: A column is missing or a cell is wrong; the message names file, line and column.
     """
+    required = _REQUIRED[:-1] if text_only else _REQUIRED
     seen: set[int] = set()
-    for cells, where in read_cells(path, _REQUIRED[:-1] if text_only else _REQUIRED):
-        if text_only and cells.get(IMAGE_COLUMN):
-            raise UsageError(
-                f"{where}, column {IMAGE_COLUMN!r}: an image found, expected a file of questions "
-                "of text alone"
-            )
-        row = _row(cells, where, hidden_answers)
-        if row.index in seen:
-            raise UsageError(
-                f"{where}, column 'index': {row.index} stands in an earlier row too, expected a "
-                "different number in each row"
-            )
-        seen.add(row.index)
-        yield row
+    shared = functools.cache(lambda: _shared_images(path))  # read where a row refers to one
+    for found, where in read_cells(path, required, limit=limit, note=note):
+        cells = _DEFAULTS | found
+        image = cells.get(IMAGE_COLUMN, "")
+        faults = [*_faults(cells, hidden_answers, text_only), *_repeated(cells["index"], seen)]
+        if _is_reference(image) and not text_only:
+            faults += _reference_faults(image, shared())
+        if faults:
+            note(UsageError(f"{where}, {'; '.join(faults)}"))
+        else:
+            yield _row(cells, shared()[int(image)] if _is_reference(image) else image, where)
 
 
-def read_cells(path: Path, required: tuple[str, ...]) -> Iterator[tuple[dict[str, str], str]]:
+def read_cells(
+    path: Path,
+    required: tuple[str, ...],
+    *,
+    limit: int | None = None,
+    note: Callable[[UsageError], None] = refuse,
+) -> Iterator[tuple[dict[str, str], str]]:
     """Read the cells of each row by column, with the file and line for messages.
 
     Args:
         path: A tab-separated file with column names in its first line.
         required: Columns that must be there.
+        limit: Rows to read, from the first on; all if not given.
+        note: Told of a row with too few or too many cells; raises it if not given.
 
     Raises:
-        UsageError: The file cannot be read, a column is missing, or a row has too few or too many
-            cells.
+        UsageError: The file cannot be read, or columns are missing.
     """
     csv.field_size_limit(_MAX_CELL_CHARS)  # csv's default of 128 KiB is less than a photo
     line = 1
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, dialect="excel-tab", strict=True)
-            missing = [c for c in required if c not in (reader.fieldnames or ())]
+            columns = reader.fieldnames or ()
+            missing = [column for column in required if column not in columns]
             if missing:
-                raise UsageError(
-                    f"{path}, line 1: column {missing[0]!r} is missing: expected tab-separated "
-                    f"columns {', '.join(required)}"
-                )
-            for cells in reader:
+                text = _missing_text(missing, required, PATH_COLUMN in columns)
+                raise UsageError(f"{path}, line 1: {text}")
+            for cells in itertools.islice(reader, limit):
                 line = reader.line_num
                 where = f"{path}, line {line}"
                 if None in cells or None in cells.values():
-                    raise UsageError(f"{where}: the number of cells differs from the first line's")
+                    note(UsageError(f"{where}: the number of cells differs from the first line's"))
+                    continue
                 yield {str(column): str(value) for column, value in cells.items()}, where
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -208,32 +236,93 @@ def read_cells(path: Path, required: tuple[str, ...]) -> Iterator[tuple[dict[str
         ) from error
 
 
-def _row(cells: dict[str, str], where: str, hidden_answers: bool) -> QuestionRow:
-    def wrong(column: str, right: str) -> UsageError:
-        found = _shown(cells.get(column, ""))
-        return UsageError(f"{where}, column {column!r}: {found} found, expected {right}")
+def _shared_images(path: Path) -> dict[int, str]:
+    """Return the image cells of the rows that other rows refer to, by index."""
 
-    cells = _DEFAULTS | cells
+    def read() -> Iterator[tuple[str, str]]:
+        cells_by_row = read_cells(path, ("index", IMAGE_COLUMN), note=lambda _: None)
+        return ((cells["index"], cells[IMAGE_COLUMN]) for cells, _ in cells_by_row)
+
+    wanted = {int(image) for _, image in read() if _is_reference(image)}
+    return {int(i): image for i, image in read() if _is_index(i) and int(i) in wanted}
+
+
+def _is_reference(image: str) -> bool:
+    return len(image) <= _MAX_REFERENCE_CHARS and _is_index(image.strip())
+
+
+def _reference_faults(image: str, shared: Mapping[int, str]) -> Iterator[str]:
+    """Say that the row that an image cell refers to is missing or has no image of its own."""
+    found = shared.get(int(image))
+    if found is None or _is_reference(found):
+        why = "no row has it" if found is None else f"that row refers to {found.strip()}"
+        yield (
+            f"column {IMAGE_COLUMN!r}: {image.strip()!r} found, expected base64 or the index of a "
+            f"row that holds an image itself ({why})"
+        )
+
+
+def _missing_text(missing: list[str], required: tuple[str, ...], has_paths: bool) -> str:
+    names = ", ".join(map(repr, missing))
+    what = f"column {names} is" if len(missing) == 1 else f"columns {names} are"
+    text = f"{what} missing: expected tab-separated columns {', '.join(required)}"
+    if IMAGE_COLUMN in missing and has_paths:
+        text += (
+            f". Images of column {PATH_COLUMN!r} are not read: write each image file, in base64, "
+            f"into a column {IMAGE_COLUMN!r}"
+        )
+    return text
+
+
+def _faults(cells: dict[str, str], hidden_answers: bool, text_only: bool) -> Iterator[str]:
+    """Say which cells of a row are wrong, what they hold and what is expected."""
+
+    def wrong(column: str, right: str) -> str:
+        found = _shown(cells.get(column, ""))
+        return f"column {column!r}: {found} found, expected {right}"
+
+    if text_only and cells.get(IMAGE_COLUMN):
+        yield (
+            f"column {IMAGE_COLUMN!r}: an image found, expected a file of questions of text alone"
+        )
     for column in ("question", *_DEFAULTS):
         if not cells[column].strip():
-            raise wrong(column, f"the {column}'s text")
-    if not (cells["index"].isascii() and cells["index"].isdecimal()):
-        raise wrong("index", "a whole number")
-    texts = [text if (text := cells.get(letter, "")).strip() else "" for letter in LETTERS]
-    letters = [letter for letter, text in zip(LETTERS, texts, strict=True) if text]
+            yield wrong(column, f"the {column}'s text")
+    if not _is_index(cells["index"]):
+        yield wrong("index", "a whole number")
+    letters = [letter for letter in LETTERS if cells.get(letter, "").strip()]
     if len(letters) < 2:
-        raise wrong("A" if "A" not in letters else "B", "a text: there are two options or more")
-    if cells["answer"] not in letters and (cells["answer"] or not hidden_answers):
-        raise wrong("answer", f"one of {', '.join(letters)}")
+        yield wrong("A" if "A" not in letters else "B", "a text: there are two options or more")
+    elif cells["answer"] not in letters and (cells["answer"] or not hidden_answers):
+        yield wrong("answer", f"one of {', '.join(letters)}")
+
+
+def _repeated(index: str, seen: set[int]) -> Iterator[str]:
+    """Say that an index stands in an earlier row; note that it stands in this one."""
+    if _is_index(index):
+        if int(index) in seen:
+            yield (
+                f"column 'index': {int(index)} stands in an earlier row too, expected a different "
+                "number in each row"
+            )
+        seen.add(int(index))
+
+
+def _is_index(cell: str) -> bool:
+    return cell.isascii() and cell.isdecimal()
+
+
+def _row(cells: dict[str, str], image: str, where: str) -> QuestionRow:
+    texts = [text if (text := cells.get(letter, "")).strip() else "" for letter in LETTERS]
+    num_options = max(i for i, text in enumerate(texts, start=1) if text)
     question = Question(
         question=cells["question"],
-        options=tuple(texts[: LETTERS.index(letters[-1]) + 1]),
+        options=tuple(texts[:num_options]),
         answer=cells["answer"],
         category=cells["category"],
         l2_category=cells["l2-category"],
         hint=cells.get("hint", ""),
     )
-    image = cells.get(IMAGE_COLUMN, "")
     return QuestionRow(int(cells["index"]), question, image, cells["split"], where)
 
 

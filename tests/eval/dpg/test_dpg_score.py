@@ -224,3 +224,16 @@ def test_what_is_no_grid_is_refused(images):
     Image.new("RGB", (8, 8)).save(images / "other.png")
     with pytest.raises(UsageError, match=r"1 missing images: sea\n.*no item: other.png"):
         find_images(images, PROMPTS, 4)
+
+
+def test_two_files_of_one_item_are_refused_and_those_of_none_told(images, caplog):
+    Image.new("RGB", (8, 8)).save(images / "other.webp")
+    assert find_images(images, PROMPTS, 4).is_complete
+    assert "1 files of no item: other.webp" in caplog.text
+    for name in ("bus.jpg", "sea.jpeg"):
+        Image.new("RGB", (8, 8)).save(images / name)
+    for allow in (False, True):
+        with pytest.raises(UsageError) as caught:
+            find_images(images, PROMPTS, 4, allow_missing=allow)
+        said = "2 items with more than one file: bus (bus.jpg and bus.png), sea (sea.jpeg and"
+        assert said in str(caught.value)

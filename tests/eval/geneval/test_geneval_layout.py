@@ -97,6 +97,13 @@ def test_missing_and_extra_folders(tmp_path):
     assert {s.prompt_id for s in found.samples} == {0, 2, 3, 5}
 
 
+def test_a_refusal_names_the_flag_that_allows_an_incomplete_set(tmp_path):
+    drawn(tmp_path)
+    (tmp_path / "00001").rename(tmp_path / "1")
+    with pytest.raises(UsageError, match="or give --allow-missing, and the result will be marked"):
+        read_folder(tmp_path, PROMPTS, 2)
+
+
 def test_missing_and_extra_samples(tmp_path):
     drawn(tmp_path)
     (tmp_path / "00000" / "samples" / "0001.png").unlink()

@@ -186,13 +186,24 @@ def test_what_is_no_prompt_file_is_refused(tmp_path, text):
 def test_a_prompt_without_an_image_is_missing(file, table, tmp_path):
     prompts = read_prompts(file)
     table.write_text(json.dumps({"a cat": "cat.jpg", "a dog": "dog.jpg"}))
-    with pytest.raises(UsageError, match=r"1 missing images: 0000\n.*1 files of no item: dog.jpg"):
+    said = rf"1 missing images: '{LINES[0]['prompt']}'\n.*1 files of no item: dog.jpg"
+    with pytest.raises(UsageError, match=said):
         find_images(table, prompts)
     found = find_images(table, prompts, allow_missing=True)
     assert list(found.paths) == ["0001"]
     result = score(Task(prompts, found, ScriptedJudge(p_of)), tmp_path / "run")
     assert result.by_name("AM").n == 1
     assert result.settings["options"]["is_complete"] is False
+    assert "1 missing images: 'two red kites above a bench'" in marks_of(result.settings)[0]
+
+
+def test_an_image_that_is_missing_or_damaged_goes_by_the_tables_path(file, table, tmp_path):
+    (tmp_path / "kites.png").unlink()
+    with pytest.raises(UsageError, match=r"1 missing images: kites\.png\n"):
+        find_images(table, read_prompts(file))
+    (tmp_path / "kites.png").write_bytes(b"damaged")
+    with pytest.raises(UsageError, match=r"1 unreadable images: kites\.png: "):
+        find_images(table, read_prompts(file))
 
 
 def test_two_images_of_one_prompt_are_refused(file, table):
@@ -210,7 +221,7 @@ def test_images_belong_to_their_prompts_in_whatever_file(file, table, tmp_path, 
     assert find_images(table, less).is_complete
     assert "1 files of no item: kites.png" in caplog.text
     other = [LINES[0], LINES[1] | {"prompt": "a dog"}]
-    with pytest.raises(UsageError, match="1 missing images: 0001"):
+    with pytest.raises(UsageError, match="1 missing images: 'a dog'"):
         find_images(table, read_prompts(write(tmp_path / "other.jsonl", other)))
 
 
@@ -224,7 +235,8 @@ def test_fewer_prompts_than_published_are_marked(tmp_path, num, has_mark):
     marks = marks_of(settings_of(Task(prompts, found, ScriptedJudge(p_of))).values())
     mark = "PART of the benchmark: 799 of 800 prompts"
     assert [x for x in marks if x.startswith("PART")] == [mark] * has_mark
-    assert f"{num - 1} missing images: 0001, 0002, 0003, 0004, 0005, and {num - 6} more" in marks[0]
+    first = "'cat 1', 'cat 2', 'cat 3', 'cat 4', 'cat 5'"
+    assert f"{num - 1} missing images: {first}, and {num - 6} more" in marks[0]
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"a": 1}', '[["a", "b"]]'])

@@ -220,6 +220,31 @@ def test_images_are_numbered_from_one(file, images):
         find_images(images, prompts)
 
 
+@pytest.mark.parametrize("second", ["1.png", "1.jpeg", "1.WEBP", "01.jpg", "001.png"])
+def test_two_files_of_one_prompt_are_refused(file, images, second):
+    prompts = read_prompts(file)
+    for name in (second, "3.png"):
+        Image.new("RGB", (8, 8)).save(images / name)
+    for allow in (False, True):
+        with pytest.raises(UsageError) as caught:
+            find_images(images, prompts, allow_missing=allow)
+        both = " and ".join(sorted(("1.jpg", second)))
+        said = f"2 items with more than one file: 1 ({both}), 3 (3.jpg and 3.png)"
+        assert said in str(caught.value)
+
+
+def test_files_of_other_suffixes_are_told(file, images, caplog):
+    for name in ("4.png", "00.webp", "cat.jpeg"):
+        Image.new("RGB", (8, 8)).save(images / name)
+    (images / "notes.txt").touch()
+    (images / "5.png").mkdir()
+    assert find_images(images, read_prompts(file)).is_complete
+    assert "3 files of no item: 00.webp, 4.png, cat.jpeg" in caplog.text
+    (images / "3.jpg").rename(images / "3.png")
+    with pytest.raises(UsageError, match=r"1 missing images: 3\n.*00\.webp, 3\.png, 4\.png"):
+        find_images(images, read_prompts(file))
+
+
 def test_files_too_many_are_told_on_a_complete_set_too(file, images, caplog):
     for i in (0, *range(4, 10)):
         Image.new("RGB", (8, 8)).save(images / f"{i}.jpg")

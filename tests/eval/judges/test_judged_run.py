@@ -129,6 +129,8 @@ def test_images_are_checked_before_a_judge_is_asked(images):
     (images / "2.png").write_bytes(b"damaged")
     with pytest.raises(UsageError, match=r"1 missing images: 8\n  1 unreadable images: 2: "):
         check_images(images, expected)
+    with pytest.raises(UsageError, match="or give --allow-missing, and the result will be marked"):
+        check_images(images, expected)
     found = check_images(images, expected, ["x.png"], allow_missing=True)
     assert not found.is_complete
     assert len(found.paths) == 8

@@ -179,6 +179,34 @@ def test_images_that_do_not_decode_are_refused_unless_allowed_and_then_marked(tm
     )
 
 
+def test_all_wrong_rows_are_named_in_one_error(tmp_path: Path):
+    questions = [
+        replace(row, question=replace(row.question, answer="")) if row.index % 7 == 1 else row
+        for row in rows()
+    ]
+    tsv = write(tmp_path / "q.tsv", questions)
+    with pytest.raises(UsageError) as caught:
+        MmtTask.read(tsv)
+    first, *lines = str(caught.value).split("\n")
+    assert first == f"{tsv}: 5 rows are wrong:"
+    assert [line.split(", expected")[0] for line in lines] == [
+        f"  line {i}, column 'answer': '' found" for i in (3, 10, 17, 24, 31)
+    ]
+    with pytest.raises(UsageError, match="3 rows are wrong"):
+        MmtTask.read(tsv, MmtConfig(limit=21))
+    with pytest.raises(UsageError, match=r"q\.tsv, line 3, column 'answer': '' found, expected"):
+        MmtTask.read(tsv, MmtConfig(limit=8))
+    assert len(MmtTask.read(tsv, MmtConfig(hidden_answers=True)).items) == 30
+
+
+def test_the_first_twenty_wrong_rows_are_named_and_the_others_counted(tmp_path: Path):
+    questions = [replace(row, split="") for row in rows(25)]
+    with pytest.raises(UsageError, match="25 rows are wrong") as caught:
+        MmtTask.read(write(tmp_path / "q.tsv", questions))
+    assert str(caught.value).count("column 'split'") == 20
+    assert str(caught.value).endswith("\n  ... and 5 more")
+
+
 def test_each_process_decodes_a_share_and_all_know_the_faults(tmp_path: Path, monkeypatch):
     questions = [with_cell(row, "AAAA") if row.index % 3 else row for row in rows(9)]
     tsv, shares = write(tmp_path / "q.tsv", questions), []

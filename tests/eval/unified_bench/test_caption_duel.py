@@ -110,7 +110,9 @@ def test_a_reply_is_read_with_words_around_it():
 @pytest.mark.parametrize(
     ("reply", "where"),
     [
-        ("B is better.", "the reply"),
+        ("B is better.", "the reply: no JSON object found, expected one with A, B and choice$"),
+        ("", "the reply: no JSON object found"),
+        ("{B is better}", "the reply: no JSON object found"),
         (verdict_text("C"), "choice"),
         (verdict_text("A", a=11), "A.completeness"),
         ('{"A": {}, "B": {}, "choice": "A"}', "A.completeness"),
@@ -142,5 +144,12 @@ def test_raw_replies_are_kept(files, tmp_path):
 def test_an_image_without_a_second_caption_is_refused(files):
     images, first, second = files
     second.write_text(second.read_text().splitlines()[0] + "\n")
-    with pytest.raises(UsageError, match=r"two\.jsonl has no caption for 1 of 2 images, 'b\.png'"):
+    said = r"two\.jsonl: not all of 2 images have a caption:\n  1 images without .*: b\.png\nAdd"
+    with pytest.raises(UsageError, match=said):
         pair_up(images, first, second)
+    many = {**images, **{f"{i:02d}.png": images["a.png"] for i in range(24)}}
+    with pytest.raises(UsageError) as caught:
+        pair_up(many, first, second)
+    named = ", ".join(f"{i:02d}.png" for i in range(20))
+    assert "one.jsonl: not all of 26 images have a caption:\n" in str(caught.value)
+    assert f"  24 images without a caption: {named}, and 4 more\n" in str(caught.value)

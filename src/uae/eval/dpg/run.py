@@ -18,7 +18,7 @@ from uae.eval.dpg.drawing import NumImages, image_path, set_name
 from uae.eval.dpg.prompts import NUM_PROMPTS, Item, Question, prompts_digest
 from uae.eval.dpg.score import IMAGE, ITEM, QUESTION, dpg_scores, with_dependencies
 from uae.eval.image_origin import check_prompts
-from uae.eval.judges.images import ImageSet, check_images
+from uae.eval.judges.images import ImageSet, check_images, files_of_no_item
 from uae.eval.judges.judge import Judge, JudgeFailed, check_answered
 from uae.eval.judges.run import (
     Rows,
@@ -66,17 +66,16 @@ def find_images(
     """Find the file of each item.
 
     Raises:
-        UsageError: As `check_images`, or the images were drawn for other prompts, or with another
-            number of images each.
+        UsageError: As `check_images`, the images were drawn for other prompts, or with another
+            number of images each, or two files are of one item.
     """
     digest = prompts_digest({name: item.prompt for name, item in prompts.by_name.items()})
     check_prompts(root, digest, set_name(num_images))
     expected = {name: image_path(root, name) for name in prompts.by_name}
-    extra = [path.name for path in sorted(root.glob("*.png")) if path.stem not in expected]
     return check_images(
         root,
         expected,
-        extra,
+        files_of_no_item(root, expected),
         allow_missing=allow_missing,
         fault_of=_no_grid if num_images == 4 else lambda _: "",
     )

@@ -145,7 +145,7 @@ def read_folder(
         raise UsageError(
             f"{root} is no complete set of {num_samples} images for each of the "
             f"{len(prompts.lines)} prompts of {prompts.name!r}:\n{gaps.summary()}\n"
-            "Add or repair them; or allow an incomplete set, and the result will be marked so"
+            "Add or repair them; or give --allow-missing, and the result will be marked"
         )
     return found
 

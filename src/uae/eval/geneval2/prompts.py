@@ -137,6 +137,8 @@ def find_images(
 ) -> ImageSet:
     """Find each prompt's image; see `check_images`.
 
+    What is missing or unreadable goes by the table's path, or by its prompt where there is none.
+
     Args:
         table: JSON object {prompt: path}; a path that is not absolute starts at the table's folder.
         prompts: The set that the images were made for.
@@ -152,7 +154,10 @@ def find_images(
     }
     known = {prompt.text for prompt in prompts.prompts}
     extra = [path for text, path in paths.items() if text not in known]
-    return check_images(table, expected, extra, allow_missing=allow_missing)
+    shown = {
+        name: paths.get(prompt.text, repr(prompt.text)) for name, prompt in prompts.by_name.items()
+    }
+    return check_images(table, expected, extra, allow_missing=allow_missing, shown=shown)
 
 
 def _read_table(table: Path) -> Mapping[str, str]:

@@ -15,7 +15,7 @@ from typing import Any
 from uae.errors import UsageError
 from uae.eval.image_origin import check_prompts
 from uae.eval.json_lines import check_keys, read_lines
-from uae.eval.judges.images import ImageSet, check_images
+from uae.eval.judges.images import ImageSet, check_images, files_of_no_item
 from uae.eval.prompt_set import PromptSet
 
 NUM_PROMPTS = 280
@@ -110,9 +110,15 @@ def find_images(root: Path, prompts: PromptSet[Prompt], *, allow_missing: bool =
     """Find each prompt's image.
 
     Raises:
-        UsageError: As `check_images`, or the images were drawn for other prompts.
+        UsageError: As `check_images`, the images were drawn for other prompts, or two files are of
+            one prompt.
     """
     check_prompts(root, prompts.sha256)
     expected = {name: image_path(root, name) for name in prompts.by_name}
-    extra = [path.name for path in sorted(root.glob("*.jpg")) if path.stem not in expected]
+    extra = files_of_no_item(root, expected, _number)
     return check_images(root, expected, extra, allow_missing=allow_missing)
+
+
+def _number(stem: str) -> str:
+    """Return the prompt that a file's name means: 01 is 1, too."""
+    return stem.lstrip("0") if stem.isascii() and stem.isdecimal() else stem

@@ -1,7 +1,6 @@
 """What is asked in a run: a file of questions, read whole before the first one is asked."""
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from pydantic import PositiveInt
 from pydantic.dataclasses import dataclass as config_dataclass
 
 from uae.config import STRICT
-from uae.data.questions_file import QuestionRow, decode_images, read_tsv
+from uae.data.questions_file import QuestionRow, decode_images, read_tsv, refuse
 from uae.data.untrusted.file import UnreadableImage
 from uae.errors import UsageError
 from uae.eval.answers import RULES
@@ -23,6 +22,8 @@ BENCHMARK, TEXT_BENCHMARK = "mmt-bench", "text-questions"
 VAL, NUM_VAL = "VAL", 3127
 """The published split with answers, and its size."""
 UNREADABLE = "questions without a readable image"
+
+_MAX_LISTED = 20
 
 
 @config_dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -73,18 +74,21 @@ class MmtTask:
 
         Raises:
             UsageError: The file is wrong, or has no rows; or an image does not decode, and that is
-                not allowed. The message names file, line and column, or the rows.
+                not allowed. The message names the file, and line and column of all wrong rows, or
+                the rows.
         """
         config, ranks = config or MmtConfig(), current()
         items: list[str] = []
         faults: dict[str, str] = {}
         num_val = 0
-        for row in _rows(tsv, config):
+        wrong = _WrongRows()
+        for row in _rows(tsv, config, wrong.add):
             if not config.text_only:
                 num_val += row.split == VAL
                 if len(items) % ranks.size == ranks.rank and (fault := _fault(row)):
                     faults[str(row.index)] = fault
             items.append(str(row.index))
+        wrong.check(tsv)
         if not items:
             raise UsageError(f"{tsv} has no rows below its first line: expected one per question")
         found = {name: fault for part in gathered(faults) for name, fault in part.items()}
@@ -125,9 +129,39 @@ class MmtTask:
         )
 
 
-def _rows(tsv: Path, config: MmtConfig) -> Iterator[QuestionRow]:
-    rows = read_tsv(tsv, hidden_answers=config.hidden_answers, text_only=config.text_only)
-    return itertools.islice(rows, config.limit)
+@dataclass(slots=True)
+class _WrongRows:
+    """What is wrong with rows of a file: their number, and the first of them."""
+
+    num: int = 0
+    first: list[UsageError] = field(default_factory=list)
+
+    def add(self, error: UsageError) -> None:
+        self.num += 1
+        if len(self.first) < _MAX_LISTED:
+            self.first.append(error)
+
+    def check(self, tsv: Path) -> None:
+        """Raise one error of all."""
+        if self.num == 1:
+            raise self.first[0]
+        if self.num:
+            lines = [f"  {str(error).removeprefix(f'{tsv}, ')}" for error in self.first]
+            more = self.num - len(self.first)
+            lines += [f"  ... and {more} more"] if more else []
+            raise UsageError("\n".join([f"{tsv}: {self.num} rows are wrong:", *lines]))
+
+
+def _rows(
+    tsv: Path, config: MmtConfig, note: Callable[[UsageError], None] = refuse
+) -> Iterator[QuestionRow]:
+    return read_tsv(
+        tsv,
+        hidden_answers=config.hidden_answers,
+        text_only=config.text_only,
+        limit=config.limit,
+        note=note,
+    )
 
 
 def _fault(row: QuestionRow) -> str:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from uae.data.opening import open_image
 from uae.data.untrusted.file import UnreadableImage
 from uae.errors import UsageError
+from uae.eval.figures import listed
 from uae.eval.judges.judge import Judge, JudgeFailed
 from uae.eval.judges.replies import json_objects
 from uae.eval.results.outages import Outages
@@ -50,6 +51,8 @@ SCORES = (
         for point in ("completeness", "fluency", "insight")
     ),
 )
+
+_MAX_LISTED = 20
 
 
 class Points(BaseModel):
@@ -89,6 +92,11 @@ def read_verdict(reply: str) -> Verdict:
         JudgeFailed: It holds no such object, or one of another form.
     """
     values = next(json_objects(reply), None)
+    if values is None:
+        raise JudgeFailed(
+            "judge: not the form asked for",
+            "the reply: no JSON object found, expected one with A, B and choice",
+        )
     try:
         return Verdict.model_validate(values)
     except ValidationError as error:
@@ -146,9 +154,10 @@ def pair_up(images: Mapping[str, Path], first: Path, second: Path) -> dict[str, 
     for path, found in zip((first, second), captions, strict=True):
         missing = [name for name in items if name not in found]
         if missing:
+            gaps = listed({"images without a caption": missing}, _MAX_LISTED)
             raise UsageError(
-                f"{path} has no caption for {len(missing)} of {len(items)} images, {missing[0]!r} "
-                "first: a duel needs two"
+                f"{path}: not all of {len(items)} images have a caption:\n{gaps}\nAdd what is "
+                "missing: a duel needs two captions of each image"
             )
     return {
         name: Duel(name, path, captions[0][name], captions[1][name])
