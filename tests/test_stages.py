@@ -152,6 +152,11 @@ def test_a_run_is_evaluated_before_and_after_each_stage(finished):
     assert not list((out / EVALUATIONS).glob(".*"))
 
 
+def test_the_report_audits_what_was_excluded(finished):
+    _, out = finished
+    assert "<b>Excluded samples</b>" in (out / "report.html").read_text()
+
+
 def test_the_report_names_each_point(finished):
     _, out = finished
     page = (out / "report.html").read_text()
