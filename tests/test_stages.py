@@ -12,7 +12,9 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from uae import preflight
+from uae import preflight, stages
+from uae.data.scenes.graph import scene_at
+from uae.data.scenes.render import render_image
 from uae.errors import DamagedCheckpoint, EnvironmentFault, RunFailed, Stopped, UsageError
 from uae.eval.points import EVALUATIONS, HEADLINES, point_folders, point_name
 from uae.eval.run_report import notes_of, score_run, write_run_report
@@ -151,6 +153,11 @@ def test_a_run_is_evaluated_before_and_after_each_stage(finished):
     points = [point_name(folder) for folder in point_folders(out)]
     assert points == ["start", "pretrain", "encoder-rl", "decoder-rl"]
     assert not list((out / EVALUATIONS).glob(".*"))
+
+
+def test_the_report_audits_what_was_excluded(finished):
+    _, out = finished
+    assert "<b>Excluded samples</b>" in (out / "report.html").read_text()
 
 
 def test_the_report_names_each_point(finished):
@@ -405,3 +412,25 @@ def test_captions_beyond_the_decoder_are_said_once(random_model_folder, caplog):
 )
 def test_stages_keep_their_order(steps, expected):
     assert stages_of(Recipe(**{k: {"num_steps": n} for k, n in steps.items()})) == expected
+
+
+def test_a_run_on_photos_goes_on_with_the_same_ones_alone(random_model_folder, tmp_path):
+    photos, out = tmp_path / "photos", tmp_path / "run"
+    photos.mkdir()
+    for i in range(2):
+        render_image(scene_at(i, "train"), 48).save(photos / f"{i}.png")
+    recipe = small_recipe(random_model_folder, data={"folder": str(photos)})
+    none = replace(recipe.encoder_rl, num_steps=0), replace(recipe.decoder_rl, num_steps=0)
+    recipe = replace(recipe, encoder_rl=none[0], decoder_rl=none[1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages, "load_backbones", stop_at_once)
+        for _ in range(2):
+            with pytest.raises(Stopped):
+                train_recipe(recipe, out)
+    render_image(scene_at(2, "train"), 48).save(photos / "new.png")
+    with pytest.raises(UsageError, match=r"1 added \(first new.png\): put the old files back"):
+        train_recipe(recipe, out)
+
+
+def stop_at_once(*_):
+    raise Stopped("stopped", signal.SIGTERM)

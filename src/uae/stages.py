@@ -2,6 +2,7 @@
 
 A run folder holds
     config.yaml environment.json metrics.jsonl lock      written by `run.py`
+    data.json                                            names and sizes of the user's own images
     checkpoints/STAGE/STEP/                              trained weights, optimizers, place
     stages/STAGE/                                        the model after each finished stage
     evaluations/N-POINT/                                 what the model made of the same scenes
@@ -31,6 +32,7 @@ from uae.preflight import check_inputs, say_long_captions
 from uae.recipe import Recipe, turns_of
 from uae.rewards.similarity import Similarity
 from uae.train import cold_start, decoder_rl, encoder_rl, joint, pretrain
+from uae.train.data_listing import sizes_of
 from uae.train.folder import Resume
 from uae.train.learner import Learner
 from uae.train.rollout import Rewarder
@@ -128,7 +130,7 @@ def train_recipe(
     """Run a recipe from its beginning, or from where it stopped.
 
     Raises:
-        UsageError: The recipe does nothing, or `out` belongs to another run.
+        UsageError: The recipe does nothing, or `out` belongs to another run or other images.
         EnvironmentFault: The recipe's device is not there.
         DamagedCheckpoint: What a finished stage left has changed since.
         Stopped: A signal asked for the end; the state is saved.
@@ -143,7 +145,10 @@ def train_recipe(
     device = device_of(recipe.device)
     check_inputs(recipe)
     config = RootModel[Recipe](recipe).model_dump(mode="json")
-    with Run.open(out, config, resume=resume, overwrite=overwrite, track=recipe.track) as run:
+    images = sizes_of(Path(recipe.data.folder)) if recipe.data.folder else None
+    with Run.open(
+        out, config, resume=resume, overwrite=overwrite, track=recipe.track, images=images
+    ) as run:
         folder: str | Path = recipe.model
         untrained = UnifiedAutoEncoder.from_pretrained(folder, device)
         source = source_of(recipe, untrained.decoder.size_px)

@@ -61,6 +61,16 @@ def test_a_folder_gives_json_lines_that_do_not_depend_on_the_batch(
     assert alone["caption"] == rows[0]["caption"]
 
 
+def test_what_is_no_image_is_named_and_a_gif_is_left_out(run, photos, random_model_folder):
+    Image.new("RGB", (32, 32)).save(photos / "moving.gif")
+    code, out, err = run("caption", photos, "--model", random_model_folder)
+    assert code == 4
+    assert len(json_lines(out)) == 3
+    assert "left out 1 (1 unsupported format), 1 other files ignored: " in err
+    assert f"ignored: {photos / 'notes.txt'}\n" in err
+    assert f"{photos / 'moving.gif'}: unsupported format: GIF, expected JPEG, PNG or WebP" in err
+
+
 def test_a_job_that_stopped_goes_on_and_gives_the_same(run, photos, random_model_folder):
     command = ("caption", photos, "--model", random_model_folder, "--temperature", "2", "--out")
     code, out, _ = run(*command, "whole.jsonl")

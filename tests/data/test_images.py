@@ -417,7 +417,7 @@ def test_listing_is_sorted_and_counts_the_rest(folder: Path) -> None:
     assert listing.names == (
         "a.webp", "b/10.png", "b/2.JPG", "bomb.png", "cut.jpg", "empty.png", "text.jpeg",
     )  # fmt: skip
-    assert listing.num_other == 1
+    assert listing.others == ("notes.txt",)
     assert listing.paths[1] == folder / "b" / "10.png"
     assert listing.skipped == ()
 
@@ -446,6 +446,22 @@ def test_a_good_folder_has_a_short_summary(tmp_path: Path) -> None:
     reader: FolderReader = load_folder(tmp_path)
     list(reader)
     assert reader.summary() == f"{tmp_path}: 1 image read"
+
+
+def test_pictures_of_other_formats_are_left_out_by_name(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(encoded(picture(), "JPEG"))
+    (tmp_path / "moving.GIF").write_bytes(encoded(picture(), "GIF"))
+    (tmp_path / "a.txt").write_text("the caption of a")
+    for i in range(22):
+        (tmp_path / f"{i:02d}.json").write_text("{}")
+    reader = load_folder(tmp_path)
+    assert [item.name for item in reader] == ["a.jpg"]
+    [left_out] = reader.skipped
+    assert left_out.reason == Reason.UNSUPPORTED_FORMAT
+    summary = reader.summary()
+    assert "22 files of other kinds ignored: 00.json, 01.json" in summary
+    assert "19.json and 2 more" in summary
+    assert "a.txt" not in summary
 
 
 def test_links_to_folders_are_not_followed(folder: Path) -> None:

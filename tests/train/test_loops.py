@@ -255,6 +255,36 @@ def test_losses_and_gradients_know_the_key_of_their_rate(
     assert of_losses == of_gradients == {f"{key}.optimizer.lr" for key in keys}
 
 
+@pytest.mark.parametrize("schedule", ["encoder", "joint"])
+def test_a_step_of_truncated_captions_alone_is_said_once(
+    schedule, tmp_path, random_model_folder, caplog
+):
+    short = {"captioning": {"num_captions": 4, "max_new_tokens": 2}}
+    recipe = recipe_with(schedule=schedule, encoder_rl=short)
+    trained(tmp_path, random_model_folder, "rl", recipe)
+    name = "encoder/group/excluded_samples" if schedule == "joint" else "group/excluded_samples"
+    assert [line[name] for line in read_metrics(tmp_path / "metrics.jsonl")] == [8, 8, 8]
+    [said] = [text for text in caplog.messages if "no samples left" in text]
+    assert said.startswith("step 0 of rl: the encoder has no samples left to compare")
+    assert "8 of 8 are excluded; main reason: truncated captions (8)" in said
+
+
+def test_a_step_of_failed_redraws_alone_is_said_for_each_side(
+    tmp_path, random_model_folder, monkeypatch, caplog
+):
+    from uae.models.decoder import Decoder
+
+    plain = Decoder.to_pixels
+    monkeypatch.setattr(Decoder, "to_pixels", lambda *args: plain(*args) * float("nan"))
+    trained(tmp_path, random_model_folder, "rl")
+    said = [text for text in caplog.messages if "no samples left" in text]
+    assert [text.split(" has ")[0] for text in said] == [
+        "step 0 of rl: the encoder",
+        "step 3 of rl: the decoder",
+    ]
+    assert all("main reason: failed redraws or scores (" in text for text in said)
+
+
 def test_a_loss_that_is_not_finite_stops_before_the_update(
     tmp_path, random_model_folder, monkeypatch
 ):

@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from uae.data.captions_file import Writing, read_rows
-from uae.data.images import NamedImage, fit_square, list_images
+from uae.data.images import NamedImage, fit_square, list_images, named
 from uae.data.opening import open_image, read_image
 from uae.data.untrusted.file import FORMATS, MAX_FILE_BYTES, UnreadableImage
 from uae.errors import EXIT_DONE, EXIT_PARTIAL, UsageError
@@ -46,7 +46,8 @@ class ImageFiles:
 
     paths: Mapping[str, Path]
     is_one: bool
-    num_other: int = 0
+    others: Sequence[str] = ()
+    """Files in the folders that are no pictures."""
     left_out: list[UnreadableImage] = field(default_factory=list)
     without_result: list[LeftOut] = field(default_factory=list)
 
@@ -69,12 +70,13 @@ def find_images(
             raise UsageError("- for stdin is for one image of `uae caption`: give files or folders")
         return ImageFiles({"stdin": Path(STDIN)}, is_one=True)
     found: list[Path] = []
-    num_other, left_out = 0, []
+    others: list[Path] = []
+    left_out = []
     for argument in arguments:
         if argument.is_dir():
             listing = list_images(argument)
             found += listing.paths
-            num_other += listing.num_other
+            others += [argument / name for name in listing.others]
             left_out += listing.skipped
         elif argument.exists():
             found.append(argument)
@@ -84,12 +86,13 @@ def find_images(
     if without is not None:
         inside = os.path.abspath(without) + os.sep
         absolute = {a: path for a, path in absolute.items() if not a.startswith(inside)}
+        others = [path for path in others if not os.path.abspath(path).startswith(inside)]
     root = os.path.commonpath([os.path.dirname(a) for a in absolute] or ["/"])
     if len(arguments) == 1 and arguments[0].is_dir():
         root = os.path.abspath(arguments[0])
     paths = {Path(os.path.relpath(a, root)).as_posix(): path for a, path in absolute.items()}
     is_one = len(arguments) == 1 and not arguments[0].is_dir()
-    return ImageFiles(paths, is_one, num_other, left_out)
+    return ImageFiles(paths, is_one, list(map(str, others)), left_out)
 
 
 def opened(
@@ -146,6 +149,8 @@ def check_same_writer(path: Path, writing: Writing) -> None:
 def ended(verb: str, num_done: int, num_before: int, files: ImageFiles) -> int:
     """Say how it went, list what was left out, and return the exit code."""
     before = f", {num_before} done before" if num_before else ""
+    num_others = len(files.others)
+    others = f", {num_others} other files ignored: {named(files.others)}" if num_others else ""
     left_out = [*files.left_out, *files.without_result]
     if left_out:
         reasons = Counter(str(error.reason) for error in left_out).most_common()
@@ -153,10 +158,9 @@ def ended(verb: str, num_done: int, num_before: int, files: ImageFiles) -> int:
         lines = [f"  {error}" for error in left_out[:MAX_LISTED]]
         if len(left_out) > MAX_LISTED:
             lines.append(f"  ... and {len(left_out) - MAX_LISTED} more")
-        total = f"{verb} {num_done}{before}, left out {len(left_out)} ({counts})"
+        total = f"{verb} {num_done}{before}, left out {len(left_out)} ({counts}){others}"
         log.warning("\n".join([total, *lines]))
         return EXIT_PARTIAL
     if not files.is_one:
-        others = f", {files.num_other} other files ignored" if files.num_other else ""
         log.info("%s %d%s%s", verb, num_done, before, others)
     return EXIT_DONE

@@ -13,13 +13,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 
-from uae.data.images import list_images
+from uae.data.images import CAPTIONS_NAME, list_images
 from uae.durable import append_whole, storage_faults
 from uae.errors import UsageError
 
 logger = logging.getLogger(__name__)
 
-CAPTIONS_NAME = "captions.jsonl"
 
 _MAX_SIDECAR_BYTES = 2**20
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {  # key -> (accepted types, how to say them)

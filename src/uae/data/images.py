@@ -3,7 +3,7 @@
 import io
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,8 +16,16 @@ from uae.durable import replace_file, storage_faults
 from uae.errors import UsageError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp"})
+UNSUPPORTED = frozenset(
+    {".gif", ".heic", ".heif", ".tif", ".tiff", ".bmp", ".avif", ".jxl", ".ico"}
+)
+"""Suffixes of pictures that are listed and then left out, by what their content is."""
 WRITTEN_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 """Suffixes of files that are written, with Pillow's names of their formats."""
+CAPTIONS_NAME = "captions.jsonl"
+"""Of the file of captions beside a folder's images."""
+MAX_NAMED = 20
+"""Files named in one line, of those ignored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,24 +35,32 @@ class FolderListing:
     Attributes:
         folder: Where they lie.
         names: Paths relative to `folder`, with "/", sorted.
-        num_other: Files of other kinds, hidden ones not counted.
+        others: Files of other kinds, hidden ones not among them; named as `names` are.
         skipped: Folders that may not be read.
     """
 
     folder: Path
     names: tuple[str, ...]
-    num_other: int
+    others: tuple[str, ...]
     skipped: tuple[UnreadableImage, ...]
 
     @property
     def paths(self) -> tuple[Path, ...]:
         return tuple(self.folder / name for name in self.names)
 
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Files of other kinds that are no captions of the images."""
+        captions = {Path(name).with_suffix(".txt").as_posix() for name in self.names}
+        captions.add(CAPTIONS_NAME)
+        return tuple(name for name in self.others if name not in captions)
+
 
 def list_images(folder: str | Path) -> FolderListing:
     """List a folder's images, those of its subfolders included; the order depends on names alone.
 
-    Hidden files and folders are passed over, and links to folders are not followed.
+    Hidden files and folders are passed over, and links to folders are not followed. Pictures of
+    formats that are not opened are listed too, so that each is left out by name.
 
     Raises:
         UsageError: There is no such folder, or no image in it.
@@ -59,22 +75,28 @@ def list_images(folder: str | Path) -> FolderListing:
         detail = error.strerror or type(error).__name__
         skipped.append(UnreadableImage(Path(error.filename), Reason.UNREADABLE, detail))
 
-    names, num_other = [], 0
+    names: list[str] = []
+    others: list[str] = []
     for root, subfolders, files in os.walk(folder, onerror=note):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         for name in files:
             if name.startswith("."):
                 continue
-            if os.path.splitext(name)[1].lower() in SUFFIXES:
-                names.append((Path(root) / name).relative_to(folder).as_posix())
-            else:
-                num_other += 1
+            is_picture = os.path.splitext(name)[1].lower() in SUFFIXES | UNSUPPORTED
+            chosen = names if is_picture else others
+            chosen.append((Path(root) / name).relative_to(folder).as_posix())
     if not names:
-        found = f"{_count(num_other, 'file')} of other kinds"
+        found = f"{_count(len(others), 'file')} of other kinds"
         suffixes = ", ".join(sorted(SUFFIXES))
         raise UsageError(f"{folder} holds no images ({found}): expected {FORMATS} ({suffixes})")
     skipped.sort(key=lambda error: str(error.path))
-    return FolderListing(folder, tuple(sorted(names)), num_other, tuple(skipped))
+    return FolderListing(folder, tuple(sorted(names)), tuple(sorted(others)), tuple(skipped))
+
+
+def named(names: Sequence[str]) -> str:
+    """Write the first names in one line, and how many more there are."""
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(names[:MAX_NAMED]) + more
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +139,8 @@ class FolderReader:
             reasons = Counter(error.reason for error in self.skipped).most_common()
             counts = ", ".join(f"{count} {reason}" for reason, count in reasons)
             lines[0] += f", {len(self.skipped)} skipped ({counts})"
-        if self.listing.num_other:
-            lines[0] += f", {_count(self.listing.num_other, 'file')} of other kinds ignored"
+        if unused := self.listing.unused:
+            lines[0] += f", {_count(len(unused), 'file')} of other kinds ignored: {named(unused)}"
         lines += [f"  {error}" for error in self.skipped[:max_listed]]
         if len(self.skipped) > max_listed:
             lines.append(f"  ... and {len(self.skipped) - max_listed} more")

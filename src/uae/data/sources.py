@@ -107,6 +107,8 @@ class FolderSource:
         self.num_left_out = len(reader.skipped)
         if reader.skipped:
             log.warning(reader.summary())
+        elif reader.listing.unused:
+            log.info(reader.summary())
         if not self._names:
             raise UsageError(f"{folder}: none of its images can be read; {reader.summary()}")
 

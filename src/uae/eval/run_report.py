@@ -20,6 +20,7 @@ from uae.eval.audit import Audit, verdict
 from uae.eval.config import EvaluationConfig
 from uae.eval.curves import curves_from_metrics, throughput_from_metrics
 from uae.eval.drawability import shares_in_words
+from uae.eval.exclusion_audit import exclusion_audit
 from uae.eval.points import BEFORE_RL, STAGE, Point, pixel_audit, point_folders, score_point
 from uae.eval.report import write_report
 from uae.eval.report_data import (
@@ -84,13 +85,16 @@ def write_run_report(run_folder: Path) -> Path:
     _, evaluation = read_config(run_folder)
     scenes = held_out_scenes(evaluation.num_scenes)
     originals = np.stack([render(scene, points[0].redraws.shape[1]) for scene in scenes])
-    audits = verdict(before_rl(points).audit, points[-1].audit, pixel_audit(originals))
+    curves = curves_from_metrics(run_folder / "metrics.jsonl")
+    audits = (
+        *verdict(before_rl(points).audit, points[-1].audit, pixel_audit(originals)),
+        *exclusion_audit(curves, samples_per_step(config)),
+    )
     rows = scene_rows([point.evaluation for point in points])
     main = next(row for row in rows if row.name == "held-out backbone")
     items = gallery(originals, points)
     environment = json.loads((run_folder / "environment.json").read_text())
     notes = notes_of(config, before_rl(points))
-    curves = curves_from_metrics(run_folder / "metrics.jsonl")
     path = run_folder / REPORT
     write_report(
         path,

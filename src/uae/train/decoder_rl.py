@@ -109,6 +109,7 @@ def train(session: Session, config: DecoderRLConfig, num_steps: int) -> None:
             scale=config.advantage_scale,
             clip=config.max_advantage,
         )
+        session.say_if_idle("decoder", advantages)
         with session.timed("update"):
             diagnostics, report = improve(session, conditions, trajectory, advantages, config)
         session.log(

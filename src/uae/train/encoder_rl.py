@@ -92,6 +92,7 @@ def train(session: Session, config: EncoderRLConfig, num_steps: int) -> None:
             ~captions.truncated.cpu(),
             scale=config.advantage_scale,
         )
+        session.say_if_idle("encoder", advantages, int(captions.truncated.sum()))
         with session.timed("update"):
             old = scored_again(session, samples, captions, config)
             diagnostics, report = improve(

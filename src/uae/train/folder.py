@@ -1,6 +1,6 @@
 """The run folder: what is in it, when it may be used, and when it is refused.
 
-    lock  run.json  config.yaml  environment.json  metrics.jsonl  checkpoints/  ...
+    lock  run.json  config.yaml  environment.json  data.json  metrics.jsonl  checkpoints/  ...
 
 `run.json` is written first and marks the folder as ours; nothing is ever deleted from a folder
 without it.
@@ -21,6 +21,7 @@ from uae.durable import answer_within, remove, replace_file, storage_faults, wri
 from uae.environment import describe_environment, numeric_differences
 from uae.errors import UsageError
 from uae.lock import LOCK_NAME, RunLock
+from uae.train.data_listing import Sizes, check_listing, write_listing
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +38,18 @@ _ANSWER_S = 4.0
 
 
 def open_folder(
-    folder: Path, config: dict[str, Any], config_name: str, resume: Resume, overwrite: bool
+    folder: Path,
+    config: dict[str, Any],
+    config_name: str,
+    resume: Resume,
+    overwrite: bool,
+    images: Sizes | None = None,
 ) -> RunLock:
     """Make or take over a run folder, and lock it.
 
     Raises:
-        UsageError: The folder is in use, not a run folder, of another run, or against `resume`.
+        UsageError: The folder is in use, not a run folder, of another run or other images, or
+            against `resume`.
         EnvironmentFault: It cannot be written, or does not answer.
     """
     if overwrite and resume == "must":
@@ -53,13 +60,18 @@ def open_folder(
         lock = RunLock(folder)
         with ExitStack() as undo:
             undo.callback(lock.release)
-            _settle(folder, config, config_name, resume, overwrite)
+            _settle(folder, config, config_name, resume, overwrite, images)
             undo.pop_all()
     return lock
 
 
 def _settle(
-    folder: Path, config: dict[str, Any], config_name: str, resume: Resume, overwrite: bool
+    folder: Path,
+    config: dict[str, Any],
+    config_name: str,
+    resume: Resume,
+    overwrite: bool,
+    images: Sizes | None,
 ) -> None:
     """Decide again under the lock: another run may have come and gone since the first look."""
     contents = contents_of(folder)
@@ -68,9 +80,11 @@ def _settle(
         _erase(folder)
     if (folder / CONFIG).exists():
         _check_config(folder, config, config_name)
+        if images is not None:
+            check_listing(folder, images)
         _warn_of_environment(folder)
     else:
-        _create(folder, config, config_name)
+        _create(folder, config, config_name, images)
     (folder / CHECKPOINTS).mkdir(exist_ok=True)
 
 
@@ -135,12 +149,14 @@ def _erase(folder: Path) -> None:
     (folder / CONFIG).unlink(missing_ok=True)
 
 
-def _create(folder: Path, config: dict[str, Any], config_name: str) -> None:
-    """Write marker, environment and configuration, in this order: the last completes the run."""
+def _create(folder: Path, config: dict[str, Any], config_name: str, images: Sizes | None) -> None:
+    """Write marker, environment, images, configuration, in this order: the last completes it."""
     marker = {"format": _FORMAT, "config_name": config_name}
     environment = json.dumps(describe_environment(), indent=1)
     replace_file(folder / MARKER, (json.dumps(marker, indent=1) + "\n").encode())
     replace_file(folder / ENVIRONMENT, (environment + "\n").encode())
+    if images is not None:
+        write_listing(folder, images)
     text = yaml.safe_dump(_plain(config), sort_keys=False)
     replace_file(folder / CONFIG, text.encode())
 

@@ -46,6 +46,8 @@ def train(
             scale=decoder.advantage_scale,
             clip=decoder.max_advantage,
         )
+        session.say_if_idle("encoder", of_captions, int(captions.truncated.sum()))
+        session.say_if_idle("decoder", of_redraws)
         with session.timed("update"):
             drawn, drawn_report = decoder_rl.improve(
                 session, conditions, trajectory, of_redraws, decoder
@@ -58,6 +60,9 @@ def train(
             reward_metrics(rewards, of_redraws)
             | caption_metrics(captions)
             | {f"encoder/{k}": v for k, v in policy_metrics(told, told_report).items()}
-            | {"encoder/policy/sampling_gap": sampling_gap(captions, old)}
+            | {
+                "encoder/policy/sampling_gap": sampling_gap(captions, old),
+                "encoder/group/excluded_samples": float(of_captions.num_excluded),
+            }
             | {f"decoder/{k}": v for k, v in policy_metrics(drawn, drawn_report).items()}
         )

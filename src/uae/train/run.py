@@ -29,6 +29,7 @@ from torch import Tensor
 from uae.errors import Stopped
 from uae.lock import RunLock
 from uae.train.checkpoint import Checkpoint, load_latest, save_checkpoint
+from uae.train.data_listing import Sizes
 from uae.train.folder import CHECKPOINTS, Resume, open_folder
 from uae.train.metrics import Metrics
 from uae.train.signals import StopSignals
@@ -63,6 +64,7 @@ class Run:
         overwrite: bool = False,
         keep: int = 2,
         track: bool = False,
+        images: Sizes | None = None,
         resume_command: str | None = None,
     ) -> "Run":
         """Make a run folder, or take one up.
@@ -75,13 +77,15 @@ class Run:
             overwrite: Delete the run that is there; a folder that is no run is still refused.
             keep: Checkpoints kept per stage.
             track: Write to trackio too.
+            images: Sizes of the user's own images, if it trains on them; a run is taken up again
+                only with equal ones.
             resume_command: Printed when a signal ends the run; by default this process's command.
 
         Raises:
             UsageError: The folder may not be used; nothing in it was changed.
             EnvironmentFault: It cannot be written or does not answer, or trackio is missing.
         """
-        lock = open_folder(folder, config, config_name, resume, overwrite)
+        lock = open_folder(folder, config, config_name, resume, overwrite, images)
         with ExitStack() as undo:
             undo.callback(lock.release)
             metrics = Metrics(folder, Tracker(folder, config) if track else None)

@@ -9,6 +9,7 @@ A loop's body is a function of (recipe, data, seed, step) and of the weights, so
 number: resuming skips the steps that are done and repeats nothing.
 """
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,9 +20,12 @@ from torch import Tensor
 
 from uae.data.sources import ImageSource, Sample, samples_at
 from uae.models.unified import UnifiedAutoEncoder
+from uae.rl.advantage import Advantages
 from uae.train.learner import Learner
 from uae.train.rollout import Rewarder
 from uae.train.run import Run
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -41,6 +45,7 @@ class Session:
     """Steps finished before this process, by the checkpoint."""
     turn_end: int = 0
     _seconds: dict[str, float] = field(default_factory=dict)
+    _idle_sides: set[str] = field(default_factory=set)
 
     def resume(self) -> None:
         """Put back weights, optimizers and place from the newest good checkpoint of the stage."""
@@ -97,6 +102,27 @@ class Session:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self._seconds[phase] = self._seconds.get(phase, 0.0) + time.perf_counter() - start
+
+    def say_if_idle(self, side: str, advantages: Advantages, num_truncated: int = 0) -> None:
+        """Warn, once for each side, of a step in which no group has two samples to compare."""
+        if advantages.num_small_groups < advantages.num_groups or side in self._idle_sides:
+            return
+        self._idle_sides.add(side)
+        num_failed = advantages.num_excluded - num_truncated
+        if num_truncated >= num_failed:
+            reason = f"truncated captions ({num_truncated}), see captioning.max_new_tokens"
+        else:
+            reason = f"failed redraws or scores ({num_failed})"
+        log.warning(
+            "step %d of %s: the %s has no samples left to compare and learns nothing, %d of %d are "
+            "excluded; main reason: %s. Later steps like it are not named",
+            self.step,
+            self.stage,
+            side,
+            advantages.num_excluded,
+            len(advantages.values),
+            reason,
+        )
 
     def log(self, values: dict[str, float]) -> None:
         """Write the step's metrics, seconds by phase included."""
