@@ -427,6 +427,8 @@ def test_a_run_on_photos_goes_on_with_the_same_ones_alone(random_model_folder, t
         for _ in range(2):
             with pytest.raises(Stopped):
                 train_recipe(recipe, out)
+    with pytest.raises(UsageError, match=r"lies in data\.folder .*: give an --out elsewhere"):
+        train_recipe(recipe, photos / "run")
     render_image(scene_at(2, "train"), 48).save(photos / "new.png")
     with pytest.raises(UsageError, match=r"1 added \(first new.png\): put the old files back"):
         train_recipe(recipe, out)

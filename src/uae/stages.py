@@ -32,7 +32,7 @@ from uae.preflight import check_inputs, say_long_captions
 from uae.recipe import Recipe, turns_of
 from uae.rewards.similarity import Similarity
 from uae.train import cold_start, decoder_rl, encoder_rl, joint, pretrain
-from uae.train.data_listing import sizes_of
+from uae.train.data_listing import Sizes, sizes_of
 from uae.train.folder import Resume
 from uae.train.learner import Learner
 from uae.train.rollout import Rewarder
@@ -130,7 +130,8 @@ def train_recipe(
     """Run a recipe from its beginning, or from where it stopped.
 
     Raises:
-        UsageError: The recipe does nothing, or `out` belongs to another run or other images.
+        UsageError: The recipe does nothing, or `out` belongs to another run or other images, or
+            lies among these.
         EnvironmentFault: The recipe's device is not there.
         DamagedCheckpoint: What a finished stage left has changed since.
         Stopped: A signal asked for the end; the state is saved.
@@ -145,7 +146,7 @@ def train_recipe(
     device = device_of(recipe.device)
     check_inputs(recipe)
     config = RootModel[Recipe](recipe).model_dump(mode="json")
-    images = sizes_of(Path(recipe.data.folder)) if recipe.data.folder else None
+    images = _own_images(recipe.data.folder, out) if recipe.data.folder else None
     with Run.open(
         out, config, resume=resume, overwrite=overwrite, track=recipe.track, images=images
     ) as run:
@@ -171,6 +172,16 @@ def train_recipe(
         write_run_report(out)
     num_left_out = source.num_left_out if isinstance(source, FolderSource) else 0
     return Trained(out / "model", num_left_out)
+
+
+def _own_images(folder: str, out: Path) -> Sizes:
+    """List the images to train on, apart from what the run writes."""
+    if out.resolve().is_relative_to(Path(folder).resolve()):
+        raise UsageError(
+            f"{out} lies in data.folder {folder}, so its pictures would be trained on: give an "
+            "--out elsewhere"
+        )
+    return sizes_of(Path(folder))
 
 
 def run_stage(stage: str, before: str | Path, start: Context) -> None:
