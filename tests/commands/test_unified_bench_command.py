@@ -361,6 +361,7 @@ def test_a_dead_address_ends_a_run_which_goes_on_when_it_is_back(run, bench, pho
         assert code == 1
         assert f"5 items running failed, e3.png last ({half}: server error: " in err
         assert len(list(read_rows(Path("run/captions/plain.jsonl")))) == kept
+        assert len(server.asked) == 1 + 5, "more was asked of an address that is down"
         server.answer = lambda *_: good
         code, out, _ = run(*theirs, "--json")
     assert (code, json.loads(out)["num_excluded"]) == (0, 0)

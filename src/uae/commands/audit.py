@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from uae.commands.coverage import Gaps
     from uae.commands.halves import Pair
     from uae.eval.mmt_bench.task import MmtTask
+    from uae.eval.pair_audit.questions import QuestionSet
     from uae.eval.pair_audit.run import AuditTask
     from uae.eval.results.rows import ItemRow
 
@@ -142,17 +143,12 @@ def audit(
         from uae.commands.coverage import image_gaps
         from uae.commands.halves import own_backbones
         from uae.eval.pair_audit import run
-        from uae.eval.pair_audit.questions import QuestionSet
         from uae.eval.pair_audit.summary import settings_of, summary_text
 
         pairs = compared.read(place.device)
         chosen = backbones_of(backbone or own_backbones(pairs["after"]))
         _check_reward(reward, chosen)
         task = _task(pairs, files.paths, place.out, chosen, reward, compared.batch_size)
-        sets = [
-            QuestionSet(x.kind, x.task.items, partial(_answers, pairs, x, place.out, talk))
-            for x in checked
-        ]
         settings = settings_of(
             task,
             {side: pair.stamp() for side, pair in pairs.items()},
@@ -162,6 +158,7 @@ def audit(
             _options(asked, checked, image_gaps(files.paths), len(files.paths)),
         )
     progress, show = stages_of(talk)
+    sets = _question_sets(checked, pairs, place.out, talk)
     result, audits = run.audit_pair(
         task, settings, list(chosen), resume=place.resume, questions=sets, show=show
     )
@@ -208,6 +205,17 @@ def _options(
     gaps = {**gaps, **{kind: names for x in checked for kind, names in x.task.gaps.items()}}
     prompt = {"prompt": asked.prompt} if checked else {}
     return {**prompt, **settled(gaps, num_images, allow_missing=asked.allow_missing)}
+
+
+def _question_sets(
+    checked: Sequence[QuestionFile], pairs: "dict[str, Pair]", out: Path, talk: Talk
+) -> "list[QuestionSet]":
+    from uae.eval.pair_audit.questions import QuestionSet
+
+    return [
+        QuestionSet(file.kind, file.task.items, partial(_answers, pairs, file, out, talk))
+        for file in checked
+    ]
 
 
 def _answers(

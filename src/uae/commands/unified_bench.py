@@ -18,7 +18,7 @@ from uae.errors import UsageError
 
 if TYPE_CHECKING:
     from uae.commands.halves import Pair
-    from uae.eval.unified_bench.task import Curve
+    from uae.eval.unified_bench.task import Curve, Task
 
 OFFICIAL = {
     "clip": "openai/clip-vit-large-patch14",
@@ -172,19 +172,12 @@ def unified_bench(
     with quick_start():
         from uae.commands.backbones import digests
         from uae.commands.coverage import image_gaps, pair_gaps, settled
-        from uae.commands.halves import own_backbones, tokens_of
+        from uae.commands.halves import own_backbones
         from uae.eval.unified_bench import run, summary
-        from uae.eval.unified_bench.captioners import Request
 
         pair = halves.read(place.device)
         chosen = backbones_of(backbone or own_backbones(pair) or OFFICIAL)
-        tokens = tokens_of(pair, lengths.tokenizer, is_needed=bool(lengths.curve))
-        task = replace(
-            pair.task(files.paths, place.out, chosen, tokens, halves.batch_size),
-            plain=Request(temperature=halves.temperature),
-            curve=lengths.read(),
-            counted=counted_of(chosen),
-        )
+        task = _task(pair, files.paths, place.out, chosen, halves, lengths)
         gaps = settled(
             {**image_gaps(files.paths), **pair_gaps(pair, files.paths)},
             len(files.paths),
@@ -198,6 +191,26 @@ def unified_bench(
     )
     progress.close()
     return ended(result, place.out, summary.summary_text(result), talk, files.left_out)
+
+
+def _task(
+    pair: "Pair",
+    images: Mapping[str, Path],
+    out: Path,
+    chosen: Mapping[str, str],
+    halves: PairChoice,
+    lengths: CurveChoice,
+) -> "Task":
+    from uae.commands.halves import tokens_of
+    from uae.eval.unified_bench.captioners import Request
+
+    tokens = tokens_of(pair, lengths.tokenizer, is_needed=bool(lengths.curve))
+    return replace(
+        pair.task(images, out, chosen, tokens, halves.batch_size),
+        plain=Request(temperature=halves.temperature),
+        curve=lengths.read(),
+        counted=counted_of(chosen),
+    )
 
 
 def caption_duel(

@@ -46,6 +46,13 @@ def batches(
     return [part for part in parts if wanted.intersection(part)]
 
 
+def _own_batches(
+    task: Task, names: Sequence[str], missing: Collection[str], *, whole: bool
+) -> Sequence[list[str]]:
+    """Return this rank's batches; what is made one by one comes so, and an outage shows at once."""
+    return share(batches(names, missing, task.batch_size if whole else 1, whole=whole))
+
+
 class Once(Generic[T]):
     """Loads a thing at the first call, and returns it at every later one."""
 
@@ -89,7 +96,7 @@ def _write_plain(
     missing = _missing(task, PLAIN, todo)
     whole = bool(missing) and captioner().in_batches
     with _writer(task.captions_path(PLAIN)) as writer:
-        for batch in share(batches(todo, missing, task.batch_size if whole else 1, whole=whole)):
+        for batch in _own_batches(task, todo, missing, whole=whole):
             items, unreadable = opened(task, batch)
             failures |= unreadable
             captions = captioner().write(items, task.plain) if items else []
@@ -118,8 +125,7 @@ def _write_curve(
             size: stack.enter_context(_writer(task.captions_path(f"{method}-{size}")))
             for size in curve.sizes
         }
-        size = task.batch_size if whole else 1
-        for batch in share(batches(names, missing, size, whole=whole)):
+        for batch in _own_batches(task, names, missing, whole=whole):
             items, unreadable = opened(task, batch)
             rows = [plain[item.name] for item in items]
             texts = [Written(row.caption, row.is_truncated) for row in rows]
@@ -127,9 +133,9 @@ def _write_curve(
                 captioner(), items, texts, method, curve.sizes, task.tokens, curve.num_samples
             )
             for budget, captions in found.items():
-                size = budget.num_tokens
-                failed = _append(task, writers[size], lacking[size], items, captions)
-                failed |= {x: why for x, why in unreadable.items() if x in lacking[size]}
+                num = budget.num_tokens
+                failed = _append(task, writers[num], lacking[num], items, captions)
+                failed |= {x: why for x, why in unreadable.items() if x in lacking[num]}
                 failures[budget.name] |= failed
             _count(outages, items, list(found.values())[-1])  # of each image one
             show(f"captions, {method}", _place(names, batch), len(names))
@@ -226,8 +232,7 @@ def draw_redraws(task: Task, todo: Sequence[str], show: Show) -> Failures:
         wanted = [name for name in todo if name in captions]
         missing = _not_drawn(task, variant, wanted)
         whole = bool(missing) and generator().in_batches
-        size = task.batch_size if whole else 1
-        for batch in share(batches(wanted, missing, size, whole=whole)):
+        for batch in _own_batches(task, wanted, missing, whole=whole):
             rows = [Caption(name, captions[name].caption) for name in batch]
             for name, drawn in zip(batch, generator().draw(rows), strict=True):
                 if name not in missing:
