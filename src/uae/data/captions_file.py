@@ -74,16 +74,20 @@ class CaptionRow:
     similarities: Mapping[str, float] = field(default_factory=dict)
 
 
-def read_rows(path: str | Path) -> list[CaptionRow]:
+def read_rows(path: str | Path, *, by_id: bool = False) -> list[CaptionRow]:
     """Read a captions file, in its order. Unknown keys are passed over.
 
     A last line that has no line break and is no JSON is a row whose writing was stopped: it is
     left out.
 
+    Args:
+        path: The file.
+        by_id: Take `id` for the image's name where a row has no `image`.
+
     Raises:
         UsageError: A line is wrong; the message names file, line and key.
     """
-    return [row for row, _ in _scan(Path(path))]
+    return [row for row, _ in _scan(Path(path), by_id=by_id)]
 
 
 class CaptionsWriter:
@@ -203,7 +207,7 @@ def _read_sidecar(path: Path) -> str:
         raise UsageError(f"{path}: byte {error.start} is not UTF-8: expected a caption") from error
 
 
-def _scan(path: Path) -> Iterator[tuple[CaptionRow, int]]:
+def _scan(path: Path, *, by_id: bool = False) -> Iterator[tuple[CaptionRow, int]]:
     """Yield each row with the byte at which its line ends."""
     end = 0
     with path.open("rb") as stream:
@@ -219,6 +223,8 @@ def _scan(path: Path) -> Iterator[tuple[CaptionRow, int]]:
                     return
                 fault = f"{path}, line {number}: not JSON: expected one object a line"
                 raise UsageError(fault) from error
+            if by_id and isinstance(values, dict) and "id" in values:
+                values.setdefault("image", str(values["id"]))
             yield _to_row(f"{path}, line {number}", values), end
 
 

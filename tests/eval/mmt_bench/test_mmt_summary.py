@@ -1,6 +1,7 @@
 """The summary, by hand, and the export."""
 
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from thirty_questions import STAMP, Words, evaluate, rows, write
 from uae.errors import UsageError
 from uae.eval.mmt_bench.export import export_predictions
 from uae.eval.mmt_bench.meta_tasks import ABBREVIATIONS
+from uae.eval.mmt_bench.prompt import prompt_text
 from uae.eval.mmt_bench.summary import mmt_scores, summary_text
 from uae.eval.mmt_bench.task import MmtConfig, MmtTask
 from uae.eval.results.marks import marks_of
@@ -96,8 +98,9 @@ def test_nothing_scored_gives_no_score():
 
 def test_the_table_reads_like_this():
     lines = summary_text(BY_HAND).splitlines()
-    assert lines[:2] == [
+    assert lines[:3] == [
         "10 questions, 1 left out; 95 % intervals",
+        "LEFT OUT: 1 of 10 items count in no score: 1 image: damaged",
         "  image: damaged: 1 (202)",
     ]
     table = [" ".join(line.split()) for line in lines]
@@ -168,6 +171,35 @@ def test_predictions_have_vlmevalkits_columns(finished: tuple[Path, Path], tmp_p
         assert row["prediction"] == (reply or "Failed to obtain answer via API.")
 
 
+def test_samples_are_lmms_evals_of_the_questions_with_a_reply(finished, tmp_path: Path):
+    folder, tsv = finished
+    assert export_predictions(folder, tsv, tmp_path / "samples.jsonl") == 1
+    samples = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
+    assert [sample["doc_id"] for sample in samples] == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+    by_place = {int(row.item): row for row in read_rows(folder / ITEMS)[0]}
+    for sample in samples:
+        row, question = by_place[sample["doc_id"]], rows(12)[sample["doc_id"]].question
+        assert sample["filtered_resps"] == [row.details["reply"]]
+        assert sample["input"] == prompt_text(question)
+        right = float(row.details["letter"] == question.answer)
+        assert sample["accuracy"] == {"overall": right, question.l2_category: right}
+        assert (sample["target"], sample["submission"]) == (question.answer, {})
+
+
+def test_samples_of_hidden_answers_hold_what_is_submitted(tmp_path: Path):
+    hidden = [replace(x, question=replace(x.question, answer="")) for x in rows(3, "TEST")]
+    tsv = write(tmp_path / "q.tsv", hidden)
+    evaluate(Words(), tsv, tmp_path / "run", STAMP, MmtConfig(hidden_answers=True))
+    export_predictions(tmp_path / "run", tsv, tmp_path / "samples.jsonl")
+    samples = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
+    letters = [row.details["letter"] for row in read_rows(tmp_path / "run" / ITEMS)[0]]
+    assert [x["submission"] for x in samples] == [
+        {str(i): letter} if letter else {} for i, letter in enumerate(letters)
+    ]
+    assert any(letters)
+    assert not any("accuracy" in sample for sample in samples)
+
+
 def test_a_reply_with_tabs_and_lines_comes_back(tmp_path: Path):
     class Odd(Words):
         def answer(self, images, question: str) -> str:
@@ -183,7 +215,7 @@ def test_a_reply_with_tabs_and_lines_comes_back(tmp_path: Path):
 
 def test_a_wrong_export_is_refused(finished: tuple[Path, Path], tmp_path: Path):
     folder, tsv = finished
-    with pytest.raises(UsageError, match=r"expected a name that ends in \.tsv or \.xlsx"):
+    with pytest.raises(UsageError, match=r"expected a name that ends in \.tsv, \.xlsx, \.jsonl"):
         export_predictions(folder, tsv, tmp_path / "out.csv")
     with pytest.raises(UsageError, match="on another file"):
         export_predictions(folder, write(tmp_path / "q.tsv", rows(3)), tmp_path / "out.tsv")

@@ -1,29 +1,28 @@
-"""Replies of a run as VLMEvalKit's prediction file: the TSV's columns without images, `prediction`.
+"""Replies of a run in the formats of other kits: VLMEvalKit's predictions, lmms-eval's samples.
 
-So its own scorer can run on our replies: `--judge exact_matching` for no judge and no chance. It
-looks for .xlsx unless its PRED_FORMAT says tsv (open-compass/VLMEvalKit@e8e78f0
-`vlmeval/smp/file.py`).
+VLMEvalKit's file has the TSV's columns without images, and `prediction`, so its own scorer can run
+on our replies: `--judge exact_matching` for no judge and no chance. It looks for .xlsx unless its
+PRED_FORMAT says tsv (open-compass/VLMEvalKit@e8e78f0 `vlmeval/smp/file.py`).
 """
 
 import csv
-import importlib.util
 import io
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
+from uae.data.given_captions import PREDICTION, need_openpyxl
 from uae.data.questions_file import IMAGE_COLUMN, read_cells
 from uae.durable import replace_file, storage_faults
-from uae.errors import EnvironmentFault, UsageError
+from uae.errors import UsageError
 from uae.eval.answers import API_FAILURE
+from uae.eval.mmt_bench.lmms_samples import lmms_samples
 from uae.eval.mmt_bench.task import BENCHMARK
 from uae.eval.results.result import read_result
 from uae.eval.results.rows import ITEMS, read_rows
 from uae.eval.results.stamp import file_digest
 
-EXTRA = "xlsx"
-FORMATS = (".tsv", ".xlsx")
-PREDICTION = "prediction"
+FORMATS = (".tsv", ".xlsx", ".jsonl")
 
 _MAX_XLSX_CHARS = 32_767  # of a cell, by the format
 
@@ -36,22 +35,23 @@ def check_format(out: Path) -> None:
         EnvironmentFault: The package for .xlsx is not installed.
     """
     if out.suffix not in FORMATS:
-        expected = " or ".join(FORMATS)
+        expected = ", ".join(FORMATS)
         raise UsageError(f"--predictions {out}: expected a name that ends in {expected}")
-    if out.suffix == ".xlsx" and importlib.util.find_spec("openpyxl") is None:
-        raise EnvironmentFault(f'{out} needs the package openpyxl: pip install "uae[{EXTRA}]"')
+    if out.suffix == ".xlsx":
+        need_openpyxl(out)
 
 
 def export_predictions(folder: Path, tsv: Path, out: Path) -> int:
     """Write the replies of a finished run; return how many of its items have none.
 
-    An item without a reply gets VLMEvalKit's text for a failed request, which it counts as wrong;
-    our own score leaves it out.
+    To VLMEvalKit an item without a reply gets its text for a failed request, which it counts as
+    wrong; our own score leaves it out, and so do lmms-eval's samples.
 
     Args:
         folder: Run folder.
         tsv: The file that was evaluated.
-        out: NAME.xlsx or NAME.tsv, replaced if it is there. VLMEvalKit expects {model}_{data}.xlsx.
+        out: NAME.xlsx or NAME.tsv for VLMEvalKit, which expects {model}_{data}.xlsx, or NAME.jsonl
+            for lmms-eval's samples; replaced if it is there.
 
     Raises:
         UsageError: The run is not finished, is of another benchmark or of another file, `out` has
@@ -65,9 +65,12 @@ def export_predictions(folder: Path, tsv: Path, out: Path) -> int:
     if settings["data"]["tsv"] != file_digest(tsv):
         raise UsageError(f"{folder} is a run on another file than {tsv}: their sha256 differ")
     rows, _ = read_rows(folder / ITEMS)
-    replies = {int(row.item): row.details.get("reply", f"{API_FAILURE}.") for row in rows}
-    predicted = _predicted(tsv, replies)
-    data = _xlsx(predicted) if out.suffix == ".xlsx" else _tsv(predicted)
+    if out.suffix == ".jsonl":
+        data = lmms_samples(rows, settings["options"]["prompt"])
+    else:
+        replies = {int(row.item): row.details.get("reply", f"{API_FAILURE}.") for row in rows}
+        predicted = _predicted(tsv, replies)
+        data = _xlsx(predicted) if out.suffix == ".xlsx" else _tsv(predicted)
     with storage_faults("cannot write", out):
         replace_file(out, data)
     return sum("reply" not in row.details for row in rows)

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from uae.data.captions_file import read_rows
+from uae.data.given_captions import read_given_captions
 from uae.data.images import NamedImage, fit_square
 from uae.endpoint import Endpoint, EndpointFailure
 from uae.errors import UsageError
@@ -166,17 +166,14 @@ class CaptionsFile:
     in_batches = False
 
     def __init__(self, path: Path) -> None:
-        """Read a file as `uae caption` writes it.
+        """Read a file, see `read_given_captions`.
 
         Raises:
-            UsageError: A line is wrong, or two captions are for one image.
+            UsageError: It is wrong, or two captions are for one image.
+            EnvironmentFault: The package that reads it is not installed.
         """
         self.path = path
-        self._captions: dict[str, str] = {}
-        for row in read_rows(path):
-            if row.image in self._captions:
-                raise UsageError(f"{path} has two captions for {row.image!r}: expected one")
-            self._captions[row.image] = row.caption.strip()
+        self._captions = read_given_captions(path)
         self._by_stem: dict[str, list[str]] = {}
         for name in self._captions:
             self._by_stem.setdefault(_stem(name), []).append(name)
