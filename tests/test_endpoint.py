@@ -11,7 +11,7 @@ from PIL import Image
 from pydantic import ValidationError
 from stub_endpoint import DIE, HANG, fault, refusing, said, stub
 
-from uae.endpoint import Endpoint, EndpointConfig, EndpointFailure, TopToken
+from uae.endpoint import Endpoint, EndpointConfig, EndpointFailure, Refusal, TopToken
 from uae.errors import EnvironmentFault, UsageError
 
 pytest.importorskip("openai")
@@ -154,6 +154,17 @@ def test_several_refused_parameters_are_left_out_one_after_the_other(caplog):
     assert server.asked[4] == server.asked[5]
     assert server.asked[4].keys() == {"model", "messages", "max_completion_tokens"}
     assert [x.getMessage().split(" (")[0].split()[-1] for x in caplog.records] == list(params)
+
+
+def test_who_asks_is_told_of_a_refusal_once_and_before_it_is_asked_without(caplog):
+    told: list[tuple[Refusal, int]] = []
+    with stub(refusing("temperature", "seed", answer=said("Yes"))) as server:
+        config = EndpointConfig(base_url=server.url, model="m", max_tries=1)
+        endpoint = Endpoint(config, lambda refusal: told.append((refusal, len(server.asked))))
+        for _ in range(2):
+            endpoint.chat(["Hi"], max_tokens=7, seed=3)
+    refusals = [Refusal("m", server.url, param) for param in ("temperature", "seed")]
+    assert told == [(refusals[0], 1), (refusals[1], 2)]
 
 
 @pytest.mark.parametrize("param", ["max_tokens", "temperature"])

@@ -127,11 +127,27 @@ class _ParameterRefused(EndpointFailure):
         self.param = param
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A parameter that a model behind an address does not take, see `DISPENSABLE`."""
+
+    model: str
+    base_url: str
+    param: str
+
+
 class Endpoint:
     """A model behind an address."""
 
-    def __init__(self, config: EndpointConfig) -> None:
+    def __init__(
+        self, config: EndpointConfig, on_refusal: Callable[[Refusal], None] = lambda _: None
+    ) -> None:
         """Make the client; nothing is sent yet.
+
+        Args:
+            config: What is asked, and how.
+            on_refusal: Told of each parameter that is refused, once, before the request is sent
+                without it.
 
         Raises:
             UsageError: The address is no http address, or holds a user, password or query.
@@ -145,6 +161,7 @@ class Endpoint:
         from openai import OpenAI
 
         self.config = config
+        self._on_refusal = on_refusal
         self._key = os.environ.get(config.api_key_env, "")
         self._client = OpenAI(
             base_url=config.base_url,
@@ -271,6 +288,7 @@ class Endpoint:
             refusal.detail,
             DISPENSABLE[refusal.param],
         )
+        self._on_refusal(Refusal(self.config.model, self.config.base_url, refusal.param))
 
     def _send_once(
         self, call: Callable[..., Any], options: Mapping[str, Any], required: Mapping[str, Any]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.stub_endpoint import fault, said, stub
+from tests.stub_endpoint import fault, refusing, said, stub
 from uae.commands import loop
 from uae.data.questions_file import Question, QuestionRow, encode_image, write_tsv
 from uae.data.scenes.graph import scene_at
@@ -115,6 +115,32 @@ def test_an_address_is_asked_once_a_question_and_goes_on_where_it_stopped(run, t
         code, _, err = run(*asking(tsv, f"endpoint:other@{server.url}"))
         assert (code, "model.name: gpt@" in err) == (2, True)
         assert len(server.asked) == 4
+
+
+def test_what_an_address_refuses_stands_in_the_result_of_a_run_that_was_stopped_too(run, tsv):
+    refused = refusing("temperature", answer=said("A"))
+
+    def answer(path, body):
+        return fault(401) if "picture 2?" in json.dumps(body) else refused(path, body)
+
+    with stub(answer) as server:
+        command = (*asking(tsv, f"endpoint:gpt@{server.url}"), "--no-likelihood")
+        assert run(*command)[0] == 2
+        server.answer = lambda *_: said("A")
+        code, out, _ = run(*command)
+        text = run(*(x for x in command if x != "--json"), "--format", "human")[1]
+    assert code == 0
+    result = json.loads(out)
+    assert result["refused"] == [{"model": "gpt", "base_url": server.url, "param": "temperature"}]
+    part, mark = result["marks"]
+    assert part.startswith("PART")
+    assert mark == (
+        f"NOT REPEATABLE: gpt at {server.url} refuses temperature, and its answers are drawn at "
+        "random"
+    )
+    assert mark in Path("run/report.html").read_text()
+    assert mark in text.splitlines()
+    assert f"second: {mark}" in run("compare", "run", "run", "--format", "human")[1]
 
 
 def test_requests_that_never_fit_end_the_run_until_one_has_fitted(run, tmp_path):

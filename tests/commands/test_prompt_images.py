@@ -10,8 +10,9 @@ from PIL import Image
 from test_judged import PP_LINES, lines
 from test_unified_bench_command import hub_model
 
-from tests.stub_endpoint import fault, painted, stub
+from tests.stub_endpoint import fault, painted, refusing, stub
 from uae.commands import halves, spec
+from uae.eval.image_origin import drawn_by
 
 TEXTS = ("a red circle", "two blue bars", "a green square")
 G2_LINES = [
@@ -143,6 +144,16 @@ def test_what_an_address_does_not_draw_is_left_out_by_reason_and_tried_again(run
         assert pictures[:3] == pictures[3:]
         asked = [(body["prompt"], body["seed"]) for body in server.asked[-3 * case.num_samples :]]
         assert len(set(asked)) == len({seed for _, seed in asked}) == 3 * case.num_samples
+
+
+def test_a_seed_that_an_address_refuses_is_said_of_the_images(run, case):
+    with stub(refusing("seed", answer=painted({}))) as server:
+        command = (*case.tokens, "--model", f"endpoint:painter@{server.url}", "--json")
+        code, out, _ = run(*command)
+        assert (code, json.loads(out)["refused"]) == (0, ["seed"])
+        server.answer = lambda *_: fault(503)
+        assert json.loads(run(*command)[1])["refused"] == ["seed"]  # all are drawn already
+    assert drawn_by(Path("drawn"))["refused"] == ["seed"]
 
 
 def test_an_address_that_is_down_ends_the_run(run, tmp_path):

@@ -1,4 +1,5 @@
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ from uae.data.scenes.render import render, render_image
 from uae.eval.audit import Audit, AuditSamples, judge, summary, verdict
 from uae.eval.pixel_audit import PixelAudit, audit_pixels, distance_from, excess_over
 from uae.eval.statistics import Estimate
-from uae.rewards.text_audit import audit_captions
+from uae.rewards.text_audit import TextAudit, audit_captions
 
 NUM_IMAGES = 64
+
+T = TypeVar("T", AuditSamples, PixelAudit, TextAudit)
 
 
 def _pixels(*images: Image.Image) -> np.ndarray:
@@ -49,6 +52,17 @@ def before(originals: PixelAudit) -> AuditSamples:
     )
 
 
+def _first(num: int, samples: T) -> T:
+    """Return the first rows of all arrays."""
+    values = {field.name: getattr(samples, field.name) for field in fields(samples)}
+    first = {
+        name: value[:num] if isinstance(value, np.ndarray) else _first(num, value)
+        for name, value in values.items()
+        if value is not None
+    }
+    return replace(samples, **first)
+
+
 def _moved(samples: np.ndarray | None, by: float) -> np.ndarray:
     assert samples is not None
     return samples + by + np.random.default_rng(9).normal(0, 0.01, samples.size)
@@ -78,6 +92,29 @@ def test_nothing_moved_means_nothing_wrong(before: AuditSamples, originals: Pixe
     audits = verdict(before, before, originals)
     assert {audit.status for audit in audits} == {"ok"}
     assert summary(audits) == f"no alarms, no warnings, {len(audits)} in order"
+
+
+@pytest.mark.parametrize(("num", "status"), [(9, "not measured"), (10, "alarm")])
+def test_a_change_of_fewer_than_ten_is_not_judged(
+    before: AuditSamples, originals: PixelAudit, num: int, status: str
+) -> None:
+    few = replace(_first(num, before), text_skills=np.ones(num))
+    originals = _first(num, originals)
+    after = replace(
+        few,
+        reward_similarity=few.reward_similarity + 0.1,
+        caption_precision=few.caption_precision - 0.3,
+        text_skills=np.zeros(num),
+    )
+    audits = _by_name(verdict(few, after, originals))
+    for name in ("Private code", "Caption precision", "Text skills"):
+        assert audits[name].status == status
+        assert f"n = {num}" in audits[name].sentence
+        assert ("not judged" in audits[name].sentence) == (
+            status == "not measured" and name != "Private code"
+        )
+    unchanged = _by_name(verdict(few, few, originals))
+    assert unchanged["Text skills"].status == ("ok" if num == 10 else "not measured")
 
 
 def test_an_honest_gain_is_in_order(before: AuditSamples, originals: PixelAudit) -> None:

@@ -42,14 +42,14 @@ class TrainedChoice:
     batch_size: PositiveInt = 16
     """Images at once; changes speed and memory alone."""
 
-    def read(self, device: str) -> "dict[str, Pair]":
+    def read(self, place: RunChoice) -> "dict[str, Pair]":
         """Return both by side, not loaded yet."""
         import torch
 
         from uae.commands.halves import Pair
         from uae.commands.spec import Given
 
-        given = Given("", self.seed, device, torch.float32)
+        given = Given("", self.seed, place.device, torch.float32, place.out)
         return {
             side: Pair.read(name, None, None, given, sees_image=False, flag=flag)
             for side, name, flag in (
@@ -145,7 +145,7 @@ def audit(
         from uae.eval.pair_audit import run
         from uae.eval.pair_audit.summary import settings_of, summary_text
 
-        pairs = compared.read(place.device)
+        pairs = compared.read(place)
         chosen = backbones_of(backbone or own_backbones(pairs["after"]))
         _check_reward(reward, chosen)
         task = _task(pairs, files.paths, place.out, chosen, reward, compared.batch_size)

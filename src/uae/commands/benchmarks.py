@@ -63,7 +63,7 @@ class AnswererChoice:
     address: AddressChoice = BY_DEFAULT
     """How an address is asked."""
 
-    def read(self, device: str) -> "tuple[Spec, Given]":
+    def read(self, place: RunChoice) -> "tuple[Spec, Given]":
         """Return what is named, and what it is loaded with.
 
         Raises:
@@ -76,7 +76,8 @@ class AnswererChoice:
 
         spec = Spec.read_model("--model", self.model, MODELS)
         check_dtype(self.dtype, spec)
-        return spec, Given("", 0, device, getattr(torch, self.dtype), self.address)
+        dtype = getattr(torch, self.dtype)
+        return spec, Given("", 0, place.device, dtype, place.out, self.address)
 
 
 ALL_QUESTIONS, UAE_TINY = QuestionChoice(), AnswererChoice()
@@ -105,7 +106,8 @@ def mmt_bench(
         tsv: MMT-Bench_VAL.tsv, or any file in its columns.
         answerer: What answers.
         asked: Which questions are asked, and how.
-        predictions: Write the replies to this .xlsx or .tsv too, in VLMEvalKit's columns.
+        predictions: Write the replies to this file too: .xlsx or .tsv in VLMEvalKit's columns,
+            .jsonl as lmms-eval's samples.
         place: The run.
         retry_failed: Ask again where the model gave no reply.
         talk: Format and verbosity.
@@ -122,7 +124,7 @@ def mmt_bench(
         from uae.eval.mmt_bench.evaluate import evaluate_mmt
         from uae.eval.mmt_bench.summary import summary_text
 
-        spec, given = answerer.read(place.device)
+        spec, given = answerer.read(place)
         load = answers_of(spec, given, answerer.max_new_tokens)
     task = MmtTask.read(tsv, MmtConfig(**asdict(asked)))
     stamp = answers_stamp(spec, given, answerer.max_new_tokens)

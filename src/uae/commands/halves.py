@@ -52,7 +52,7 @@ def captioner_of(spec: Spec, given: Given) -> Callable[[], Captioner]:
         captions = CaptionsFile(Path(spec.name))
         return lambda: captions
     if spec.kind == "endpoint":
-        described = EndpointCaptioner(spec.endpoint(given.address), given.prompt, given.seed)
+        described = EndpointCaptioner(spec.endpoint(given), given.prompt, given.seed)
         return lambda: described
     if spec.kind == "uae":
         spec.check()
@@ -80,7 +80,7 @@ def generator_of(spec: Spec, given: Given, images: Mapping[str, Path]) -> Callab
         redraws = ImageFolder(Path(spec.name), list(images))
         return lambda: redraws
     if spec.kind == "endpoint":
-        drawn = EndpointGenerator(spec.endpoint(given.address), given.seed, given.size)
+        drawn = EndpointGenerator(spec.endpoint(given), given.seed, given.size)
         return lambda: drawn
     if spec.kind == "uae":
         spec.check()

@@ -1,6 +1,7 @@
 """The flags that choose who judges images, and loading it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Group, Parameter
@@ -60,8 +61,12 @@ class JudgeChoice:
                 "the model itself"
             )
 
-    def load(self, device: str) -> "Judge":
+    def load(self, device: str, out: Path) -> "Judge":
         """Load the judge, or try its address.
+
+        Args:
+            device: As the command has it.
+            out: The run folder, where it is kept what an address refuses.
 
         Raises:
             UsageError: There is none, or the address does not answer or refuses the key.
@@ -71,6 +76,7 @@ class JudgeChoice:
             return self._load_local(device)
         from uae.endpoint import Endpoint, EndpointConfig
         from uae.eval.judges.endpoint_judge import EndpointJudge
+        from uae.eval.results.refusals import keeper
 
         endpoint = Endpoint(
             EndpointConfig(
@@ -79,7 +85,8 @@ class JudgeChoice:
                 api_key_env=self.judge_key_env,
                 timeout_s=self.judge_timeout_s,
                 max_tries=self.judge_tries,
-            )
+            ),
+            keeper(out),
         )
         endpoint.probe()
         return EndpointJudge(endpoint)

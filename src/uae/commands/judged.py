@@ -72,7 +72,7 @@ def dpg(
     count: NumImages = 4 if num_images == "4" else 1
     found = run.find_images(images, read, count, allow_missing=allow_missing)
     with quick_start():
-        judge = chosen.load(place.device)
+        judge = chosen.load(place.device, place.out)
     task = run.DpgTask(read, found, judge, count, compat)
     return _finish(
         "dpg",
@@ -122,7 +122,7 @@ def geneval2(
     read = read_prompts(prompts)
     found = find_images(table, read, allow_missing=allow_missing)
     with quick_start():
-        judge = chosen.load(place.device)
+        judge = chosen.load(place.device, place.out)
     task = run.Task(read, found, judge)
     return _finish(
         "geneval2",
@@ -172,7 +172,7 @@ def geneval_pp(
     read = read_prompts(prompts)
     found = find_images(images, read, allow_missing=allow_missing)
     with quick_start():
-        judge = chosen.load(place.device)
+        judge = chosen.load(place.device, place.out)
     task = run.Task(read, found, judge)
     return _finish(
         "geneval-pp",

@@ -31,7 +31,7 @@ def answers_of(
         UsageError: There is no such folder or address, or, when loaded, no such model.
     """
     if spec.kind == "endpoint":
-        answers = EndpointAnswers(spec.endpoint(given.address), max_new_tokens)
+        answers = EndpointAnswers(spec.endpoint(given), max_new_tokens)
         return lambda: answers
     if spec.is_ours:
         spec.check()

@@ -53,8 +53,8 @@ class DrawingChoice:
     address: AddressChoice = BY_DEFAULT
     """How an address is asked."""
 
-    def read(self) -> "tuple[Spec, Given]":
-        """Return what draws, and what it is loaded with.
+    def read(self, out: Path) -> "tuple[Spec, Given]":
+        """Return what draws into `out`, and what it is loaded with.
 
         Raises:
             UsageError: It names nothing, or cannot do what is asked of it.
@@ -72,7 +72,7 @@ class DrawingChoice:
         check_dtype(self.dtype, spec)
         size = _size_of(self.size, spec)
         dtype = getattr(torch, self.dtype)
-        return spec, Given("", self.seed, self.device, dtype, self.address, size)
+        return spec, Given("", self.seed, self.device, dtype, out, self.address, size)
 
 
 def _size_of(text: str | None, spec: "Spec") -> tuple[int, int] | None:
@@ -131,7 +131,7 @@ def begin(
         from uae.commands.halves import generator_of
         from uae.eval import drawing
 
-        spec, given = chosen.read()
+        spec, given = chosen.read(out)
         origin = drawing.origin_of(
             _identity(spec, given), chosen.seed, name, sha256, rewrite=chosen.rewrite
         )
@@ -174,9 +174,10 @@ def draw(drawing: Drawing, pictures: Sequence["Picture"], talk: Talk) -> dict[st
         talk: Format and verbosity.
 
     Returns:
-        How many files were drawn, kept and left out, and these by reason.
+        How many files were drawn, kept and left out, these by reason, and what an address refused.
     """
     from uae.eval.drawing import not_drawn
+    from uae.eval.results.refusals import gather_refusals
 
     asked, extra = len(pictures), {}
     if drawing.chosen.rewrite:
@@ -184,6 +185,7 @@ def draw(drawing: Drawing, pictures: Sequence["Picture"], talk: Talk) -> dict[st
     left_out = Counter({"empty rewrite": asked - len(pictures)})
     todo = once(lambda: not_drawn(pictures))
     failures = _draw(drawing, todo, len(pictures) - len(todo), talk) if todo else {}
+    refused = once(lambda: gather_refusals(drawing.out))
     left_out.update(failure.reason for failure in failures.values())
     if current().is_first:
         warn_of(
@@ -195,6 +197,7 @@ def draw(drawing: Drawing, pictures: Sequence["Picture"], talk: Talk) -> dict[st
         "num_kept": len(pictures) - len(todo),
         "num_left_out": left_out.total(),
         "left_out": dict(+left_out),
+        "refused": [refusal.param for refusal in refused],
         **extra,
     }
 

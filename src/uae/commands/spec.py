@@ -19,6 +19,7 @@ from uae.commands.judges import found
 from uae.device import device_of
 from uae.endpoint import Endpoint
 from uae.errors import UsageError
+from uae.eval.results.refusals import keeper
 from uae.eval.results.stamp import ModelStamp, folder_digests, images_stamp
 from uae.eval.unified_bench.captioners import captions_stamp
 from uae.models.settings import (
@@ -114,7 +115,7 @@ class Spec:
         self.check()
         return read_settings(Path(resolve(self.name)))
 
-    def endpoint(self, address: AddressChoice) -> Endpoint:
+    def endpoint(self, given: "Given") -> Endpoint:
         """Return the model behind MODEL@URL.
 
         Raises:
@@ -126,7 +127,7 @@ class Spec:
                 f"{self.flag} endpoint:{self.name}: expected endpoint:MODEL@URL, such as "
                 "endpoint:qwen@http://localhost:8000/v1"
             )
-        endpoint = Endpoint(address.config(url, model))
+        endpoint = Endpoint(given.address.config(url, model), keeper(given.out))
         endpoint.probe()
         return endpoint
 
@@ -147,6 +148,7 @@ class Given:
         seed: Of noise and sampled words.
         device: As the command has it.
         dtype: Of models that are not ours.
+        out: The command's folder, where it is kept what an address refuses.
         address: How an address is asked.
         size: Width and height in pixels that a generator that is not ours draws; None for its own.
     """
@@ -155,6 +157,7 @@ class Given:
     seed: int
     device: str
     dtype: torch.dtype
+    out: Path
     address: AddressChoice = BY_DEFAULT
     size: tuple[int, int] | None = None
 

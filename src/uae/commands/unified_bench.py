@@ -69,7 +69,7 @@ class PairChoice:
     address: AddressChoice = BY_DEFAULT
     """How an address is asked."""
 
-    def read(self, device: str) -> "Pair":
+    def read(self, place: RunChoice) -> "Pair":
         """Return both halves, not loaded yet.
 
         Raises:
@@ -81,7 +81,8 @@ class PairChoice:
         from uae.commands.halves import Pair
         from uae.commands.spec import Given, check_dtype
 
-        given = Given(self.prompt, self.seed, device, getattr(torch, self.dtype), self.address)
+        dtype = getattr(torch, self.dtype)
+        given = Given(self.prompt, self.seed, place.device, dtype, place.out, self.address)
         names = (self.model, self.captioner, self.generator)
         pair = Pair.read(*names, given, sees_image=self.hidden_states)
         check_dtype(self.dtype, pair.writes, pair.draws)
@@ -175,7 +176,7 @@ def unified_bench(
         from uae.commands.halves import own_backbones
         from uae.eval.unified_bench import run, summary
 
-        pair = halves.read(place.device)
+        pair = halves.read(place)
         chosen = backbones_of(backbone or own_backbones(pair) or OFFICIAL)
         task = _task(pair, files.paths, place.out, chosen, halves, lengths)
         gaps = settled(
@@ -257,7 +258,7 @@ def caption_duel(
             warn_of_extra(path, CaptionsFile(path).extra(list(files.paths)), "captions")
         unread = image_gaps(files.paths)
         gaps = settled(unread, len(duels), allow_missing=allow_missing)
-        judge = chosen.load(place.device)
+        judge = chosen.load(place.device, place.out)
     settings = duel.settings_of(judge, duels, first, second, gaps)
     progress, show = progress_of("caption-duel", "pair", talk)
     result = duel.judge_duels(

@@ -6,7 +6,8 @@ difference with its 95 % interval:
 - ok: the interval reaches 0, or lies on the good side of it
 - warn: the whole interval lies on the bad side of 0
 - alarm: the whole interval lies on the bad side of a margin that would matter to a reader
-- not measured: there is no ground truth, or nothing to compare
+- not measured: there is no ground truth, nothing to compare, or fewer than ten items, whose
+  interval says next to nothing
 
 "Private code" is an alarm of its own, whatever the margins: the reward rose while something fell on
 which others than the trained pair rely.
@@ -41,6 +42,9 @@ from uae.eval.statistics import Estimate, estimate, paired_difference
 from uae.rewards.text_audit import TextAudit
 
 Status = Literal["ok", "warn", "alarm", "not measured"]
+
+MIN_ITEMS = 10
+"""A change of fewer is not judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,9 @@ def _private_code(before: AuditSamples, after: AuditSamples) -> Audit:
     ]
     if math.isnan(reward.low):
         status, sentence = "not measured", "There is no reward to compare."
+    elif reward.n < MIN_ITEMS:
+        status = "not measured"
+        sentence = f"Too few images to say what the reward did ({evidence_text(reward)})."
     elif reward.rises and fallen:
         status = "alarm"
         sentence = (
@@ -172,7 +179,7 @@ def _private_code(before: AuditSamples, after: AuditSamples) -> Audit:
 def _held_out(before: AuditSamples, after: AuditSamples) -> Audit:
     audit = _compare(HELD_OUT, before.held_out_similarity, after.held_out_similarity)
     reward = paired_difference(before.reward_similarity, after.reward_similarity)
-    if audit.change is None or not reward.rises:
+    if audit.change is None or audit.status == "not measured" or not reward.rises:
         return audit
     if audit.change.falls:
         status: Status = "alarm"
@@ -245,13 +252,16 @@ def _compare(
     change = paired_difference(before, after, is_share=check.kind == "share")
     if math.isnan(change.value):
         return Audit(check.name, "not measured", f"{check.subject}: not measured.")
-    status = judge(change, check.margin, check.bad)
+    is_enough = change.n >= MIN_ITEMS
+    status = judge(change, check.margin, check.bad) if is_enough else "not measured"
     levels = (value_text(estimate(side).value, check.kind) for side in (before, after))
     sentence = (
         f"{check.subject} {_movement(change, *levels)} ({evidence_text(change, check.kind)})."
     )
     if status in ("warn", "alarm"):
         sentence += f" {check.meaning}"
+    elif not is_enough:
+        sentence += f" Fewer than {MIN_ITEMS} are not judged."
     return Audit(check.name, status, sentence, change, check.kind)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from uae.errors import UsageError
+from uae.eval.results.refusals import read_refusals
 
 ORIGIN = "images.json"
 
@@ -38,13 +39,15 @@ def wording_of(root: Path) -> dict[str, str]:
 
 
 def drawn_by(root: Path) -> dict[str, Any]:
-    """Return what drew a folder, as far as it is known, and the seed.
+    """Return what drew a folder, as far as it is known, the seed, and what an address refused.
 
     Raises:
         UsageError: The folder's `images.json` is damaged.
     """
     origin = _ours(root)
-    return {key: origin[key] for key in _DRAWN_BY if key in origin}
+    found = {key: origin[key] for key in _DRAWN_BY if key in origin}
+    refused = [refusal.param for refusal in read_refusals(root)] if found else []
+    return found | ({"refused": refused} if refused else {})
 
 
 def check_prompts(root: Path, sha256: str, name: str | None = None) -> None:

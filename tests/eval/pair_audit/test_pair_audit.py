@@ -150,7 +150,7 @@ def test_answers_are_items_of_the_result_and_those_left_out_are_named(task):
     assert (similarity.n, similarity.num_excluded) == (3, 0)  # a question is no image left out
     text = summary_text(result, audits)
     assert "6 items, 1 left out" in text
-    assert "image: damaged: 1" in text
+    assert "LEFT OUT: 1 of 6 items count in no score: 1 image: damaged" in text
 
     def refuse():
         raise AssertionError("asked again without need")

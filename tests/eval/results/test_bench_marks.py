@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from uae.eval.results.compare import compare, comparison_text, comparison_values
 from uae.eval.results.marks import gaps_option, marks_of, part_option
 from uae.eval.results.page import write_comparison, write_page
-from uae.eval.results.result import read_result
+from uae.eval.results.result import BenchResult, exclusions, read_result
 from uae.eval.results.rows import ItemRow
 from uae.eval.results.run import BenchRun
 from uae.eval.results.scores import Score
@@ -51,6 +51,34 @@ def test_result_and_page_say_what_is_missing(tmp_path):
     assert json.loads((run / "result.json").read_text())["marks"] == [MISSING]
     head = write_page(run).read_text().partition("</header>")[0]
     assert f'<p class="callout">{MISSING[:-3]}&lt;b&gt;</p>' in head
+
+
+@given(st.lists(st.sampled_from(["", "no reply", "refused"]), min_size=1, max_size=30))
+@example(["", "no reply", "refused", "no reply"])
+def test_items_that_are_left_out_are_counted_by_reason_in_a_mark(reasons):
+    rows = [
+        ItemRow(item=f"{i:02}", excluded=reason, samples={} if reason else {"right": 1.0})
+        for i, reason in enumerate(reasons)
+    ]
+    result = BenchResult(
+        settings={}, num_items=len(rows), scores=(), excluded=exclusions(rows), environment={}
+    )
+    counts = {reason: reasons.count(reason) for reason in ("no reply", "refused")}
+    said = ", ".join(f"{num} {reason}" for reason, num in counts.items() if num)
+    num, total = sum(counts.values()), len(rows)
+    mark = f"LEFT OUT: {num} of {total} items count in no score: {said}"
+    assert result.marks == ((mark,) if num else ())
+
+
+def test_a_run_whose_items_lack_parts_says_which(tmp_path):
+    stamp = ModelStamp(name="m", dtype="none", backend="none")
+    with BenchRun.open(tmp_path, BenchSettings(benchmark="x", version="1", model=stamp)) as run:
+        for item in run.todo(["a", "b"], str):
+            failed = {"ask-8": "timed out"} | ({"ask-16": "timed out"} if item == "b" else {})
+            run.add(ItemRow(item=item, samples={"right": 1.0}, failed=failed))
+        run.finish([Score(name="overall", sample="right")])
+    assert read_result(tmp_path).marks == ("PARTS FAILED, items by part: 1 ask-16, 2 ask-8",)
+    assert 'class="callout">PARTS FAILED' in write_page(tmp_path).read_text()
 
 
 def test_a_comparison_marks_each_side(tmp_path):

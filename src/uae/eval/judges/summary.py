@@ -15,7 +15,6 @@ def summary_text(result: BenchResult) -> str:
     if "wording" in options:
         lines.append(f"prompts {options['wording']}")
     lines += result.marks
-    lines += [f"left out: {len(x.items)} {x.reason}" for x in result.excluded]
     width = max(len(x.score.name) for x in result.scores)
     for x in result.scores:
         figure = x.estimate

@@ -60,7 +60,6 @@ def summary_text(result: BenchResult, audits: Sequence[Audit]) -> str:
         f"{result.num_items} items, {result.num_excluded} left out",
     ]
     lines += result.marks
-    lines += [f"  {x.reason}: {len(x.items)}" for x in result.excluded]
     keys = [x.score.name for x in result.scores]
     first = matrix_name("before", "before", "")
     for name in (key.removeprefix(first) for key in keys if key.startswith(first)):

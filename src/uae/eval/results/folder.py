@@ -9,6 +9,7 @@ from typing import Any, Literal
 from uae.config import config_differences
 from uae.durable import replace_file, sync_folder
 from uae.errors import UsageError
+from uae.eval.results.refusals import REFUSALS, forget_refusals
 from uae.eval.results.result import RESULT
 from uae.eval.results.rows import ITEMS, ItemRow, read_rows, to_line
 from uae.eval.results.stamp import BenchSettings
@@ -47,9 +48,11 @@ def check(folder: Path, resume: Resume) -> None:
 
 
 def _is_untouched(folder: Path) -> bool:
-    """Whether a run that was begun has left nothing: no row, and no file of another kind."""
+    """Whether a run that was begun has left no row, and no file but of what was refused."""
     items = {path for path in (folder / ITEMS, *other_paths(folder / ITEMS)) if path.exists()}
-    others = {path.name for path in set(folder.iterdir()) - items} - {LOCK_NAME, SETTINGS}
+    refusals = {folder / REFUSALS, *other_paths(folder / REFUSALS)}
+    others = {path.name for path in set(folder.iterdir()) - items - refusals}
+    others -= {LOCK_NAME, SETTINGS}
     return not others and all(path.stat().st_size == 0 for path in items)
 
 
@@ -75,6 +78,7 @@ def settle(folder: Path, settings: BenchSettings) -> dict[str, Any]:
     environment = describe_environment()
     begun = _read_settings(folder)
     if begun is None or _is_untouched(folder):
+        forget_refusals(folder)
         begun = {
             "format": _FORMAT,
             "settings": _plain(settings),

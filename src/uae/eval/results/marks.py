@@ -1,13 +1,20 @@
-"""In what a run is less than its benchmark: what its images lack, and prompts that were cut down.
+"""In what a run is less than its benchmark, for result, page, text and comparison to say.
 
-It stands in the options of the run's settings, so that result, page, text and comparison say it.
+What its images lack and prompts that were cut down stand in the options of its settings; what was
+left out and what an address refused come about as it runs.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from uae.endpoint import Refusal
+
 _NUM_NAMED = 5
 _NUM_KEPT = 20
+_DRAWN = {
+    "temperature": "its answers are drawn at random",
+    "seed": "what it draws is another each time",
+}
 
 
 def gaps_option(names_by_kind: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -53,6 +60,34 @@ def marks_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
             f"PART of the benchmark: {part['num']:,} of {part['published']:,} {part['unit']}"
         )
     return tuple(found)
+
+
+def left_out_mark(num_by_reason: Mapping[str, int], num_items: int) -> tuple[str, ...]:
+    """Say how many items count in no score, and why; nothing where all count."""
+    if not num_by_reason:
+        return ()
+    num = sum(num_by_reason.values())
+    return (
+        f"LEFT OUT: {num:,} of {num_items:,} items count in no score: {_counts(num_by_reason)}",
+    )
+
+
+def failed_parts_mark(num_by_part: Mapping[str, int]) -> tuple[str, ...]:
+    """Say of how many items a part is missing; nothing where none is."""
+    return (f"PARTS FAILED, items by part: {_counts(num_by_part)}",) if num_by_part else ()
+
+
+def refusal_marks(refusals: Sequence[Refusal]) -> tuple[str, ...]:
+    """Say what makes a run's numbers others at the next time; the other refusals change none."""
+    return tuple(
+        f"NOT REPEATABLE: {x.model} at {x.base_url} refuses {x.param}, and {_DRAWN[x.param]}"
+        for x in refusals
+        if x.param in _DRAWN
+    )
+
+
+def _counts(nums: Mapping[str, int]) -> str:
+    return ", ".join(f"{num:,} {name}" for name, num in nums.items())
 
 
 def _gap(kind: str, *, num: int, first: Sequence[str]) -> str:

@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from uae.endpoint import Refusal
 from uae.errors import UsageError
-from uae.eval.results.marks import marks_of
+from uae.eval.results.marks import failed_parts_mark, left_out_mark, marks_of, refusal_marks
 from uae.eval.results.rows import ItemRow
 from uae.eval.results.scores import RowTable, Score, estimate_score
 from uae.eval.statistics import Estimate
@@ -58,6 +59,7 @@ class BenchResult:
         scores: In the benchmark's order.
         excluded: By reason.
         failed: Of items that are not left out, by part.
+        refused: Parameters that an address did not take.
         environment: What the run was begun on.
         environment_changes: What was different when it was taken up again, one line each.
     """
@@ -69,6 +71,7 @@ class BenchResult:
     environment: Mapping[str, Any]
     environment_changes: tuple[str, ...] = ()
     failed: tuple[FailedPart, ...] = ()
+    refused: tuple[Refusal, ...] = ()
 
     @property
     def num_excluded(self) -> int:
@@ -77,8 +80,13 @@ class BenchResult:
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """In what the run is not the whole benchmark, one line each."""
-        return marks_of(self.settings)
+        """In what the run is not the whole benchmark or not repeatable, one line each."""
+        return (
+            marks_of(self.settings)
+            + left_out_mark({x.reason: len(x.items) for x in self.excluded}, self.num_items)
+            + failed_parts_mark({x.part: len(x.items) for x in self.failed})
+            + refusal_marks(self.refused)
+        )
 
     def by_name(self, name: str) -> Estimate:
         """Return a score's value; a name that is not there is a `KeyError`."""
@@ -128,6 +136,7 @@ def result_values(result: BenchResult) -> dict[str, Any]:
             {"part": x.part, "num_items": len(x.items), "items": dict(x.items)}
             for x in result.failed
         ],
+        "refused": [asdict(x) for x in result.refused],
         "environment": dict(result.environment),
         "environment_changes": list(result.environment_changes),
     }
@@ -180,6 +189,7 @@ def _to_result(values: Mapping[str, Any]) -> BenchResult:
         scores=tuple(scores),
         excluded=tuple(Exclusion(x["reason"], x["items"]) for x in values["excluded"]),
         failed=tuple(FailedPart(x["part"], x["items"]) for x in values.get("failed", ())),
+        refused=tuple(Refusal(**x) for x in values.get("refused", ())),
         environment=values["environment"],
         environment_changes=tuple(values["environment_changes"]),
     )

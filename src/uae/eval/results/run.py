@@ -3,6 +3,7 @@
 settings.json   what the numbers depend on; written first, marks the folder as ours
 items.jsonl     one row per item; items-rank1.jsonl and so on while several processes write
 result.json     scores; there only when every item has its row
+refused.jsonl   parameters that an address does not take; there only if there are any
 lock            held while a process writes
 
 with BenchRun.open(folder, settings) as run:
@@ -31,6 +32,7 @@ from uae.eval.results.folder import (
     take_up,
     to_json,
 )
+from uae.eval.results.refusals import gather_refusals
 from uae.eval.results.result import (
     RESULT,
     BenchResult,
@@ -213,12 +215,15 @@ class BenchRun:
     ) -> BenchResult:
         """Write all rows, take other ranks' files away, and write the result."""
         by_name = sorted(rows, key=lambda row: row.item)
+        with storage_faults("cannot write", self.folder):
+            refused = gather_refusals(self.folder)
         result = BenchResult(
             settings=self._begun["settings"],
             num_items=len(rows),
             scores=score_rows(by_name, scores(by_name) if callable(scores) else scores),
             excluded=exclusions(by_name),
             failed=failed_parts(by_name),
+            refused=refused,
             environment=self._begun["environment"],
             environment_changes=tuple(self._begun["environment_changes"]),
         )

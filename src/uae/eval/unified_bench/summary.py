@@ -14,8 +14,6 @@ def summary_text(result: BenchResult) -> str:
         f"{result.num_items} images, {result.num_excluded} left out; 95 % intervals",
     ]
     lines += result.marks
-    lines += [f"  {x.reason}: {len(x.items)}" for x in result.excluded]
-    lines += [f"  {x.part} failed: {len(x.items)}" for x in result.failed]
     width = max(len(x.score.name) for x in result.scores)
     for x in result.scores:
         lines.append(f"  {x.score.name:{width}}  {_figure(x.estimate, x.score.name)}")
