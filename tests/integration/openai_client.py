@@ -122,8 +122,8 @@ def check_errors(client: openai.OpenAI, model: str) -> None:
     """Meet a field at fault, an unknown model and a wrong key, as the client names them."""
     hello = [{"role": "user", "content": "Hello."}]
     with pytest.raises(openai.BadRequestError) as caught:
-        client.chat.completions.create(model=model, messages=hello, logprobs=True)
-    assert caught.value.param == "logprobs"
+        client.chat.completions.create(model=model, messages=hello, top_p=0.5)
+    assert caught.value.param == "top_p"
     with pytest.raises(openai.NotFoundError, match="'gpt-9' is not served"):
         client.chat.completions.create(model="gpt-9", messages=hello)
     with pytest.raises(openai.AuthenticationError):

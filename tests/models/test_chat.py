@@ -1,6 +1,7 @@
 """Chats against plain transformers and against captions; replies that grow."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -85,6 +86,44 @@ def test_a_reply_is_what_is_sampled(encoder, image):
     assert [reply.num_tokens for reply in replies] == sampled.num_tokens.tolist()
     ends = ["length" if truncated else "stop" for truncated in sampled.truncated]
     assert [reply.finish_reason for reply in replies] == ends
+
+
+def test_each_token_tells_how_likely_it_was_whatever_the_temperature(encoder, image):
+    prompts = chat_prompts(encoder, [Message("user", (image, "Which?"))])
+    hot = {"max_new_tokens": 6, "temperature": 1.7, "num_replies": 2, "seed": 5}
+    plain = last(grow_replies(encoder, prompts, ReplyConfig(**hot)))
+    replies = last(grow_replies(encoder, prompts, ReplyConfig(**hot, num_top=3)))
+    assert [reply.text for reply in replies] == [reply.text for reply in plain]
+    assert all(reply.tokens == () for reply in plain)
+    draws = uniforms([stream(5, "reply", i) for i in range(2)], 6)
+    sampled = encoder.sample(prompts, draws, num_captions=2, temperature=1.7, max_new_tokens=6)
+    raw = encoder.log_probs(prompts, sampled.token_ids, sampled.mask)
+    first = encoder.next_log_probs(prompts)[0].topk(3)
+    for i, reply in enumerate(replies):
+        assert len(reply.tokens) == reply.num_tokens
+        told = torch.tensor([token.log_prob for token in reply.tokens])
+        assert torch.allclose(told, raw[i][sampled.mask[i]], atol=TOLERANCE)
+        ids = sampled.token_ids[i][sampled.mask[i]].tolist()
+        assert [token.text for token in reply.tokens] == [
+            encoder.tokenizer.decode([x]) for x in ids
+        ]
+        top = dict(reply.tokens[0].top)
+        assert list(top) == [encoder.tokenizer.decode([x]) for x in first.indices.tolist()]
+        assert list(top.values()) == pytest.approx(first.values.tolist(), abs=TOLERANCE)
+
+
+def test_no_alternative_is_one_that_is_never_said(encoder, image):
+    prompts = chat_prompts(encoder, [Message("user", (image, "Which?"))])
+    everything = len(encoder.tokenizer)
+    [reply] = last(
+        grow_replies(encoder, prompts, ReplyConfig(max_new_tokens=1, num_top=everything))
+    )
+    log_probs = [log_prob for _, log_prob in reply.tokens[0].top]
+    assert 0 < len(log_probs) < everything
+    assert all(map(math.isfinite, log_probs))
+    [bare] = last(grow_replies(encoder, prompts, ReplyConfig(max_new_tokens=1, num_top=0)))
+    assert bare.tokens[0].top == ()
+    assert bare.tokens[0].log_prob == reply.tokens[0].log_prob
 
 
 def test_what_is_said_stays_said_until_a_stop_text(encoder, image):

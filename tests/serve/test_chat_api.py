@@ -1,8 +1,15 @@
 """Chat completions: the encoder's own answers, in OpenAI's shape."""
 
 import json
+import math
 
+import pytest
+import torch
+
+from uae.endpoint import Endpoint, EndpointConfig
 from uae.eval.mmt_bench.encoder_answers import EncoderAnswers
+from uae.eval.mmt_bench.endpoint_answers import EndpointAnswers
+from uae.eval.mmt_bench.letters import letter_tokens
 from uae.models.chat import Message, chat_prompts, context_length
 from uae.serve.chatting import prepare_chat
 from uae.serve.protocol import ChatRequest
@@ -100,6 +107,51 @@ def test_a_stop_text_ends_the_reply(client, question):
     response = client.post(CHAT, json=question | {"max_tokens": 12, "stop": stop})
     assert said(response) == whole[: whole.index(stop)]
     assert response.json()["choices"][0]["finish_reason"] == "stop"
+
+
+def test_tokens_tell_how_likely_they_were_if_asked(client, model, question):
+    request = question | {"temperature": 1.5, "seed": 2, "n": 2, "max_tokens": 12}
+    plain = client.post(CHAT, json=request).json()["choices"]
+    assert [choice["logprobs"] for choice in plain] == [None, None]
+    asked = request | {"logprobs": True, "top_logprobs": 4}
+    response = client.post(CHAT, json=asked).json()
+    assert [x["message"] for x in response["choices"]] == [x["message"] for x in plain]
+    contents = [choice["logprobs"]["content"] for choice in response["choices"]]
+    assert sum(map(len, contents)) == response["usage"]["completion_tokens"]
+    for content in contents:
+        for token in content:
+            top = token["top_logprobs"]
+            assert len(top) == 4
+            assert [x["logprob"] for x in top] == sorted((x["logprob"] for x in top), reverse=True)
+            assert token["logprob"] <= top[0]["logprob"] < 0
+            for said_token in (token, *top):
+                data, text = said_token["bytes"], said_token["token"]
+                assert (data is None) == ("\ufffd" in text)
+                assert data is None or bytes(data).decode() == text
+    chunks = events(client.post(CHAT, json=asked | {"stream": True}))
+    streamed = [[], []]
+    for choice in (choice for chunk in chunks for choice in chunk["choices"]):
+        streamed[choice["index"]] += (choice["logprobs"] or {"content": []})["content"]
+    assert streamed == contents
+
+
+def test_a_benchmark_through_the_address_has_the_likelihood_of_the_model_itself(
+    client, model, image, monkeypatch
+):
+    """The tokens "A" and " A" count there and here; what is not among the 20 likeliest is lost."""
+    pytest.importorskip("openai")
+    letters = list("ABCD")
+    forbidden = torch.ones_like(model.encoder._forbidden)
+    for ids in letter_tokens(model.encoder.tokenizer, letters):
+        forbidden[..., ids] = False
+    monkeypatch.setattr(model.encoder, "_forbidden", forbidden)  # the random model says letters now
+    monkeypatch.setattr("openai._base_client.SyncHttpxClientWrapper", lambda **_: client)
+    config = EndpointConfig(base_url="http://testserver/v1", model="tiny", max_tries=1)
+    theirs = EndpointAnswers(Endpoint(config), 1).reply([image], "Which?", letters)
+    ours = EncoderAnswers(model.encoder, 1).reply([image], "Which?", letters)
+    assert theirs.text == ours.text
+    assert theirs.log_probs == pytest.approx(ours.log_probs, abs=1e-5)
+    assert all(map(math.isfinite, theirs.log_probs))
 
 
 def test_a_stream_adds_up_to_the_whole(client, question):

@@ -64,7 +64,9 @@ URL = "messages[0].content[0].image_url.url"
     [
         ({"tools": [{"type": "function"}]}, "tools", "not supported: leave it out"),
         ({"response_format": {"type": "json_object"}}, "response_format", "json_object"),
-        ({"logprobs": True}, "logprobs", "or give False"),
+        ({"top_logprobs": 2}, "top_logprobs", "top_logprobs 2 needs logprobs true"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "less than or equal to 20"),
+        ({"logprobs": 3}, "logprobs", "3"),
         ({"top_p": 0.5}, "top_p", "or give 1"),
         ({"frequency_penalty": 0.5}, "frequency_penalty", "not supported"),
         ({"temprature": 1}, "temprature", "unknown parameter temprature"),

@@ -5,6 +5,7 @@
 Special tokens in a text would read as the chat format itself: they are refused.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -14,12 +15,12 @@ from PIL import Image
 
 from uae.errors import UsageError
 from uae.flow.noise import stream
-from uae.models.encoder import Encoder, Prompts, uniforms
+from uae.models.encoder import Encoder, Prompts, SampledTokens, uniforms
 
 Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length"]
 
-_HALF_A_CHARACTER = "\ufffd"
+HALF_A_CHARACTER = "\ufffd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class ReplyConfig:
         stop: Texts before which a reply ends.
         seed: Seed of the choice of words.
         num_replies: Replies to one chat, each with draws of its own.
+        num_top: Tell of each token how likely it was, and of so many likeliest ones; None for
+            nothing of it.
     """
 
     max_new_tokens: int
@@ -47,6 +50,22 @@ class ReplyConfig:
     stop: tuple[str, ...] = ()
     seed: int = 0
     num_replies: int = 1
+    num_top: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SaidToken:
+    """A token of a reply, special or not, as text.
+
+    Attributes:
+        text: A part of a character reads as U+FFFD.
+        log_prob: By raw logits, whatever the temperature.
+        top: The likeliest tokens in its place, as (text, log-probability).
+    """
+
+    text: str
+    log_prob: float
+    top: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +76,13 @@ class Reply:
         text: Without special tokens and space around it.
         num_tokens: Tokens sampled, the end token included.
         finish_reason: `stop` at the end token or a stop text, `length` at the limit, None before.
+        tokens: All that were sampled, if `ReplyConfig.num_top` asks for them.
     """
 
     text: str = ""
     num_tokens: int = 0
     finish_reason: FinishReason | None = None
+    tokens: tuple[SaidToken, ...] = ()
 
 
 def check_plain(encoder: Encoder, text: str) -> None:
@@ -133,13 +154,17 @@ def grow_replies(
         num_captions=config.num_replies,
         temperature=config.temperature or 1.0,
         max_new_tokens=config.max_new_tokens,
+        num_top=config.num_top,
     )
     for number, tokens in enumerate(sampled, start=1):
         is_last = number == config.max_new_tokens
-        columns = zip(growing, tokens.token_ids.tolist(), tokens.running.tolist(), strict=True)
-        for one, token_id, is_running in columns:
+        said = _said(encoder, tokens)
+        columns = zip(
+            growing, tokens.token_ids.tolist(), tokens.running.tolist(), said, strict=True
+        )
+        for one, token_id, is_running, told in columns:
             if one.reply.finish_reason is None:
-                one.add(encoder, token_id, has_ended=not is_running, is_last=is_last)
+                one.add(encoder, token_id, told, has_ended=not is_running, is_last=is_last)
         yield tuple(one.reply for one in growing)
         if all(one.reply.finish_reason for one in growing):
             return
@@ -151,14 +176,51 @@ class _Growing:
     token_ids: list[int] = field(default_factory=list)
     reply: Reply = Reply()
 
-    def add(self, encoder: Encoder, token_id: int, *, has_ended: bool, is_last: bool) -> None:
+    def add(
+        self,
+        encoder: Encoder,
+        token_id: int,
+        told: tuple[SaidToken, ...],
+        *,
+        has_ended: bool,
+        is_last: bool,
+    ) -> None:
         self.token_ids.append(token_id)
         [text] = encoder.decode(torch.tensor([self.token_ids]))
         said, is_stopped = settled(text, self.stop, is_whole=has_ended or is_last)
         reason: FinishReason | None = "length" if is_last else None
         if has_ended or is_stopped:
             reason = "stop"
-        self.reply = Reply(said, len(self.token_ids), reason)
+        self.reply = Reply(said, len(self.token_ids), reason, self.reply.tokens + told)
+
+
+def _said(encoder: Encoder, tokens: SampledTokens) -> list[tuple[SaidToken, ...]]:
+    """Return the token of each reply as text, or nothing of it where nothing was asked for."""
+    likely = tokens.likely
+    if likely is None:
+        return [()] * len(tokens.token_ids)
+    rows = zip(
+        tokens.token_ids.tolist(),
+        likely.log_probs.tolist(),
+        likely.top_ids.tolist(),
+        likely.top_log_probs.tolist(),
+        strict=True,
+    )
+    return [
+        (SaidToken(_text_of(encoder, token_id), log_prob, _pairs(encoder, top_ids, top)),)
+        for token_id, log_prob, top_ids, top in rows
+    ]
+
+
+def _pairs(
+    encoder: Encoder, token_ids: Sequence[int], log_probs: Sequence[float]
+) -> tuple[tuple[str, float], ...]:
+    pairs = zip(token_ids, log_probs, strict=True)
+    return tuple((_text_of(encoder, i), log_prob) for i, log_prob in pairs if log_prob > -math.inf)
+
+
+def _text_of(encoder: Encoder, token_id: int) -> str:
+    return encoder.tokenizer.decode([token_id])
 
 
 def settled(text: str, stop: Sequence[str], *, is_whole: bool) -> tuple[str, bool]:
@@ -171,6 +233,6 @@ def settled(text: str, stop: Sequence[str], *, is_whole: bool) -> tuple[str, boo
         return text[: min(found)], True
     if is_whole:
         return text, False
-    text = text.rstrip(_HALF_A_CHARACTER)
+    text = text.rstrip(HALF_A_CHARACTER)
     begun = [k for s in stop for k in range(1, len(s)) if text.endswith(s[:k])]
     return text[: len(text) - max(begun, default=0)], False

@@ -26,6 +26,7 @@ from transformers import (
 )
 
 from uae.errors import NonFinite
+from uae.models.likely import LikelyTokens, likely_tokens
 
 READ_ROLE = "generate"
 
@@ -57,7 +58,8 @@ class Captions:
 class SampledTokens:
     """One more token of each of n completions, as they are sampled.
 
-    `mask` is False where the completion has ended before, `running` where it has ended now.
+    `mask` is False where the completion has ended before, `running` where it has ended now;
+    `likely` is there if it was asked for.
     """
 
     token_ids: Int[Tensor, " n"]
@@ -65,6 +67,7 @@ class SampledTokens:
     log_probs: Float[Tensor, " n"]
     entropies: Float[Tensor, " n"]
     running: Bool[Tensor, " n"]
+    likely: LikelyTokens | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,8 +309,12 @@ class Encoder:
         num_captions: int = 1,
         temperature: float = 1.0,
         max_new_tokens: int = 512,
+        num_top: int | None = None,
     ) -> Iterator[SampledTokens]:
-        """Do as `sample`, yielding the tokens as they come, until all completions have ended."""
+        """Do as `sample`, yielding the tokens as they come, until all completions have ended.
+
+        With `num_top`, 0 or more, each comes with how likely it was and that many alternatives.
+        """
         cache, hidden, position = self._prefill(prompts)
         cache.batch_repeat_interleave(num_captions)
         hidden, position, prompt_mask = (
@@ -331,7 +338,9 @@ class Encoder:
             mask, running = running, running & (token != self.end_id)
             entropy = torch.special.entr(log_p.exp()).sum(-1)
             chosen, entropy = (torch.where(mask, x, 0.0) for x in (chosen, entropy))
-            yield SampledTokens(token, mask, chosen, entropy, running)
+            raw = None if num_top is None else self._log_softmax(hidden, 1.0)
+            likely = None if raw is None else likely_tokens(raw, token, num_top or 0)
+            yield SampledTokens(token, mask, chosen, entropy, running, likely)
             if not running.any() or t + 1 == max_new_tokens:
                 return
             hidden = self._continue(token[:, None], position + t, cache, prompt_mask)[:, -1]

@@ -5,13 +5,16 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from PIL import Image
 
 from uae.models.chat import (
+    HALF_A_CHARACTER,
     Message,
     Reply,
     ReplyConfig,
+    SaidToken,
     chat_prompts,
     context_length,
 )
@@ -26,7 +29,10 @@ from uae.serve.protocol import (
     Choice,
     ChunkChoice,
     ImagePart,
+    Logprobs,
     ReplyMessage,
+    TokenLogprob,
+    TopLogprob,
     Usage,
 )
 
@@ -54,17 +60,40 @@ class Chat:
             total_tokens=prompt + completion,
         )
 
+    def logprobs(self, tokens: Sequence[SaidToken]) -> Logprobs | None:
+        """Pack tokens; None where they were not asked for."""
+        if self.config.num_top is None:
+            return None
+        return Logprobs(
+            content=[
+                TokenLogprob(
+                    **_token(said.text, said.log_prob),
+                    top_logprobs=[TopLogprob(**_token(*pair)) for pair in said.top],
+                )
+                for said in tokens
+            ]
+        )
+
+
+def _token(text: str, log_prob: float) -> dict[str, Any]:
+    data = None if HALF_A_CHARACTER in text else list(text.encode())
+    return {"token": text, "logprob": log_prob, "bytes": data}
+
 
 def prepare_chat(model: UnifiedAutoEncoder, asked: ChatRequest) -> Chat:
     """Open the images and tokenise.
 
     Raises:
-        ApiError: 400: the last turn is not the user's, an image cannot be opened, a text holds a
-            special token, or the prompt leaves no room in the context.
+        ApiError: 400: the last turn is not the user's, `top_logprobs` comes without `logprobs`, an
+            image cannot be opened, a text holds a special token, or the prompt leaves no room in
+            the context.
     """
     if asked.messages[-1].role != "user":
         message = f"messages: the last is by {asked.messages[-1].role!r}, expected one by 'user'"
         raise ApiError(400, message, param="messages", code="invalid_value")
+    if asked.top_logprobs and not asked.logprobs:
+        message = f"top_logprobs {asked.top_logprobs} needs logprobs true"
+        raise ApiError(400, message, param="top_logprobs", code="invalid_value")
     messages = _messages(asked)
     with blaming("messages"):
         prompts = chat_prompts(model.encoder, messages)
@@ -79,6 +108,7 @@ def prepare_chat(model: UnifiedAutoEncoder, asked: ChatRequest) -> Chat:
             stop=tuple(asked.stop),
             seed=secrets.randbelow(2**31) if asked.seed is None else asked.seed,
             num_replies=asked.n,
+            num_top=asked.top_logprobs if asked.logprobs else None,
         ),
     )
 
@@ -136,6 +166,7 @@ def completion(chat: Chat, replies: Sequence[Reply]) -> ChatCompletion:
                 index=i,
                 message=ReplyMessage(content=reply.text),
                 finish_reason=reply.finish_reason,
+                logprobs=chat.logprobs(reply.tokens),
             )
             for i, reply in enumerate(replies)
         ],
@@ -163,9 +194,11 @@ async def events(
                 index=i,
                 delta={"content": new.text[len(old.text) :]} if new.text != old.text else {},
                 finish_reason=new.finish_reason,
+                logprobs=chat.logprobs(new.tokens[len(old.tokens) :]),
             )
             for i, (old, new) in enumerate(zip(replies, grown, strict=True))
-            if (new.text, new.finish_reason) != (old.text, old.finish_reason)
+            if (new.text, new.finish_reason, new.tokens)
+            != (old.text, old.finish_reason, old.tokens)
         ]
         if news:
             yield event(news)

@@ -23,6 +23,7 @@ from uae.serve.fields import Fields
 
 MAX_CHOICES = 10
 MAX_STEPS = 1000
+MAX_TOP_LOGPROBS = 20
 
 # -- chat: request ---------------------------------------------------------------------------------
 
@@ -100,8 +101,6 @@ class ChatRequest(Fields):
         "top_k": (-1, 0),
         "min_p": (0,),
         "repetition_penalty": (1,),
-        "logprobs": (False,),
-        "top_logprobs": (0,),
         "logit_bias": ({},),
         "response_format": ({"type": "text"},),
         "modalities": (["text"],),
@@ -134,6 +133,8 @@ class ChatRequest(Fields):
         BeforeValidator(lambda stop: [stop] if isinstance(stop, str) else stop),
         Field(default_factory=list, max_length=4),
     ]
+    logprobs: bool = False
+    top_logprobs: int = Field(default=0, ge=0, le=MAX_TOP_LOGPROBS)
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
 
@@ -149,6 +150,27 @@ class Usage(BaseModel):
     total_tokens: int
 
 
+class TopLogprob(BaseModel):
+    """A token as text, and its log-probability by raw logits, whatever the temperature."""
+
+    token: str
+    logprob: float
+    bytes: list[int] | None
+    """Of the text in UTF-8; null where the token is a part of a character."""
+
+
+class TokenLogprob(TopLogprob):
+    """A token of a reply, the end token included, and the likeliest ones in its place."""
+
+    top_logprobs: list[TopLogprob]
+
+
+class Logprobs(BaseModel):
+    """The tokens of a reply, or of a part of it."""
+
+    content: list[TokenLogprob]
+
+
 class ReplyMessage(BaseModel):
     """What the model said."""
 
@@ -162,7 +184,7 @@ class Choice(BaseModel):
     index: int
     message: ReplyMessage
     finish_reason: FinishReason | None
-    logprobs: None = None
+    logprobs: Logprobs | None = None
 
 
 class ChatCompletion(BaseModel):
@@ -182,6 +204,7 @@ class ChunkChoice(BaseModel):
     index: int
     delta: dict[str, str]
     finish_reason: FinishReason | None = None
+    logprobs: Logprobs | None = None
 
 
 class ChatChunk(BaseModel):
