@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from uae.endpoint import Refusal
-from uae.errors import EnvironmentFault
+from uae.errors import EnvironmentFault, UsageError
 from uae.eval.results.marks import refusal_marks
 from uae.eval.results.page import write_page
 from uae.eval.results.refusals import REFUSALS, gather_refusals, keeper, read_refusals
@@ -91,6 +91,13 @@ def test_ranks_keep_their_own_and_the_first_gathers(tmp_path, monkeypatch):
     assert read_refusals(tmp_path) == gather_refusals(tmp_path) == (SEED, HEAT)
     assert [path.name for path in tmp_path.iterdir()] == [REFUSALS]
     assert read_refusals(tmp_path) == (SEED, HEAT)
+
+
+@pytest.mark.parametrize("line", ["{", '{"model": "gpt"}', "3"])
+def test_a_damaged_file_is_named(tmp_path, line):
+    (tmp_path / REFUSALS).write_text(line + "\n")
+    with pytest.raises(UsageError, match=r"refused\.jsonl is damaged \(.*take it away"):
+        read_refusals(tmp_path)
 
 
 def test_a_folder_that_is_gone_is_a_fault_of_the_machine(tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from uae.durable import replace_file, storage_faults
 from uae.endpoint import Refusal
+from uae.errors import UsageError
 from uae.ranks import other_paths, own_path
 
 REFUSALS = "refused.jsonl"
@@ -32,7 +33,11 @@ def keeper(folder: Path) -> Callable[[Refusal], None]:
 
 
 def read_refusals(folder: Path) -> tuple[Refusal, ...]:
-    """Return what was refused in a run, by all of its ranks, sorted."""
+    """Return what was refused in a run, by all of its ranks, sorted.
+
+    Raises:
+        UsageError: A file is damaged.
+    """
     return _sorted(_read([folder / REFUSALS, *other_paths(folder / REFUSALS)]))
 
 
@@ -53,10 +58,17 @@ def forget_refusals(folder: Path) -> None:
 
 
 def _read(paths: Iterable[Path]) -> set[Refusal]:
-    lines = [
-        line for path in paths if path.exists() for line in path.read_text("utf-8").splitlines()
-    ]
-    return {Refusal(**json.loads(line)) for line in lines}
+    return {refusal for path in paths if path.exists() for refusal in _read_one(path)}
+
+
+def _read_one(path: Path) -> list[Refusal]:
+    try:
+        return [Refusal(**json.loads(line)) for line in path.read_text("utf-8").splitlines()]
+    except (ValueError, TypeError) as error:
+        raise UsageError(
+            f"{path} is damaged ({error}): take it away to go on; what the address refused before "
+            "is not told then"
+        ) from error
 
 
 def _write(path: Path, refusals: Iterable[Refusal]) -> None:
