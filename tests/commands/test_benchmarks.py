@@ -122,7 +122,7 @@ def test_mmt_scores_have_intervals_and_nothing_is_asked_twice(run, mmt, monkeypa
     assert len(lines) == 1 + NUM_QUESTIONS
     code, _, err = run(*mmt, "--predictions", "m.csv")
     assert code == 2
-    assert "--predictions m.csv: expected a name that ends in .tsv or .xlsx" in err
+    assert "--predictions m.csv: expected a name that ends in .tsv, .xlsx, .jsonl" in err
     code, out, err = run(*mmt, "-q")
     assert (code, err) == (0, "")
     assert all(len(line.split()) == 2 for line in out.splitlines())

@@ -394,13 +394,13 @@ def test_a_model_audited_against_itself_gives_no_alarm(run, auditing):
 
 
 def test_an_audit_asks_both_sides_questions_and_is_taken_up_again(run, auditing, tmp_path):
-    write_scenes(tmp_path / "scenes", 12, "test", seed=0, size_px=64, questions_per_subtask=1)
+    write_scenes(tmp_path / "scenes", 12, "test", seed=0, size_px=64, questions_per_subtask=2)
     asking = (*auditing, "--questions", tmp_path / "scenes" / QUESTIONS, "--out", "run", "--json")
     code, first, err = run(*asking)
     assert code == 0, err
     for side in ("before", "after"):
         result = json.loads((tmp_path / "run" / "questions" / side / "result.json").read_text())
-        assert result["num_items"] == 5
+        assert result["num_items"] == 10
     audits = json.loads((tmp_path / "run" / "audits.json").read_text())
     [understanding] = (audit for audit in audits if audit["name"] == "Understanding")
     assert understanding["status"] != "not measured"
