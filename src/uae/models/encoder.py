@@ -338,8 +338,9 @@ class Encoder:
             mask, running = running, running & (token != self.end_id)
             entropy = torch.special.entr(log_p.exp()).sum(-1)
             chosen, entropy = (torch.where(mask, x, 0.0) for x in (chosen, entropy))
-            raw = None if num_top is None else self._log_softmax(hidden, 1.0)
-            likely = None if raw is None else likely_tokens(raw, token, num_top or 0)
+            likely = None
+            if num_top is not None:
+                likely = likely_tokens(self._log_softmax(hidden, 1.0), token, num_top)
             yield SampledTokens(token, mask, chosen, entropy, running, likely)
             if not running.any() or t + 1 == max_new_tokens:
                 return
