@@ -120,7 +120,7 @@ def caption_duel_run(root: Path, judge: Judge) -> Fill:
         with CaptionsWriter(path) as captions:
             for name in images:
                 captions.append(CaptionRow(image=name, caption=f"{words} {name}."))
-    duels = duel.pair_up(images, first, second)
+    duels, _ = duel.pair_up(images, first, second)
     settings = duel.settings_of(judge, duels, first, second)
     return lambda out, show, again: duel.judge_duels(
         judge, duels, out, settings, resume="auto", retry_failed=again, show=show

@@ -233,6 +233,7 @@ def test_the_probe_leaves_nothing_out():
         (said("x", finish_reason="content_filter"), "refused"),
         (said(None, message={"content": None, "refusal": "I will not."}), "refused"),
         (said(""), "no answer"),
+        (said("half of a pair \ud83d"), "no answer"),
         (said(None, finish_reason="length"), "no answer"),
         ({"choices": []}, "no answer"),
         ({"message": "hello"}, "no answer"),

@@ -434,5 +434,28 @@ def test_a_run_on_photos_goes_on_with_the_same_ones_alone(random_model_folder, t
         train_recipe(recipe, out)
 
 
+def test_every_start_of_a_run_says_whose_captions_it_learns_from(
+    random_model_folder, tmp_path, monkeypatch, caplog
+):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for i in range(2):
+        render_image(scene_at(i, "train"), 48).save(photos / f"{i}.png")
+    (photos / "metadata.csv").write_text("file_name,text\nphotos/0.PNG,A red circle.\n")
+    recipe = small_recipe(random_model_folder, data={"folder": str(photos)})
+    monkeypatch.setattr(stages, "load_backbones", stop_at_once)
+    for _ in range(2):
+        with pytest.raises(Stopped):
+            train_recipe(recipe, tmp_path / "run")
+    said = (
+        "captions for 1 of 2 images (from metadata.csv); in pre-training the frozen encoder writes "
+        "those of the other 1"
+    )
+    assert caplog.messages.count(said) == 2
+    (photos / "metadata.csv").write_text("file_name,text\n2.png,A red circle.\n")
+    with pytest.raises(UsageError, match="1 of 1 rows belong to no image"):
+        train_recipe(recipe, tmp_path / "other")
+
+
 def stop_at_once(*_):
     raise Stopped("stopped", signal.SIGTERM)

@@ -38,6 +38,7 @@ from uae.errors import (
 )
 from uae.memory import OUT_OF_MEMORY, REMEDY, is_out_of_memory, wanted
 from uae.ranks import current, leave, prefix
+from uae.unicode import readable
 
 log = logging.getLogger("uae")
 
@@ -119,7 +120,7 @@ def run(tokens: Sequence[str]) -> int:
 
 
 def _say(error: object, code: int, *, is_fault: bool = True) -> int:
-    sys.stderr.write(f"{prefix()}error: {error}\n" if is_fault else f"{prefix()}{error}\n")
+    sys.stderr.write(readable(f"{prefix()}{'error: ' if is_fault else ''}{error}\n"))
     log.debug("raised here:", exc_info=True)
     return code
 

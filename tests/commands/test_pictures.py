@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from uae.commands import loop
+from uae.data.folder_captions import read_captions
 
 
 @pytest.fixture
@@ -135,7 +136,126 @@ def test_unreadable_files_are_left_out_counted_and_listed(run, photos, random_mo
     assert (code, out) == (4, "")
 
 
+@pytest.fixture
+def beside(run, photos, random_model_folder):
+    """`uae caption --write txt` of the photos."""
+    (photos / "notes.txt").unlink()
+    return lambda *options: run(
+        "caption", photos, "--model", random_model_folder, "--write", "txt", *options
+    )
+
+
+def texts_of(folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*.txt")}
+
+
+def test_captions_are_written_beside_their_images(beside, run, photos, random_model_folder):
+    rows = json_lines(run("caption", photos, "--model", random_model_folder)[1])
+    code, out, err = beside()
+    assert (code, out) == (0, "")
+    assert "captioned 3" in err
+    assert list(texts_of(photos).values()) == [f"{row['caption']}\n" for row in rows]
+    assert read_captions(photos) == {row["image"]: row["caption"] for row in rows}
+    code, out, err = beside()
+    assert (code, out) == (0, "")
+    assert err.endswith("captioned 0, 3 done before\n")
+
+
+def test_sidecars_that_a_stop_held_up_are_written_by_the_same_command(beside, photos):
+    beside()
+    whole = texts_of(photos)
+    record = photos / ".captions.jsonl"
+    first, second, _ = record.read_bytes().splitlines(keepends=True)
+    (photos / "b.txt").unlink()
+    (photos / "sub" / "c.txt").unlink()
+    record.write_bytes(first + second + b'{"image": "sub/c')
+    code, _, err = beside()
+    assert code == 0
+    assert "captioned 1, 2 done before" in err
+    assert texts_of(photos) == whole
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.TXT", "a.png.txt", "a.caption"])
+def test_a_caption_file_of_somebody_else_stays_and_its_image_is_left_out(beside, photos, name):
+    (photos / name).write_text("by hand")
+    for _ in range(2):
+        code, _, err = beside()
+        assert code == 4
+        assert "left out 1 (1 has a caption file)" in err
+        assert f"{photos / 'a.png'}: has a caption file: {name} is not as this command" in err
+    assert (photos / name).read_text() == "by hand"
+    assert read_captions(photos)["a.png"] == "by hand"
+    assert set(texts_of(photos)) - {name} == {"b.txt", "sub/c.txt"}
+
+
+def test_a_sidecar_that_was_changed_by_hand_stays(beside, photos):
+    beside()
+    (photos / "a.txt").write_text("mended by hand")
+    code, _, err = beside()
+    assert code == 4
+    assert "captioned 0, 2 done before, left out 1 (1 has a caption file)" in err
+    assert read_captions(photos)["a.png"] == "mended by hand"
+
+
+def test_images_that_differ_in_their_suffix_have_a_sidecar_each(beside, photos):
+    (photos / "a.jpg").write_bytes((photos / "b.jpg").read_bytes())
+    assert beside()[0] == 0
+    assert sorted(texts_of(photos)) == ["a.jpg.txt", "a.png.txt", "b.txt", "sub/c.txt"]
+    assert beside()[2].endswith("captioned 0, 4 done before\n")
+
+
+def test_an_image_whose_sidecar_would_have_too_long_a_name_is_left_out(beside, photos):
+    for suffix in (".jpg", ".png"):
+        (photos / ("x" * 251 + suffix)).write_bytes((photos / "a.png").read_bytes())
+    code, _, err = beside()
+    assert code == 4
+    assert "captioned 3, left out 2 (2 name too long)" in err
+    assert sorted(texts_of(photos)) == ["a.txt", "b.txt", "sub/c.txt"]
+
+
+def test_sidecars_of_other_settings_are_not_mixed(beside):
+    beside()
+    code, _, err = beside("--seed", 1)
+    assert code == 2
+    assert ".captions.jsonl holds captions of other settings (--seed 0, not 1)" in err
+
+
+@pytest.mark.parametrize(
+    ("images", "fault"),
+    [(["-"], "expected files or folders"), (["photos/a.png", "photos/sub"], "give --out")],
+)
+def test_sidecars_need_a_place_for_their_record(run, photos, random_model_folder, images, fault):
+    command = ("caption", *images, "--model", random_model_folder, "--write", "txt")
+    code, _, err = run(*command)
+    assert code == 2
+    assert fault in err
+    if images != ["-"]:
+        assert run(*command, "--out", "record.jsonl")[0] == 0
+        assert sorted(texts_of(photos)) == ["a.txt", "notes.txt", "sub/c.txt"]
+
+
+def test_a_name_that_is_no_unicode_is_shown_and_kept(run, photos, random_model_folder):
+    name = b"caf\xe9.jpg".decode(errors="surrogateescape")
+    (photos / name).write_bytes((photos / "b.jpg").read_bytes())
+    (photos / name.replace("caf", "bad")).touch()
+    command = ("caption", photos, "--model", random_model_folder)
+    code, out, err = run(*command)
+    assert code == 4
+    assert "bad\ufffd.jpg: empty file" in err
+    assert name in [row["image"] for row in json_lines(out)]
+    out.encode()
+    assert run("reconstruct", photos, "--model", random_model_folder, "--out", "again")[0] == 4
+    assert Path("again/sheet.png").exists()
+
+
 # -- draw -----------------------------------------------------------------------------------------
+
+
+def test_a_caption_that_is_no_unicode_is_not_drawn(run, random_model_folder):
+    caption = b"a red caf\xe9".decode(errors="surrogateescape")
+    code, _, err = run("draw", caption, "--model", random_model_folder)
+    assert code == 2
+    assert "the caption: character 10 is \\udce9, half of a surrogate pair" in err
 
 
 def test_draw_prints_the_path_alone(run, random_model_folder):

@@ -44,6 +44,49 @@ def test_a_run_ends_with_scores_and_a_page_and_goes_on_with_the_same_command(run
     assert "run with other settings" in err
 
 
+def test_a_name_that_is_no_unicode_ends_no_run(run, bench, photos):
+    name = b"caf\xe9.jpg".decode(errors="surrogateescape")
+    (photos / "b.jpg").rename(photos / name)
+    for _ in range(2):
+        assert run(*bench, "--out", "run")[0] == 0
+        page = Path("run/report.html").read_text()
+        assert "caf\ufffd.jpg" in page
+    rows = [json.loads(line) for line in Path("run/items.jsonl").read_text().splitlines()]
+    assert name in [row["item"] for row in rows]
+
+
+def test_captions_by_id_of_names_with_dots_are_found_and_counted(run, bench, photos):
+    dots = photos.with_name("dots")
+    dots.mkdir()
+    for stem in ("photo.v1", "photo.v2", "2024.05.01 trip"):
+        shutil.copy(photos / "a.png", dots / f"{stem}.png")
+    ids = [{"id": x, "caption": "A circle."} for x in ("photo.v1", "photo.v2", "2024.05.01 trip")]
+    Path("ids.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ids))
+    command = ("eval", "unified-bench", dots, *bench[3:], "--out", "run")
+    code, out, err = run(*command, "--captioner", "file:ids.jsonl", "--json")
+    assert code == 0
+    assert "captions for 3 of 3 images (from ids.jsonl)" in err
+    assert json.loads(out)["num_items"] == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            ("--captioner", "file:c.jsonl"),
+            r"c.jsonl, line 1: key 'caption': character 2 is \ud800",
+        ),
+        (("--prompt", "Describe \ud800"), r"--prompt: character 10 is \ud800"),
+    ],
+)
+def test_text_that_is_no_unicode_is_refused_before_any_work(run, bench, options, said):
+    Path("c.jsonl").write_text('{"image": "a.png", "caption": "a\\ud800"}\n')
+    code, _, err = run(*bench, "--out", "run", *options)
+    assert code == 2
+    assert said in err
+    assert not Path("run/items.jsonl").exists()
+
+
 def test_captions_of_somebody_else_are_redrawn_and_cut(run, bench, photos, tmp_path):
     captions = tmp_path / "theirs.jsonl"
     with CaptionsWriter(captions) as writer:
@@ -317,6 +360,8 @@ def test_a_judge_without_verdicts_is_counted_and_gives_no_score(
         *("--judge", f"local:{random_model_folder}", "--out", "run", "--json"),
     )
     assert code == 4
+    for name in ("one", "two"):
+        assert f"captions for 3 of 3 images (from {name}.jsonl)" in err
     assert "left out 3 of 3" in err
     assert "judge: not the form asked for" in err
     assert json.loads(out)["scores"][0]["n"] == 0

@@ -1,6 +1,5 @@
 """Captions as JSON lines and as text files beside images."""
 
-import io
 import json
 import logging
 import resource
@@ -13,12 +12,10 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from uae.data.captions_file import (
     CaptionRow,
     CaptionsWriter,
-    read_captions,
     read_rows,
     take_in,
 )
@@ -38,19 +35,12 @@ ROW = CaptionRow(
 )
 
 
+UNICODE = st.text(st.characters(exclude_categories=("Cs",)))
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "out" / "captions.jsonl"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    stream = io.BytesIO()
-    Image.new("RGB", (4, 4)).save(stream, "PNG")
-    (tmp_path / "b").mkdir()
-    for name in ("1.png", "b/2.png", "3.png", "4.png"):
-        (tmp_path / name).write_bytes(stream.getvalue())
-    return tmp_path
 
 
 def test_rows_come_back_as_they_were(path: Path) -> None:
@@ -64,7 +54,7 @@ def test_rows_come_back_as_they_were(path: Path) -> None:
     assert json.loads(lines[1]) == {"image": "1.jpg", "caption": "", "is_truncated": False}
 
 
-@given(st.text(), st.text().filter(lambda name: "\0" not in name and "/" not in name))
+@given(UNICODE, st.text().filter(lambda name: "\0" not in name and "/" not in name))
 @settings(max_examples=60, deadline=None)
 def test_any_text_and_name_survives(caption: str, name: str) -> None:
     with TemporaryDirectory() as folder:
@@ -177,6 +167,7 @@ def test_two_writers_do_not_share_a_file(path: Path) -> None:
         ('{"image": "../a", "caption": "x"}', "expected a path inside the folder"),
         ('{"image": "/etc/a", "caption": "x"}', "expected a path inside the folder"),
         ('{"image": "", "caption": "x"}', "expected a path inside the folder"),
+        ('{"image": "a", "caption": "ab\\ud83d"}', "character 3 is \\ud83d, half of a surrogate"),
     ],
 )
 def test_a_wrong_line_is_named(path: Path, line: str, words: str) -> None:
@@ -196,32 +187,6 @@ def test_keys_of_others_are_passed_over(path: Path) -> None:
     path.parent.mkdir()
     path.write_text('\ufeff{"image": "1.jpg", "caption": "a", "human": true}\n', encoding="utf-8")
     assert read_rows(path) == [CaptionRow(image="1.jpg", caption="a")]
-
-
-def test_captions_of_a_folder_from_both_sources(folder: Path) -> None:
-    (folder / "captions.jsonl").write_text(
-        '{"image": "1.png", "caption": "old"}\n'
-        '{"image": "1.png", "caption": " from the list "}\n'
-        '{"image": "gone.png", "caption": "of no image"}\n'
-        '{"image": "4.png", "caption": ""}\n'
-    )
-    (folder / "1.txt").write_text("from the text file")
-    (folder / "b" / "2.txt").write_text("\ufeffa wedge\n", encoding="utf-8")
-    (folder / "3.txt").write_text(" \n")
-    assert read_captions(folder) == {"1.png": "from the list", "b/2.png": "a wedge"}
-
-
-def test_a_folder_without_captions_has_none(folder: Path) -> None:
-    assert read_captions(folder) == {}
-
-
-def test_a_text_file_that_is_no_caption_is_named(folder: Path) -> None:
-    (folder / "1.txt").write_bytes(b"caf\xe9")
-    with pytest.raises(UsageError, match=r"1\.txt: byte 3 is not UTF-8"):
-        read_captions(folder)
-    (folder / "1.txt").write_bytes(b"a" * (2**20 + 1))
-    with pytest.raises(UsageError, match=r"1\.txt is larger than 1 MiB"):
-        read_captions(folder)
 
 
 # -- files of several processes -------------------------------------------------------------------

@@ -14,6 +14,10 @@ from uae.errors import EnvironmentFault, UsageError
 CAPTIONS = {"0": "A red tram, twice.", "1": ""}
 
 
+def captions_of(path: Path) -> dict[str, str | None]:
+    return {row.name: row.caption for row in read_given_captions(path)}
+
+
 def torchumm(folder: Path) -> Path:
     rows = [
         {"id": name, "ref_path": f"/ref/{name}.jpg", "caption": f" {text}\n", "gen_path": ""}
@@ -48,7 +52,7 @@ def mmgenbench_xlsx(folder: Path) -> Path:
 
 @pytest.mark.parametrize("write", [torchumm, mmgenbench_tsv, mmgenbench_xlsx])
 def test_a_file_of_another_tool_gives_captions_by_name(tmp_path, write):
-    assert read_given_captions(write(tmp_path)) == CAPTIONS
+    assert captions_of(write(tmp_path)) == CAPTIONS
 
 
 def test_our_own_files_name_images_whatever_id_they_have(tmp_path):
@@ -56,15 +60,23 @@ def test_our_own_files_name_images_whatever_id_they_have(tmp_path):
     with CaptionsWriter(path) as writer:
         writer.append(CaptionRow(image="a/0.jpg", caption=" A tram. "))
     path.write_text(path.read_text() + '{"image": "b.png", "id": "7", "caption": "A cat."}\n')
-    assert read_given_captions(path) == {"a/0.jpg": "A tram.", "b.png": "A cat."}
+    assert captions_of(path) == {"a/0.jpg": "A tram.", "b.png": "A cat."}
 
 
 @pytest.mark.parametrize(
     ("name", "data", "fault"),
     [
-        ("a.jsonl", '{"caption": "x"}\n', "key 'image' is missing"),
+        ("a.jsonl", '{"caption": "x"}\n', "line 1: key 'file_name' or 'image' or 'id' is missing"),
+        ("a.jsonl", '{"id": "0"}\n', "line 1: key 'caption' or 'text' is missing beside '0'"),
+        ("a.jsonl", '{"id": true, "caption": "x"}\n', "line 1: key 'id' is True: expected text"),
+        ("a.jsonl", '{"id": "0", "caption": 3}\n', "line 1: key 'caption' is 3: expected text"),
+        ("a.jsonl", "[1]\n", "line 1: expected an object with image and caption"),
+        ("a.jsonl", '{"id": "0", "caption": "\\udfff"}\n', "line 1: key 'caption': character 1 is"),
+        ("a.csv", 'file_name,text\n0.jpg,"x\n', "no comma-separated text in UTF-8"),
+        ("a.json", "{", "is no JSON file"),
+        ("a.json", '{"0": {"caption": 3}}', "key '0': 'caption' or 'tags' is no text"),
+        ("a.json", '{"0": {"tags": "\\ud800"}}', "key '0': key 'caption': character 1 is"),
         ("a.jsonl", '{"id": "0", "caption": "x"}\n{"id": 0, "caption": "y"}\n', "two captions for"),
-        ("a.jsonl", '{"id": "../0", "caption": "x"}\n', "expected a path inside the folder"),
         ("a.tsv", "index\tanswer\n0\tx\n", "column 'prediction' is missing"),
         ("a.tsv", "index\tprediction\n0\n", "line 2: the number of cells differs"),
         ("a.tsv", "index\tprediction\n\tx\n", "a caption has no image: expected a name beside 'x'"),

@@ -464,6 +464,30 @@ def test_pictures_of_other_formats_are_left_out_by_name(tmp_path: Path) -> None:
     assert "a.txt" not in summary
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a-masklabel.png",
+        "b/a-condlabel.png",
+        "@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg",
+        "b/@eaDir/c.png",
+        "__MACOSX/a.jpg",
+        "Thumbs/a.jpg",
+        "b/#recycle/old.jpg",
+    ],
+)
+def test_masks_thumbnails_and_deleted_pictures_are_files_of_other_kinds(
+    folder: Path, name: str
+) -> None:
+    before = list_images(folder)
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(encoded(picture(), "PNG"))
+    (folder / name).with_name("._a.jpg").write_bytes(b"\0\5\26\7")
+    listing = list_images(folder)
+    assert listing.names == before.names
+    assert set(listing.unused) - set(before.unused) == {name}
+
+
 def test_links_to_folders_are_not_followed(folder: Path) -> None:
     (folder / "again").symlink_to(folder)
     assert len(list_images(folder).names) == 7

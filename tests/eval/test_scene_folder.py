@@ -60,6 +60,16 @@ def test_training_takes_the_folder(folder):
     assert sample.caption == read_rows(folder / "images" / "captions.jsonl")[0].caption
 
 
+def test_datasets_reads_the_folder(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets = pytest.importorskip("datasets")
+    images = str(folder / "images")
+    loaded = datasets.load_dataset("imagefolder", data_dir=images, cache_dir=str(tmp_path))
+    captions = [row.caption for row in read_rows(folder / "images" / "captions.jsonl")]
+    assert loaded["train"]["text"][:] == captions
+    assert loaded["train"][0]["image"].size == (64, 64)
+
+
 def test_nothing_is_written_over(folder):
     before = sorted(folder.rglob("*"))
     with pytest.raises(UsageError, match="exists and is not empty: name a new folder"):

@@ -111,7 +111,10 @@ def test_what_cannot_be_answered_is_a_400_that_names_the_field(client, change, p
     assert len(error["message"]) < 400, "a long value is shown whole"
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[1]", b"\xff", b"[" * 100_000, b'{"n": NaN}'])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[1]", b"\xff", b"[" * 100_000, b'{"n": NaN}', b'{"prompt": "half \\ud83d"}'],
+)
 def test_no_json_is_a_400(client, body):
     assert error_of(client.post(CHAT, content=body), 400)["code"] == "invalid_json"
 

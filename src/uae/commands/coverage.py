@@ -47,10 +47,10 @@ def pair_gaps(pair: Pair, images: Mapping[str, Path]) -> Gaps:
     names = list(images)
     gaps: dict[str, Sequence[str]] = {}
     if pair.writes.kind == "file":
-        captions = CaptionsFile(Path(pair.writes.name))
-        found = captions.of(names)
-        gaps[MISSING_CAPTIONS] = [name for name in names if name not in found]
-        warn_of_extra(captions.path, captions.extra(names), "captions")
+        captions = CaptionsFile(Path(pair.writes.name), images)
+        log.info(captions.summary)
+        gaps[MISSING_CAPTIONS] = [name for name in names if name not in captions.texts]
+        warn_of_extra(captions.path, captions.extra, "captions")
     if pair.draws.kind == "folder":
         folder = ImageFolder(Path(pair.draws.name), names)
         gaps[MISSING_REDRAWS] = [name for name in names if name not in folder.found]

@@ -40,8 +40,8 @@ CAPTIONERS = ("uae", "vlm", "endpoint", "file")
 GENERATORS = ("uae", "diffusers", "endpoint", "folder")
 
 
-def captioner_of(spec: Spec, given: Given) -> Callable[[], Captioner]:
-    """Return what loads a captioner; a file and an address are checked at once.
+def captioner_of(spec: Spec, given: Given, images: Mapping[str, Path]) -> Callable[[], Captioner]:
+    """Return what loads a captioner of these images; file and address are checked at once.
 
     Raises:
         UsageError: There is no such file or address, or, when loaded, no such model.
@@ -49,7 +49,7 @@ def captioner_of(spec: Spec, given: Given) -> Callable[[], Captioner]:
     if spec.kind == "file":
         if not Path(spec.name).is_file():
             raise UsageError(f"{spec.flag} file:{spec.name} does not exist")
-        captions = CaptionsFile(Path(spec.name))
+        captions = CaptionsFile(Path(spec.name), images)
         return lambda: captions
     if spec.kind == "endpoint":
         described = EndpointCaptioner(spec.endpoint(given), given.prompt, given.seed)
@@ -142,9 +142,9 @@ class Pair:
             )
         return cls(writes, draws, given, sees_image)
 
-    def captioner(self) -> Callable[[], Captioner]:
-        """Return what loads the captioner."""
-        return captioner_of(self.writes, self.given)
+    def captioner(self, images: Mapping[str, Path]) -> Callable[[], Captioner]:
+        """Return what loads the captioner of `images`."""
+        return captioner_of(self.writes, self.given, images)
 
     def generator(self, images: Mapping[str, Path]) -> Callable[[], Generator]:
         """Return what loads the generator of the redraws of `images`."""
@@ -165,7 +165,7 @@ class Pair:
         return Task(
             images=images,
             out=out,
-            captioner=self.captioner(),
+            captioner=self.captioner(images),
             generator=self.generator(images),
             backbones=lambda: load_backbones(backbones, self.given.device),
             tokens=tokens,

@@ -47,7 +47,7 @@ class ImageFiles:
     paths: Mapping[str, Path]
     is_one: bool
     others: Sequence[str] = ()
-    """Files in the folders that are no pictures."""
+    """Files in the folders that are neither pictures nor their captions."""
     left_out: list[UnreadableImage] = field(default_factory=list)
     without_result: list[LeftOut] = field(default_factory=list)
 
@@ -76,7 +76,7 @@ def find_images(
         if argument.is_dir():
             listing = list_images(argument)
             found += listing.paths
-            others += [argument / name for name in listing.others]
+            others += [argument / name for name in listing.unused]
             left_out += listing.skipped
         elif argument.exists():
             found.append(argument)

@@ -4,19 +4,30 @@ import contextlib
 import logging
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.types import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from uae.commands.inputs import STDIN, check_same_writer, ended, find_images, opened
+from uae.commands.inputs import (
+    STDIN,
+    ImageFiles,
+    LeftOut,
+    check_same_writer,
+    ended,
+    find_images,
+    opened,
+)
 from uae.commands.startup import quick_start
 from uae.commands.talk import PLAINLY, Talk, json_line, write
 from uae.data.captions_file import CaptionRow, CaptionsWriter
 from uae.data.images import WRITTEN_FORMATS, write_image
+from uae.data.sidecars_writer import RECORD_NAME, SidecarsWriter
 from uae.errors import EXIT_DONE, UsageError
+from uae.unicode import check_text
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +38,7 @@ def caption(
     *,
     model: str = "uae-tiny",
     out: Path | None = None,
+    write_as: Annotated[Literal["jsonl", "txt"], Parameter(name="--write")] = "jsonl",
     seed: int = 0,
     temperature: NonNegativeFloat = 0.7,
     max_new_tokens: PositiveInt | None = None,
@@ -39,15 +51,18 @@ def caption(
     Try:
         uae caption photo.jpg
         uae caption photos/ --out photos/captions.jsonl
+        uae caption photos/ --write txt
 
     One image gives its caption alone; several give JSON Lines. With --out rows
     are appended as they are made and images that have one are skipped: the same
-    command goes on where it stopped.
+    command goes on where it stopped. So does --write txt, which leaves out images
+    that have a caption file of their own.
 
     Args:
         images: Image files, folders, or - for an image on stdin.
         model: Model folder, or a preset.
-        out: JSON Lines file to append to.
+        out: JSON Lines file to append to; with --write txt by default a hidden one.
+        write_as: txt writes each caption into a file beside its image.
         seed: Seed of the sampling; a caption depends on it and on the image's name.
         temperature: 0 takes the most probable words.
         max_new_tokens: Longest caption; by default the model's.
@@ -57,6 +72,8 @@ def caption(
     """
     talk.begin()
     files = find_images(images, allow_stdin=True)
+    if write_as == "txt":
+        out = _record(images, out)
     with quick_start():
         from uae.commands import loop
 
@@ -64,7 +81,7 @@ def caption(
         if out is not None:
             check_same_writer(out, writing)
         auto_encoder = loop.load(model, device)
-    with CaptionsWriter(out) if out else contextlib.nullcontext() as writer:
+    with _writer(out, write_as, files) as writer:
         todo = writer.missing(files.paths) if writer else list(files.paths)
         num_done = 0
         for items in opened(files, todo, auto_encoder.decoder.size_px, batch_size):
@@ -74,7 +91,37 @@ def caption(
             num_done += len(rows)
             if not files.is_one:
                 log.info("captioned %d of %d", num_done, len(todo))
-    return ended("captioned", num_done, len(files.paths) - len(todo), files)
+    foreign = writer.left_out if isinstance(writer, SidecarsWriter) else {}
+    files.without_result += [LeftOut(files.paths[x], *why) for x, why in foreign.items()]
+    num_before = len(files.paths.keys() - set(todo) - foreign.keys())
+    return ended("captioned", num_done - len(foreign.keys() & set(todo)), num_before, files)
+
+
+def _record(images: Sequence[Path], out: Path | None) -> Path:
+    """Return the file that keeps what --write txt wrote.
+
+    Raises:
+        UsageError: Images on stdin have no place for a file beside them, or one of several folders
+            would have to be chosen.
+    """
+    if STDIN in map(str, images):
+        raise UsageError(
+            "--write txt with - : expected files or folders, with captions beside them"
+        )
+    if out is None and len(images) > 1:
+        raise UsageError(
+            "--write txt with several files or folders: give --out, a JSON Lines file that keeps "
+            "what was written"
+        )
+    return out or (images[0] if images[0].is_dir() else images[0].parent) / RECORD_NAME
+
+
+def _writer(
+    out: Path | None, write_as: Literal["jsonl", "txt"], files: ImageFiles
+) -> contextlib.AbstractContextManager[CaptionsWriter | SidecarsWriter | None]:
+    if out is None:
+        return contextlib.nullcontext()
+    return SidecarsWriter(out, files.paths) if write_as == "txt" else CaptionsWriter(out)
 
 
 def _write_caption(row: CaptionRow, is_one: bool, talk: Talk) -> None:
@@ -114,6 +161,7 @@ def draw(
     """
     talk.begin()
     text = (_stdin_text() if caption == STDIN else caption).strip()
+    check_text(text, "the caption")
     if not text:
         raise UsageError('the caption is empty: expected a text, e.g. uae draw "A red circle."')
     path = _picture_path(out, text, seed)

@@ -21,7 +21,8 @@ from uae.commands.inputs import (
 )
 from uae.commands.startup import quick_start
 from uae.commands.talk import PLAINLY, Talk, json_line, write
-from uae.data.captions_file import CAPTIONS_NAME, CaptionRow, CaptionsWriter, read_rows
+from uae.data.caption_layouts import CAPTIONS_NAME
+from uae.data.captions_file import CaptionRow, CaptionsWriter, read_rows
 from uae.data.images import fit_square, write_image
 from uae.data.opening import open_image
 from uae.data.sheet import MAX_ROWS, SheetRow, reconstruction_sheet

@@ -16,6 +16,7 @@ from cyclopts import Group, Parameter
 
 from uae.errors import UsageError
 from uae.ranks import current, prefix
+from uae.unicode import escaped, readable
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ class _Lines(logging.Formatter):
     """`warning: ...` for warnings, the bare message for what is no fault."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        text = readable(super().format(record))
         if record.levelno >= logging.WARNING:
             text = f"{record.levelname.lower()}: {text}"
         return prefix() + text
@@ -111,7 +112,7 @@ def write(text: str) -> None:
 
 def json_line(values: Mapping[str, Any]) -> str:
     """Return one JSON object on one line; nan and infinity become null."""
-    return json.dumps(_strict(values), ensure_ascii=False)
+    return escaped(json.dumps(_strict(values), ensure_ascii=False))
 
 
 def _strict(value: Any) -> Any:

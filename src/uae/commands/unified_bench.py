@@ -1,5 +1,6 @@
 """`uae eval unified-bench`: any captioner and any generator, measured by what is redrawn."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,10 +16,13 @@ from uae.commands.runs import RunChoice, ended, progress_of, stages_of
 from uae.commands.startup import quick_start
 from uae.commands.talk import PLAINLY, SWITCH, Talk
 from uae.errors import UsageError
+from uae.unicode import check_text
 
 if TYPE_CHECKING:
     from uae.commands.halves import Pair
     from uae.eval.unified_bench.task import Curve, Task
+
+log = logging.getLogger(__name__)
 
 OFFICIAL = {
     "clip": "openai/clip-vit-large-patch14",
@@ -81,6 +85,7 @@ class PairChoice:
         from uae.commands.halves import Pair
         from uae.commands.spec import Given, check_dtype
 
+        check_text(self.prompt, "--prompt")
         dtype = getattr(torch, self.dtype)
         given = Given(self.prompt, self.seed, place.device, dtype, place.out, self.address)
         names = (self.model, self.captioner, self.generator)
@@ -250,12 +255,12 @@ def caption_duel(
     with quick_start():
         from uae.commands.coverage import image_gaps, settled, warn_of_extra
         from uae.eval.unified_bench import duel
-        from uae.eval.unified_bench.captioners import CaptionsFile
         from uae.eval.unified_bench.summary import summary_text
 
-        duels = duel.pair_up(files.paths, first, second)
-        for path in (first, second):
-            warn_of_extra(path, CaptionsFile(path).extra(list(files.paths)), "captions")
+        duels, captions = duel.pair_up(files.paths, first, second)
+        for given in captions:
+            log.info(given.summary)
+            warn_of_extra(given.path, given.extra, "captions")
         unread = image_gaps(files.paths)
         gaps = settled(unread, len(duels), allow_missing=allow_missing)
         judge = chosen.load(place.device, place.out)

@@ -1,4 +1,4 @@
-"""Captions of a folder of images: one JSON object a line, or a `.txt` file beside each image.
+"""Captions of images as `uae caption` writes them: one JSON object a line.
 
 Rows are appended as they are made, so a job that was stopped at any moment goes on where it was: a
 last line that was cut short is taken off, and its image is captioned again.
@@ -13,14 +13,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 
-from uae.data.images import CAPTIONS_NAME, list_images
 from uae.durable import append_whole, storage_faults
 from uae.errors import UsageError
+from uae.unicode import check_text
 
 logger = logging.getLogger(__name__)
 
 
-_MAX_SIDECAR_BYTES = 2**20
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {  # key -> (accepted types, how to say them)
     "image": ((str,), "text"),
     "caption": ((str,), "text"),
@@ -74,20 +73,16 @@ class CaptionRow:
     similarities: Mapping[str, float] = field(default_factory=dict)
 
 
-def read_rows(path: str | Path, *, by_id: bool = False) -> list[CaptionRow]:
+def read_rows(path: str | Path) -> list[CaptionRow]:
     """Read a captions file, in its order. Unknown keys are passed over.
 
     A last line that has no line break and is no JSON is a row whose writing was stopped: it is
     left out.
 
-    Args:
-        path: The file.
-        by_id: Take `id` for the image's name where a row has no `image`.
-
     Raises:
         UsageError: A line is wrong; the message names file, line and key.
     """
-    return [row for row, _ in _scan(Path(path), by_id=by_id)]
+    return [row for row, _ in _scan(Path(path))]
 
 
 class CaptionsWriter:
@@ -174,58 +169,34 @@ def take_in(path: Path, parts: Sequence[Path]) -> None:
         part.unlink()
 
 
-def read_captions(folder: str | Path) -> dict[str, str]:
-    """Return the captions of a folder's images by name, where there are any.
+def json_lines(path: Path) -> Iterator[tuple[str, object, int]]:
+    """Yield file and line for messages, the value, and the byte at which the line ends.
 
-    A row of `captions.jsonl` goes before a `.txt` beside the image; of several rows for one image
-    the last holds. Blank captions count as none.
+    A last line that has no line break and is no JSON is left out: its writing was stopped.
 
     Raises:
-        UsageError: The folder has no images, or a captions file is wrong.
+        UsageError: Another line is no JSON; the message names file and line.
     """
-    folder = Path(folder)
-    captions_path = folder / CAPTIONS_NAME
-    written = {}
-    if captions_path.exists():
-        written = {row.image: row.caption.strip() for row, _ in _scan(captions_path)}
-    captions = {}
-    for name in list_images(folder).names:
-        caption = written.get(name) or _read_sidecar((folder / name).with_suffix(".txt"))
-        if caption:
-            captions[name] = caption
-    return captions
-
-
-def _read_sidecar(path: Path) -> str:
-    try:
-        if path.stat().st_size > _MAX_SIDECAR_BYTES:
-            raise UsageError(f"{path} is larger than 1 MiB: expected a caption")
-        return path.read_text(encoding="utf-8-sig").strip()
-    except FileNotFoundError:
-        return ""
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: byte {error.start} is not UTF-8: expected a caption") from error
-
-
-def _scan(path: Path, *, by_id: bool = False) -> Iterator[tuple[CaptionRow, int]]:
-    """Yield each row with the byte at which its line ends."""
     end = 0
     with path.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
             end += len(line)
             if not line.strip():
                 continue
+            where = f"{path}, line {number}"
             try:
-                values = json.loads(line)
+                value = json.loads(line)
             except (ValueError, RecursionError) as error:
                 if not line.endswith(b"\n"):
                     logger.warning("%s: line %d was cut short: %r", path, number, line[:200])
                     return
-                fault = f"{path}, line {number}: not JSON: expected one object a line"
-                raise UsageError(fault) from error
-            if by_id and isinstance(values, dict) and "id" in values:
-                values.setdefault("image", str(values["id"]))
-            yield _to_row(f"{path}, line {number}", values), end
+                raise UsageError(f"{where}: not JSON: expected one object a line") from error
+            yield where, value, end
+
+
+def _scan(path: Path) -> Iterator[tuple[CaptionRow, int]]:
+    """Yield each row with the byte at which its line ends."""
+    return ((_to_row(where, value), end) for where, value, end in json_lines(path))
 
 
 def _to_row(where: str, values: object) -> CaptionRow:
@@ -240,6 +211,7 @@ def _to_row(where: str, values: object) -> CaptionRow:
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
             raise UsageError(f"{where}: key {key!r} is {value!r}: expected {meaning}")
     _check_name(where, values["image"])
+    check_text(values["caption"], f"{where}: key 'caption'")
     known = {key: values[key] for key in _TYPES if key in values}
     return CaptionRow(**{**known, "similarities": _numbers(where, values.get("similarities", {}))})
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 from PIL import Image
 
+from uae.data.caption_layouts import sidecars, tables
 from uae.data.opening import open_image
 from uae.data.untrusted.file import FORMATS, Reason, UnreadableImage
 from uae.durable import replace_file, storage_faults
@@ -22,8 +23,12 @@ UNSUPPORTED = frozenset(
 """Suffixes of pictures that are listed and then left out, by what their content is."""
 WRITTEN_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 """Suffixes of files that are written, with Pillow's names of their formats."""
-CAPTIONS_NAME = "captions.jsonl"
-"""Of the file of captions beside a folder's images."""
+MASKS = ("-masklabel", "-condlabel")
+"""What OneTrainer ends the names of masks and conditions with, before the suffix."""
+LITTER = frozenset(
+    {"@eaDir", "@__thumb", "Thumbs", "__MACOSX", "#recycle", "@Recycle", "$RECYCLE.BIN"}
+)
+"""Folders of thumbnails and of deleted files, as systems and network disks make them."""
 MAX_NAMED = 20
 """Files named in one line, of those ignored."""
 
@@ -51,8 +56,8 @@ class FolderListing:
     @property
     def unused(self) -> tuple[str, ...]:
         """Files of other kinds that are no captions of the images."""
-        captions = {Path(name).with_suffix(".txt").as_posix() for name in self.names}
-        captions.add(CAPTIONS_NAME)
+        beside = sidecars(self.names, self.others).values()
+        captions = {file for files in beside for file in files} | set(tables(self.others))
         return tuple(name for name in self.others if name not in captions)
 
 
@@ -60,7 +65,8 @@ def list_images(folder: str | Path) -> FolderListing:
     """List a folder's images, those of its subfolders included; the order depends on names alone.
 
     Hidden files and folders are passed over, and links to folders are not followed. Pictures of
-    formats that are not opened are listed too, so that each is left out by name.
+    formats that are not opened are listed too, so that each is left out by name. Masks beside
+    images, and what lies in folders of thumbnails, are files of other kinds.
 
     Raises:
         UsageError: There is no such folder, or no image in it.
@@ -79,11 +85,11 @@ def list_images(folder: str | Path) -> FolderListing:
     others: list[str] = []
     for root, subfolders, files in os.walk(folder, onerror=note):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        is_litter = not LITTER.isdisjoint(Path(root).relative_to(folder).parts)
         for name in files:
             if name.startswith("."):
                 continue
-            is_picture = os.path.splitext(name)[1].lower() in SUFFIXES | UNSUPPORTED
-            chosen = names if is_picture else others
+            chosen = names if _is_picture(name) and not is_litter else others
             chosen.append((Path(root) / name).relative_to(folder).as_posix())
     if not names:
         found = f"{_count(len(others), 'file')} of other kinds"
@@ -91,6 +97,11 @@ def list_images(folder: str | Path) -> FolderListing:
         raise UsageError(f"{folder} holds no images ({found}): expected {FORMATS} ({suffixes})")
     skipped.sort(key=lambda error: str(error.path))
     return FolderListing(folder, tuple(sorted(names)), tuple(sorted(others)), tuple(skipped))
+
+
+def _is_picture(name: str) -> bool:
+    stem, suffix = os.path.splitext(name)
+    return suffix.lower() in SUFFIXES | UNSUPPORTED and not stem.endswith(MASKS)
 
 
 def named(names: Sequence[str]) -> str:

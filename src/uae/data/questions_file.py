@@ -22,6 +22,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 
@@ -198,14 +199,16 @@ def read_cells(
     *,
     limit: int | None = None,
     note: Callable[[UsageError], None] = refuse,
+    separated_by: Literal["tab", "comma"] = "tab",
 ) -> Iterator[tuple[dict[str, str], str]]:
     """Read the cells of each row by column, with the file and line for messages.
 
     Args:
-        path: A tab-separated file with column names in its first line.
+        path: A file with column names in its first line.
         required: Columns that must be there.
         limit: Rows to read, from the first on; all if not given.
         note: Told of a row with too few or too many cells; raises it if not given.
+        separated_by: What stands between the cells.
 
     Raises:
         UsageError: The file cannot be read, or columns are missing.
@@ -214,7 +217,8 @@ def read_cells(
     line = 1
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, dialect="excel-tab", strict=True)
+            dialect = {"tab": "excel-tab", "comma": "excel"}[separated_by]
+            reader = csv.DictReader(file, dialect=dialect, strict=True)
             columns = reader.fieldnames or ()
             missing = [column for column in required if column not in columns]
             if missing:
@@ -231,8 +235,8 @@ def read_cells(
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise UsageError(
-            f"{path}, after line {line}: no tab-separated text in UTF-8 ({error}): is the file "
-            "complete?"
+            f"{path}, after line {line}: no {separated_by}-separated text in UTF-8 ({error}): is "
+            "the file complete?"
         ) from error
 
 

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from uae.data.captions_file import read_captions
+from uae.data.folder_captions import folder_captions
 from uae.data.images import fit_square, load_folder
 from uae.data.opening import open_image
 from uae.data.scenes.graph import Split, scene_at
@@ -92,7 +92,7 @@ class SceneSource:
 
 
 class FolderSource:
-    """A folder of images, with captions where `captions.jsonl` or `.txt` files give them.
+    """A folder of images, with captions where there are any, see `folder_captions`.
 
     Every file is opened once when the source is built: those that cannot be read are skipped and
     named in the log. It is opened again when its turn comes; the last `_KEPT_BYTES` stay in memory.
@@ -102,7 +102,9 @@ class FolderSource:
         reader = load_folder(folder)
         self._folder, self._size_px = folder, size_px
         self._names = [item.name for item in reader]
-        self.captions = read_captions(folder)
+        given = folder_captions(folder)
+        self.captions = given.texts
+        log.log(logging.INFO if given.is_whole else logging.WARNING, given.summary)
         self._image = lru_cache(max(1, _KEPT_BYTES // (3 * size_px**2)))(self._opened)
         self.num_left_out = len(reader.skipped)
         if reader.skipped:

@@ -1,9 +1,12 @@
 """Prompt files of one JSON object a line, read with messages that name line and key."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from uae.errors import UsageError
+from uae.unicode import check_text
 
 
 def read_lines(path: Path, expected: str) -> list[tuple[str, str]]:
@@ -27,6 +30,25 @@ def read_lines(path: Path, expected: str) -> list[tuple[str, str]]:
     if not lines:
         raise UsageError(f"{path} is empty: expected one prompt a line")
     return lines
+
+
+def parse_json(line: str | bytes, where: str, expected: str) -> Any:
+    """Return the value of a line.
+
+    Args:
+        line: JSON.
+        where: Its place, for messages.
+        expected: What it should be, for messages.
+
+    Raises:
+        UsageError: It is no JSON, or a text in it is no Unicode.
+    """
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{where}: not JSON: expected {expected}") from error
+    check_text(value, where)
+    return value
 
 
 def check_keys(values: object, known: Iterable[str], needed: Iterable[str], where: str) -> None:

@@ -32,6 +32,7 @@ from uae.eval.figures import (
 )
 from uae.eval.report_data import ReportData, Row, typical_of
 from uae.eval.statistics import Estimate
+from uae.unicode import readable
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ def write_report(path: Path, data: ReportData) -> None:
     template = page_environment().get_template("report.html.j2")
     charts = [(stage, drawn) for stage in data.curves if (drawn := panels(stage))]
     for budget in BUDGETS:
-        page = template.render(
+        html = template.render(
             data=data,
             charts=charts,
             audits=_gravest_first(data.audits),
@@ -101,7 +102,8 @@ def write_report(path: Path, data: ReportData) -> None:
             budget=budget,
             is_reduced=budget is not BUDGETS[0],
             webp=partial(webp_uri, budget=budget),
-        ).encode()
+        )
+        page = readable(html).encode()
         if len(page) < MAX_BYTES:
             path.write_bytes(page)
             log.info("report written to %s, %.1f MB", path, len(page) / 1e6)

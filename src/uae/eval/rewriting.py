@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from uae.durable import append_whole, storage_faults
 from uae.errors import UsageError
-from uae.eval.json_lines import check_keys
+from uae.eval.json_lines import check_keys, parse_json
 from uae.models.chat import Message, chat_prompts, context_length
 from uae.models.encoder import Encoder, Prompts
 from uae.models.unified import UnifiedAutoEncoder
@@ -147,13 +147,8 @@ def _line(rewrite: Rewrite) -> bytes:
 
 
 def _parse(line: bytes, where: str) -> Rewrite:
-    try:
-        values = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(
-            f"{where}: not JSON: expected one object a line; delete the line to have its prompt "
-            "rewritten again"
-        ) from error
+    expected = "one object a line; delete the line to have its prompt rewritten again"
+    values = parse_json(line, where, expected)
     check_keys(values, _KEYS, _KEYS, where)
     for key, kind in _KEYS.items():
         if not isinstance(values[key], kind):

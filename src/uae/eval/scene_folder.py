@@ -1,6 +1,7 @@
 """Scenes as files, for any tool that takes images, captions or questions.
 
-images/scene-000000.png     renders; images/captions.jsonl has their complete captions
+images/scene-000000.png     renders; images/captions.jsonl has their complete captions, and
+                            images/metadata.jsonl the same for `datasets`
 questions.tsv               questions in MMT-Bench's columns, those of `uae eval scenes`
 scenes.jsonl                what is in each image: background and objects
 """
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from uae.data.captions_file import CAPTIONS_NAME, CaptionRow, CaptionsWriter
+from uae.data.caption_layouts import CAPTIONS_NAME, METADATA_NAME
+from uae.data.captions_file import CaptionRow, CaptionsWriter
 from uae.data.questions_file import QuestionRow, encode_image, write_tsv
 from uae.data.scenes.graph import Scene, Split, scene_at
 from uae.data.scenes.language import long_caption
@@ -83,12 +85,16 @@ def _write(
 ) -> None:
     (folder / IMAGES).mkdir(parents=True)
     images = [render_image(scene, size_px) for scene in scenes]
-    with CaptionsWriter(folder / IMAGES / CAPTIONS_NAME) as captions:
+    with (
+        CaptionsWriter(folder / IMAGES / CAPTIONS_NAME) as captions,
+        (folder / IMAGES / METADATA_NAME).open("w", encoding="utf-8") as metadata,
+    ):
         for i, (scene, image) in enumerate(zip(scenes, images, strict=True)):
             name = f"scene-{i:06d}.png"
             image.save(folder / IMAGES / name)
             caption = long_caption(scene, np.random.default_rng([seed, i]))
             captions.append(CaptionRow(image=name, caption=caption))
+            metadata.write(json.dumps({"file_name": name, "text": caption}) + "\n")
     write_tsv(
         folder / QUESTIONS,
         (

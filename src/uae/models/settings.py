@@ -7,6 +7,7 @@ from pathlib import Path
 
 from uae.errors import UsageError
 from uae.models.decoder import SamplingConfig
+from uae.unicode import check_text
 
 PRESETS = ("uae-tiny",)
 SETTINGS_FILE = "uae.json"
@@ -72,9 +73,11 @@ def read_settings(folder: Path) -> ModelSettings:
     path = folder / SETTINGS_FILE
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-        return ModelSettings(**{**raw, "sampling": SamplingConfig(**raw["sampling"])})
+        settings = ModelSettings(**{**raw, "sampling": SamplingConfig(**raw["sampling"])})
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{path} does not hold the settings of a model ({error}): expected a file written by "
             "`uae train`"
         ) from error
+    check_text(raw, str(path))
+    return settings

@@ -61,7 +61,7 @@ def files(tmp_path):
 
 def judged(files, answer, out, **options):
     images, first, second = files
-    duels, judge = pair_up(images, first, second), Script(answer)
+    duels, judge = pair_up(images, first, second)[0], Script(answer)
     result = judge_duels(
         judge,
         duels,

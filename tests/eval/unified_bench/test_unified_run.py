@@ -213,7 +213,11 @@ def test_failures_are_left_out_and_counted(images, tmp_path, model, backbones):
         writer.append(CaptionRow(image="a.jpg", caption="A red circle."))  # of another suffix
         writer.append(CaptionRow(image="sub/c.webp", caption="A blue square."))
     task = task_of(
-        images, tmp_path / "run", model, backbones, captioner=lambda: CaptionsFile(captions)
+        images,
+        tmp_path / "run",
+        model,
+        backbones,
+        captioner=lambda: CaptionsFile(captions, images),
     )
     result = evaluated(task)
     assert result.by_name("overall").n == 1
@@ -295,7 +299,7 @@ def test_a_captions_file_with_two_captions_for_one_image_is_refused(tmp_path):
     path = tmp_path / "c.jsonl"
     path.write_text('{"image": "a.png", "caption": "x"}\n' * 2)
     with pytest.raises(UsageError, match=r"two captions for 'a\.png'"):
-        CaptionsFile(path)
+        CaptionsFile(path, {})
 
 
 def test_of_a_captions_file_only_the_stem_that_two_share_is_refused(tmp_path):
@@ -303,22 +307,50 @@ def test_of_a_captions_file_only_the_stem_that_two_share_is_refused(tmp_path):
     with CaptionsWriter(path) as writer:
         for name in ("a.png", "b.png", "c.jpg", "c.png"):
             writer.append(CaptionRow(image=name, caption=f"of {name}"))
-    captions = CaptionsFile(path)
-    assert captions.of(["a.webp", "b.webp", "c.png"]) == {
+
+    def captions_of(*names):
+        return CaptionsFile(path, {name: tmp_path / name for name in names})
+
+    assert captions_of("a.webp", "b.webp", "c.png").texts == {
         "a.webp": "of a.png",
         "b.webp": "of b.png",
         "c.png": "of c.png",
     }
-    assert captions.extra(["a.webp", "c.png"]) == ["b.png", "c.jpg"]
+    assert captions_of("a.webp", "c.png").extra == ["b.png", "c.jpg"]
     with pytest.raises(UsageError, match=r"meant for c\.webp, of c\.jpg and c\.png"):
-        captions.of(["c.webp"])
+        captions_of("c.webp")
+
+
+@pytest.mark.parametrize(
+    ("rows", "texts", "extra"),
+    [
+        (["photo.v1", "2024.05.01 trip", "photo.v3"], ["photo.v1.jpg", "2024.05.01 trip.jpg"], 1),
+        (["photos/photo.v1.jpg", "./2024.05.01 trip.JPG"], None, 0),
+        (["D:\\photos\\photo.v1.png", "photo.v2"], ["photo.v1.jpg", "photo.v2.jpg"], 0),
+    ],
+)
+def test_given_captions_are_found_as_those_of_a_folder(tmp_path, rows, texts, extra):
+    names = ("photo.v1.jpg", "photo.v2.jpg", "2024.05.01 trip.jpg")
+    images = {name: tmp_path / "photos" / name for name in names}
+    path = tmp_path / "ids.jsonl"
+    path.write_text("".join(json.dumps({"id": x, "caption": "x"}) + "\n" for x in rows))
+    captions = CaptionsFile(path, images)
+    assert sorted(captions.texts) == sorted(texts or (names[0], names[2]))
+    assert len(captions.extra) == extra
+
+
+def test_two_spellings_of_one_image_in_given_captions_are_refused(tmp_path):
+    path = tmp_path / "ids.jsonl"
+    path.write_text('{"id": "a.png", "caption": "x"}\n{"id": "./a.png", "caption": "y"}\n')
+    with pytest.raises(UsageError, match=r"two captions that may be meant for a\.png, of a\.png"):
+        CaptionsFile(path, {"a.png": tmp_path / "a.png"})
 
 
 def test_a_captions_file_can_be_cut_and_not_asked(tmp_path):
     path = tmp_path / "c.jsonl"
     path.write_text('{"image": "a.png", "caption": "x"}\n')
     with pytest.raises(UsageError, match="a budget can only cut it"):
-        CaptionsFile(path).write([], Request(instruction="Use at most 8 words."))
+        CaptionsFile(path, {}).write([], Request(instruction="Use at most 8 words."))
 
 
 def test_hidden_states_depend_on_the_image_and_words_alone_do_not(images, model):

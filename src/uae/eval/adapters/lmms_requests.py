@@ -7,6 +7,7 @@ from PIL import Image
 
 from uae.errors import UsageError
 from uae.models.chat import Message, ReplyConfig
+from uae.unicode import check_text
 
 MAX_NEW_TOKENS = 128
 _NEUTRAL = {"do_sample": (False, True, None), "num_beams": (1, None), "top_p": (1, None)}
@@ -16,6 +17,7 @@ _OF_OTHERS = {"image_aspect_ratio"}
 
 def turn(context: str, images: Sequence[Any] | None) -> Message:
     """Return the user's turn of a simple task, the images first."""
+    check_text(context, "a task's question")
     return Message("user", (*(_image(image) for image in images or ()), context))
 
 
@@ -31,7 +33,10 @@ def chat(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
 def _part(part: Mapping[str, Any]) -> str | Image.Image:
     if part["type"] not in ("text", "image"):
         raise UsageError(f"a task shows {part['type']}: the encoder reads text and images alone")
-    return part["text"] if part["type"] == "text" else _image(part["url"])
+    if part["type"] == "image":
+        return _image(part["url"])
+    check_text(part["text"], "a task's question")
+    return part["text"]
 
 
 def _image(value: Any) -> Image.Image:

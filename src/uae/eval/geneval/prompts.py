@@ -20,7 +20,7 @@ from uae.data.scenes.graph import RELATIONS
 from uae.data.scenes.language import NUMBER_WORDS
 from uae.errors import EnvironmentFault, UsageError
 from uae.eval.geneval.clauses import TAGS, Clause
-from uae.eval.json_lines import check_keys, read_lines
+from uae.eval.json_lines import check_keys, parse_json, read_lines
 
 CLASS_NAMES = (  # COCO's 80 in COCO's order; 64 to 66 are named more clearly than there
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
@@ -185,10 +185,7 @@ def parse_line(text: str, where: str) -> PromptLine:
     Raises:
         UsageError: It is no JSON object of the schema; the message names the key.
     """
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{where}: not JSON: expected one object with tag and prompt") from error
+    values = parse_json(text, where, "one object with tag and prompt")
     check_keys(values, _LINE_KEYS, ("tag", "include", "prompt"), where)
     tag, prompt = values["tag"], values["prompt"]
     if tag not in TAGS:

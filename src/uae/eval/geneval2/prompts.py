@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from uae.errors import UsageError
-from uae.eval.json_lines import read_lines
+from uae.eval.json_lines import parse_json, read_lines
 from uae.eval.judges.images import ImageSet, check_images
 from uae.eval.prompt_set import PromptSet
 
@@ -92,10 +92,7 @@ def read_prompts(path: Path) -> PromptSet[Prompt]:
 
 
 def _prompt(line: str, where: str) -> Prompt:
-    try:
-        values = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{where}: not JSON: expected one object a line") from error
+    values = parse_json(line, where, "one object a line")
     if not isinstance(values, dict):
         raise UsageError(f"{where}: {values!r}: expected an object with {', '.join(_LINE_KEYS)}")
     for key in _LINE_KEYS:

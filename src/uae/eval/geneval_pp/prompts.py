@@ -6,7 +6,6 @@
 The file is not downloaded. Images are named {line}.jpg, the first line's 1.jpg.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 from uae.errors import UsageError
 from uae.eval.image_origin import check_prompts
-from uae.eval.json_lines import check_keys, read_lines
+from uae.eval.json_lines import check_keys, parse_json, read_lines
 from uae.eval.judges.images import ImageSet, check_images, files_of_no_item
 from uae.eval.prompt_set import PromptSet
 
@@ -62,10 +61,7 @@ def read_prompts(path: Path) -> PromptSet[Prompt]:
 
 
 def _prompt(line: str, where: str) -> Prompt:
-    try:
-        values = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{where}: not JSON: expected one object with tag and prompt") from error
+    values = parse_json(line, where, "one object with tag and prompt")
     check_keys(values, _LINE_KEYS, ("tag", "include", "prompt"), where)
     for key in ("tag", "prompt"):
         if not isinstance(values[key], str) or not values[key].strip():

@@ -4,6 +4,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from uae.errors import UsageError
+from uae.unicode import check_text
+
 
 def json_objects(text: str) -> Iterator[dict[str, Any]]:
     """Yield the JSON objects of a text, from left to right; what is inside one is not looked at."""
@@ -11,7 +14,8 @@ def json_objects(text: str) -> Iterator[dict[str, Any]]:
     while start >= 0:
         try:
             values, end = decoder.raw_decode(text, start)
-        except (ValueError, RecursionError):
+            check_text(values, "the reply")
+        except (ValueError, RecursionError, UsageError):
             end = start + 1
         else:
             yield values

@@ -88,7 +88,7 @@ class AuditTask:
         return replace(
             own,
             out=folder,
-            captioner=lambda: CaptionsFile(captions),
+            captioner=lambda: CaptionsFile(captions, own.images),
             generator=self.own[draws].generator,
         )
 

@@ -26,6 +26,7 @@ from uae.eval.report import MAX_BYTES, PictureBudget, page_environment, webp_uri
 from uae.eval.results.compare import Comparison
 from uae.eval.results.result import BenchResult, read_result
 from uae.eval.results.rows import ITEMS, ItemRow, read_rows
+from uae.unicode import readable
 
 T = TypeVar("T")
 
@@ -195,7 +196,8 @@ def _side_by_side(before: Mapping[str, T], after: Mapping[str, T]) -> list[tuple
 def _write(path: Path, template: str, **values: object) -> None:
     page = page_environment().get_template(template)
     for budget in _BUDGETS:
-        text = page.render(**values, picture=lambda image, b=budget: webp_uri(image, b)).encode()
+        html = page.render(**values, picture=lambda image, b=budget: webp_uri(image, b))
+        text = readable(html).encode()
         if len(text) < MAX_BYTES:
             path.write_bytes(text)
             return

@@ -1,13 +1,16 @@
 """What writes the captions: our encoder, a model behind an address, or a file of captions."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
 
+from uae.data.folder_captions import coverage
 from uae.data.given_captions import read_given_captions
+from uae.data.image_names import ImageNames, rows_by_image
 from uae.data.images import NamedImage, fit_square
 from uae.endpoint import Endpoint, EndpointFailure
 from uae.errors import UsageError
@@ -161,74 +164,66 @@ class VlmCaptioner:
 
 
 class CaptionsFile:
-    """Captions that are there already, by image name or by its stem."""
+    """Captions that are there already.
+
+    Attributes:
+        path: The file.
+        texts: Of each image that has one.
+        extra: Names in the file that belong to no image.
+    """
 
     in_batches = False
 
-    def __init__(self, path: Path) -> None:
-        """Read a file, see `read_given_captions`.
+    def __init__(self, path: Path, images: Mapping[str, Path]) -> None:
+        """Read a file, and find the image of each caption, see `ImageNames`.
+
+        Args:
+            path: The file, see `given_captions`.
+            images: Path of each image by its name.
 
         Raises:
-            UsageError: It is wrong, or two captions are for one image.
+            UsageError: It is wrong, or two captions may be meant for one image.
             EnvironmentFault: The package that reads it is not installed.
         """
         self.path = path
-        self._captions = read_given_captions(path)
-        self._by_stem: dict[str, list[str]] = {}
-        for name in self._captions:
-            self._by_stem.setdefault(_stem(name), []).append(name)
+        names, root = ImageNames.of_paths(images)
+        inside = Path(os.path.abspath(path.parent))
+        beside = inside.relative_to(root).as_posix() if inside.is_relative_to(root) else ""
+        found, unused = rows_by_image(names, read_given_captions(path), beside)
+        for image, rows in found.items():
+            if len(rows) > 1:
+                raise UsageError(
+                    f"{path} has two captions that may be meant for {image}, of {rows[0].name} and "
+                    f"{rows[1].name}: expected one, or one of just that name"
+                )
+        self.texts = {image: text for image, [row] in found.items() if (text := row.caption)}
+        self.extra = [row.name for row in unused]
+        self._num_images = len(images)
+
+    @property
+    def summary(self) -> str:
+        """Say how many images have a caption in it."""
+        return coverage(len(self.texts), self._num_images, {str(self.path): len(self.texts)})
 
     def write(self, items: Sequence[NamedImage], request: Request) -> list[Written | Failure]:
         """Return the captions.
 
         Raises:
-            UsageError: Something else than the one caption of each image is asked, or two captions
-                may be meant for one.
+            UsageError: Something else than the one caption of each image is asked.
         """
         if request.instruction or request.draw:
             raise UsageError(
                 f"{self.path} holds one caption an image: a budget can only cut it, not ask for "
                 "another"
             )
-        found = self.of([item.name for item in items])
         missing = Failure("the captions file has no caption for it")
-        return [Written(found[item.name]) if item.name in found else missing for item in items]
-
-    def of(self, names: Sequence[str]) -> dict[str, str]:
-        """Return the captions of images, where there are any.
-
-        Raises:
-            UsageError: Two captions may be meant for one image.
-        """
-        rows = {name: self._row_of(name) for name in names}
-        texts = {name: self._captions[row] for name, row in rows.items() if row}
-        return {name: text for name, text in texts.items() if text}
-
-    def extra(self, names: Sequence[str]) -> list[str]:
-        """Return whose captions belong to none of these images."""
-        used = {self._row_of(name) for name in names}
-        return [row for row in self._captions if row not in used]
-
-    def _row_of(self, name: str) -> str:
-        """Return whose caption an image gets; "" for none."""
-        if name in self._captions:
-            return name
-        found = self._by_stem.get(_stem(name), [])
-        if len(found) > 1:
-            raise UsageError(
-                f"{self.path} has two captions that may be meant for {name}, of {found[0]} and "
-                f"{found[1]}: expected one, or one of just that name"
-            )
-        return found[0] if found else ""
+        texts = self.texts
+        return [Written(texts[item.name]) if item.name in texts else missing for item in items]
 
 
 def written(text: str, is_truncated: bool) -> Written | Failure:
     """Return a caption; one without words is a failure."""
     return Written(text, is_truncated) if text else Failure("the caption is empty")
-
-
-def _stem(name: str) -> str:
-    return Path(name).with_suffix("").as_posix()
 
 
 def captions_stamp(path: Path) -> ModelStamp:

@@ -143,26 +143,29 @@ def judge_duels(
         return run.finish(SCORES)
 
 
-def pair_up(images: Mapping[str, Path], first: Path, second: Path) -> dict[str, Duel]:
-    """Pair the captions of each image.
+def pair_up(
+    images: Mapping[str, Path], first: Path, second: Path
+) -> tuple[dict[str, Duel], list[CaptionsFile]]:
+    """Pair the captions of each image; return the pairs, and both files.
 
     Raises:
         UsageError: An image has no caption in one of the files, or a file is wrong.
     """
     items = list(images)
-    captions = [CaptionsFile(path).of(items) for path in (first, second)]
-    for path, found in zip((first, second), captions, strict=True):
-        missing = [name for name in items if name not in found]
+    given = [CaptionsFile(path, images) for path in (first, second)]
+    for captions in given:
+        missing = [name for name in items if name not in captions.texts]
         if missing:
             gaps = listed({"images without a caption": missing}, _MAX_LISTED)
             raise UsageError(
-                f"{path}: not all of {len(items)} images have a caption:\n{gaps}\nAdd what is "
-                "missing: a duel needs two captions of each image"
+                f"{captions.path}: not all of {len(items)} images have a caption:\n{gaps}\n"
+                "Add what is missing: a duel needs two captions of each image"
             )
-    return {
-        name: Duel(name, path, captions[0][name], captions[1][name])
-        for name, path in images.items()
+    texts = [captions.texts for captions in given]
+    duels = {
+        name: Duel(name, path, texts[0][name], texts[1][name]) for name, path in images.items()
     }
+    return duels, given
 
 
 def settings_of(

@@ -153,7 +153,8 @@ class EndpointGenerator:
         return [self._draw(caption) for caption in captions]
 
     def _draw(self, caption: Caption) -> Image.Image | Failure:
-        digest = hashlib.sha256(f"{self._seed} {caption.name}".encode()).digest()
+        name = caption.name.encode(errors="surrogateescape")  # of files: any bytes
+        digest = hashlib.sha256(f"{self._seed} ".encode() + name).digest()
         seed = int.from_bytes(digest[:4], "big") >> 1
         try:
             return self._endpoint.image(caption.text, size=self._size, seed=seed)
