@@ -29,6 +29,13 @@ class EnvironmentFault(UaeError, RuntimeError):
     exit_code: int = EXIT_ENVIRONMENT
 
 
+class UnfitName(EnvironmentFault):
+    """A disk takes no file of this name: it is too long there, or has signs that are not allowed.
+
+    What is written for one of many inputs is left out then, and counted.
+    """
+
+
 class RunFailed(UaeError, RuntimeError):
     """The work was well asked for and failed on the way."""
 

@@ -26,6 +26,7 @@ from uae.bases.decoder import new_decoder, new_projector
 from uae.bases.encoder import CAPTION_PROMPT, EncoderBaseConfig, build_encoder
 from uae.bases.similarity import ClipBaseConfig, Dinov2BaseConfig, build_clip, build_dinov2
 from uae.bases.vae import VaeConfig, build_vae
+from uae.durable import give_usual_rights
 from uae.models.decoder import SamplingConfig
 from uae.models.encoder import Encoder
 from uae.models.unified import ModelSettings, UnifiedAutoEncoder
@@ -103,6 +104,7 @@ def build_parts(parts: Path, config: BasesConfig) -> None:
             if not (parts / name).exists():
                 log.info("training %s", name)
                 build(parts / f".{name}")
+                give_usual_rights(parts / f".{name}")
                 (parts / f".{name}").rename(parts / name)
 
 
@@ -146,6 +148,7 @@ def pack(trained: Path, parts: Path, folder: Path) -> Path:
     for name, kind in (("clip", CLIPModel), ("dinov2", Dinov2Model)):
         shutil.copytree(parts / name, folder / name)
         kind.from_pretrained(parts / name).half().save_pretrained(folder / name)
+    give_usual_rights(folder)
     for path in folder.rglob("*config.json"):
         forget_origin(path)
     return folder

@@ -4,6 +4,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import shlex
 import shutil
 import sys
 import tempfile
@@ -182,13 +183,24 @@ def _trial(name: str, num_scenes: int) -> Iterator[Finding]:
         model = loop.load(name, "auto")
         captions, _ = model.reconstruct([render_image(scene_at(0, "test"))])
     except (OSError, RuntimeError, ValueError) as error:
-        mend = f"{sys.executable} -m pip install --force-reinstall --no-deps uae"
-        yield Finding("trial run", "fail", f"{name}: {error}", mend)
+        yield Finding("trial run", "fail", f"{name}: {error}", _mend(name, error))
         return
     seconds = time.monotonic() - start
     yield Finding("trial run", "ok", f"{name} in {seconds:.1f} s: {captions[0]!r}")
     if num_scenes:
         yield _drawability(model, num_scenes)
+
+
+def _mend(name: str, error: Exception) -> str:
+    """Say what helps where a model does not load: reinstalling only what was installed."""
+    from uae.models.settings import PRESETS
+
+    cause = error.__cause__ or error
+    if isinstance(cause, PermissionError):
+        return f"chmod -R a+rX {shlex.quote(str(cause.filename))}, as its owner"
+    if name.partition("/")[0] in PRESETS:
+        return f"{sys.executable} -m pip install --force-reinstall --no-deps uae"
+    return "give --model with another folder, or copy this one again"
 
 
 def _drawability(model: "UnifiedAutoEncoder", num_scenes: int) -> Finding:

@@ -14,7 +14,7 @@ from PIL import Image
 from uae.data.captions_file import Writing, read_rows
 from uae.data.images import NamedImage, fit_square, list_images, named
 from uae.data.opening import open_image, read_image
-from uae.data.untrusted.file import FORMATS, MAX_FILE_BYTES, UnreadableImage
+from uae.data.untrusted.file import FORMATS, MAX_JPEG_BYTES, UnreadableImage
 from uae.errors import EXIT_DONE, EXIT_PARTIAL, UsageError
 
 log = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ def opened(
 def _open(path: Path) -> Image.Image:
     if str(path) != STDIN:
         return open_image(path)
-    stream = io.BytesIO(sys.stdin.buffer.read(MAX_FILE_BYTES + 1))
+    stream = io.BytesIO(sys.stdin.buffer.read(MAX_JPEG_BYTES + 1))
     return read_image(stream, Path("stdin"))
 
 

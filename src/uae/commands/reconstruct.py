@@ -27,7 +27,8 @@ from uae.data.images import fit_square, write_image
 from uae.data.opening import open_image
 from uae.data.sheet import MAX_ROWS, SheetRow, reconstruction_sheet
 from uae.data.untrusted.file import UnreadableImage
-from uae.errors import UsageError
+from uae.disks import fitting_name, folded, result_path
+from uae.errors import UnfitName, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,12 +85,13 @@ def reconstruct(
     num_done = 0
     with CaptionsWriter(out / CAPTIONS_NAME) as writer:
         todo = writer.missing(files.paths)
+        taken = {folded(row.redraw) for row in read_rows(writer.path) if row.redraw}
         for items in opened(files, todo, size_px, batch_size):
             rows = loop.describe(auto_encoder, items, writing)
             _warn_of_overlong(rows, auto_encoder.settings.max_caption_tokens)
             redraws = loop.redraw(auto_encoder, rows, seed)
             scores = loop.compare(backbones, items, redraws)
-            num_done += _save(rows, redraws, scores, writer, files)
+            num_done += _save(rows, redraws, scores, writer, files, taken)
             if not files.is_one:
                 log.info("reconstructed %d of %d", num_done, len(todo))
     rows = [row for row in read_rows(out / CAPTIONS_NAME) if row.image in files.paths]
@@ -102,7 +104,7 @@ def _folder_for(images: Sequence[Path]) -> Path:
     if len(images) > 1:
         return Path("reconstructed")
     only = images[0].resolve()
-    return Path(f"{only.name if only.is_dir() else only.stem}-reconstructed")
+    return Path(fitting_name(f"{only.name if only.is_dir() else only.stem}-reconstructed"))
 
 
 def _check_folder(out: Path) -> None:
@@ -131,11 +133,13 @@ def _save(
     scores: Sequence[Mapping[str, float]],
     writer: CaptionsWriter,
     files: ImageFiles,
+    taken: set[str],
 ) -> int:
     """Write pictures before their rows, so that a row's picture is always there.
 
     Returns:
-        How many; a redraw or similarity that is not finite is noted in `files` instead.
+        How many; a redraw or similarity that is not finite, or whose file the disk refuses for its
+        name, is noted in `files` instead.
     """
     from uae.data.sources import to_images
 
@@ -144,10 +148,15 @@ def _save(
         if fault := _not_finite(redraw, score):
             files.without_result.append(LeftOut(files.paths[row.image], "not finite", fault))
             continue
-        place = Path(REDRAWS, f"{row.image}.png")
+        place = result_path(f"{REDRAWS}/{row.image}.png", taken)
         [image] = to_images(redraw[None])
-        write_image(image, writer.path.parent / place)
-        writer.append(replace(row, redraw=place.as_posix(), similarities=score))
+        try:
+            write_image(image, writer.path.parent / place)
+        except UnfitName as error:
+            files.without_result.append(LeftOut(files.paths[row.image], "unfit name", str(error)))
+            continue
+        taken.add(folded(place))
+        writer.append(replace(row, redraw=place, similarities=score))
         num_saved += 1
     return num_saved
 

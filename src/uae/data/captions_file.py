@@ -4,7 +4,6 @@ Rows are appended as they are made, so a job that was stopped at any moment goes
 last line that was cut short is taken off, and its image is captioned again.
 """
 
-import fcntl
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from types import TracebackType
 
 from uae.durable import append_whole, storage_faults
 from uae.errors import UsageError
+from uae.lock import lock_rows
 from uae.unicode import check_text
 
 logger = logging.getLogger(__name__)
@@ -100,8 +100,9 @@ class CaptionsWriter:
             UsageError: Another process is writing to it, or a line is wrong.
         """
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._stream = self.path.open("a+b", buffering=0)
+        with storage_faults("cannot write", self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._stream = self.path.open("a+b", buffering=0)
         self._done: set[str] = set()
         with ExitStack() as undo:
             undo.callback(self._stream.close)
@@ -109,15 +110,14 @@ class CaptionsWriter:
             undo.pop_all()
 
     def _take_up(self) -> None:
-        try:
-            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(f"{self.path}: another process is writing to it") from error
+        lock_rows(self._stream.fileno(), self.path)
         end = 0
         for row, line_end in _scan(self.path):
             self._done.add(row.image)
             end = line_end
-        self._stream.truncate(end)
+        if end < self.path.stat().st_size:
+            with storage_faults("cannot shorten", self.path):
+                self._stream.truncate(end)
         self._stream.seek(max(end - 1, 0))
         if self._stream.read(1) not in (b"", b"\n"):
             self._write(b"\n")

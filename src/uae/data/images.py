@@ -69,7 +69,7 @@ def list_images(folder: str | Path) -> FolderListing:
     images, and what lies in folders of thumbnails, are files of other kinds.
 
     Raises:
-        UsageError: There is no such folder, or no image in it.
+        UsageError: There is no such folder, it may not be read, or no image is in it.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -91,6 +91,8 @@ def list_images(folder: str | Path) -> FolderListing:
                 continue
             chosen = names if _is_picture(name) and not is_litter else others
             chosen.append((Path(root) / name).relative_to(folder).as_posix())
+    if skipped and not names:
+        raise skipped[0]  # its images may be in there
     if not names:
         found = f"{_count(len(others), 'file')} of other kinds"
         suffixes = ", ".join(sorted(SUFFIXES))

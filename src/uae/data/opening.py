@@ -15,6 +15,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from uae.data.untrusted import jpeg, png, webp
 from uae.data.untrusted.file import (
@@ -57,6 +60,7 @@ _UPRIGHT = {  # EXIF orientation to what undoes it
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_DECODERS = {"JPEG": JpegImageFile, "PNG": PngImageFile, "WEBP": WebPImageFile}
 _DECODER_FAULTS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Warning)
 
 
@@ -64,7 +68,8 @@ def open_image(path: str | Path) -> Image.Image:
     """Open an image, whatever its mode and EXIF rotation, as upright RGB without metadata.
 
     The format is told by content, not by name. Transparency is laid on white; of 16-bit channels
-    the upper byte is kept; of an animation the first frame; colour profiles are ignored.
+    the upper byte is kept; of an animation the first frame; colour profiles are ignored. A JPEG of
+    more than `MAX_PIXELS` comes at half its size.
 
     Raises:
         UnreadableImage: The file is missing, not an image, damaged or beyond the limits.
@@ -147,9 +152,13 @@ def _strict_pillow() -> Iterator[None]:
 
 def _decode(container: Container) -> Image.Image:
     with _strict_pillow():
-        image = Image.open(io.BytesIO(container.data), formats=[container.format])
+        # not Image.open, which has a limit of its own for what is decoded whole
+        image = _DECODERS[container.format](io.BytesIO(container.data))
         if image.size != container.size:
             raise ValueError("the decoder reads another size than was checked")
+        if container.reduction > 1:
+            width, height = container.size
+            image.draft(None, (width // container.reduction, height // container.reduction))
         image.load()
     return image
 

@@ -8,7 +8,6 @@ rewrites.jsonl   one object a line (prompt, rewrite, is_truncated), appended as 
                  rewrites-rank1.jsonl and so on while several processes write
 """
 
-import fcntl
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import BinaryIO
 from uae.durable import append_whole, storage_faults
 from uae.errors import UsageError
 from uae.eval.json_lines import check_keys, parse_json
+from uae.lock import lock_rows
 from uae.models.chat import Message, chat_prompts, context_length
 from uae.models.encoder import Encoder, Prompts
 from uae.models.unified import UnifiedAutoEncoder
@@ -109,10 +109,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     with storage_faults("cannot write", path):
         stream = path.open("a+b", buffering=0)
     with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(f"{path}: another process is writing to it") from error
+        lock_rows(stream.fileno(), path)
         yield stream
 
 

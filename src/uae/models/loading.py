@@ -1,8 +1,13 @@
 # transformers' models are untyped
 # pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false, reportGeneralTypeIssues=false
-"""Loads models of transformers whole: what is missing or does not fit is never drawn at random."""
+"""Loads models of transformers whole: what is missing or does not fit is never drawn at random.
 
-from collections.abc import Mapping, Sequence
+The libraries take a file that may not be read for one that is not there, so files are looked at
+before they are.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
+from uae.durable import files_below, read_faults
 from uae.errors import UsageError
 
 M = TypeVar("M", bound=PreTrainedModel)
@@ -21,7 +27,9 @@ def read_config(name: str | Path) -> PretrainedConfig:
     Raises:
         OSError: There is none.
         UsageError: It is of no model that transformers knows.
+        EnvironmentFault: It may not be read.
     """
+    _check_flat(name)
     try:
         return AutoConfig.from_pretrained(name)
     except ValueError as error:
@@ -48,7 +56,9 @@ def load_whole(
     Raises:
         OSError: There is no such model.
         UsageError: A weights file is damaged, or weights are missing or of other shapes.
+        EnvironmentFault: A file may not be read.
     """
+    _check_flat(name)
     try:
         model, info = kind.from_pretrained(
             name if state is None else None,
@@ -73,16 +83,40 @@ def load_whole(
 
 
 def check_weights(folder: Path) -> None:
-    """Open every file of weights under a folder, without reading them.
+    """Open every file under a folder, without reading much.
 
     Raises:
-        UsageError: One is cut short, or no safetensors; names it.
+        UsageError: Weights are cut short, or no safetensors; names the file.
+        EnvironmentFault: A file or folder may not be read.
     """
-    for path in sorted(folder.rglob("*.safetensors")):
+    paths = files_below(folder)
+    check_readable(paths)
+    for path in (path for path in paths if path.suffix == ".safetensors"):
         try:
-            with safe_open(path, "pt"):
+            with read_faults(), safe_open(path, "pt"):
                 pass
         except SafetensorError as error:
             raise UsageError(
                 f"{path} is damaged or incomplete ({error}): copy or make it again"
             ) from error
+
+
+def check_readable(paths: Iterable[Path]) -> None:
+    """Open files, and pass over what is no file.
+
+    Raises:
+        EnvironmentFault: One may not be read; names it.
+    """
+    for path in paths:
+        with read_faults():
+            try:
+                path.open("rb").close()
+            except (FileNotFoundError, IsADirectoryError):  # a link without its end, a folder
+                continue
+
+
+def _check_flat(name: str | Path) -> None:
+    """Look at the files of a folder; a hub id has none here."""
+    with read_faults():
+        if os.path.isdir(name):
+            check_readable([Path(name) / file for file in sorted(os.listdir(name))])

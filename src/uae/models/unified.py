@@ -26,6 +26,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from uae.durable import give_usual_rights
 from uae.errors import UsageError
 from uae.flow.noise import stream
 from uae.models.batches import parts_of
@@ -125,6 +126,7 @@ class UnifiedAutoEncoder:
         self.projector.save_pretrained(folder / "projector")
         settings = json.dumps(asdict(self.settings), indent=2)
         (folder / SETTINGS_FILE).write_text(settings + "\n")
+        give_usual_rights(folder)
 
     def _adapters(self) -> dict[str, FineTuning]:
         tunings = {"encoder": self.encoder_tuning, "decoder": self.decoder_tuning}

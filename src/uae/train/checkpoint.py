@@ -20,8 +20,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from uae.durable import remove, storage_faults, sync_file, sync_folder, write_synced
-from uae.errors import DamagedCheckpoint
+from uae.durable import (
+    give_usual_rights,
+    remove,
+    storage_faults,
+    sync_file,
+    sync_folder,
+    write_synced,
+)
+from uae.errors import DamagedCheckpoint, EnvironmentFault
 from uae.train.manifest import (
     MANIFEST,
     MAX_STATE_BYTES,
@@ -132,6 +139,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
     Raises:
         DamagedCheckpoint: Names the file and what is wrong with it.
+        EnvironmentFault: It may not be read.
     """
     found = _STEP_NAME.fullmatch(folder.name)
     if folder.is_symlink() or not folder.is_dir() or found is None:
@@ -145,6 +153,11 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         _check_header(folder / TENSORS)
         tensors = load_file(folder / TENSORS)
         state = parse_json(folder / STATE, (folder / STATE).read_bytes())
+    except PermissionError as error:  # not damaged, and an older one would not be read either
+        raise EnvironmentFault(
+            f"cannot read the checkpoint {folder}: {error.filename}: permission denied; give this "
+            "user the right to read it"
+        ) from error
     except OSError as error:
         where = error.filename or folder
         raise DamagedCheckpoint(f"{where}: {error.strerror or error}") from error
@@ -182,6 +195,7 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         storages.add(storage)
         portable[name] = tensor
     save_file(portable, path)
+    give_usual_rights(path)
     sync_file(path)
 
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from uae.durable import append_whole, replace_file, storage_faults
+from uae.durable import append_whole, replace_file, storage_faults, sync_open
 from uae.errors import NonFinite
 from uae.train.progress import Progress
 from uae.train.tracking import SampleRow, Tracker
@@ -117,7 +117,7 @@ class Metrics:
     def sync(self) -> None:
         """Wait until all lines are on the disk."""
         with storage_faults("cannot write", self.path):
-            os.fsync(self._descriptor)
+            sync_open(self._descriptor, self.path)
 
     def close(self) -> None:
         """Finish the progress bar and the tracker."""

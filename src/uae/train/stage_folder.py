@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from uae.durable import storage_faults, sync_tree
-from uae.errors import DamagedCheckpoint
+from uae.errors import DamagedCheckpoint, EnvironmentFault
 from uae.models.unified import UnifiedAutoEncoder
 
 SUMS = "SHA256SUMS"
@@ -35,10 +35,15 @@ def check_stage(folder: Path) -> None:
     Raises:
         DamagedCheckpoint: One has changed, is missing or is new, or there are no digests; names
             the first.
+        EnvironmentFault: One may not be read.
     """
     try:
         kept = set((folder / SUMS).read_text(errors="replace").splitlines())
         found = set(_sums(folder).splitlines())
+    except PermissionError as error:
+        raise EnvironmentFault(
+            f"cannot read {error.filename}: permission denied; give this user the right to read it"
+        ) from error
     except OSError as error:
         raise _unsure(f"{error.filename}: {error.strerror}", folder) from error
     if kept != found:

@@ -8,8 +8,12 @@ from pathlib import Path
 
 from uae.errors import UsageError
 
-MAX_PIXELS = 50_000_000
+MAX_PIXELS = 2**26
+"""Of a picture in memory: what phones of 50 and 64 megapixels store fits."""
+MAX_JPEG_PIXELS = 210_000_000
+"""Of a JPEG as stored, which can be decoded smaller: what phones of 200 megapixels store fits."""
 MAX_FILE_BYTES = 64 * 2**20
+MAX_JPEG_BYTES = 128 * 2**20
 MAX_ASPECT = 20
 FORMATS = "JPEG, PNG or WebP"
 
@@ -71,20 +75,20 @@ class UntrustedFile:
         if self.stream.seek(num_bytes, os.SEEK_CUR) > self.num_bytes:
             raise self.fault(Reason.TRUNCATED, f"it ends too early, after {self.num_bytes:,} bytes")
 
-    def check_bytes(self) -> None:
+    def check_bytes(self, limit: int = MAX_FILE_BYTES) -> None:
         """Raise if the file is larger than we read."""
-        if self.num_bytes > MAX_FILE_BYTES:
+        if self.num_bytes > limit:
             found = f"{self.num_bytes / 2**20:,.1f} MiB"
-            detail = f"{found}, at most {MAX_FILE_BYTES // 2**20} MiB allowed"
+            detail = f"{found}, at most {limit // 2**20} MiB allowed"
             raise self.fault(Reason.TOO_LARGE_FILE, detail)
 
-    def check_size(self, width: int, height: int) -> None:
+    def check_size(self, width: int, height: int, limit: int = MAX_PIXELS) -> None:
         """Raise if the size in pixels that the header promises is out of bounds."""
         if width == 0 or height == 0:
             raise self.fault(Reason.DAMAGED, f"its header says {width} x {height} pixels")
-        if width * height > MAX_PIXELS:
+        if width * height > limit:
             found = f"{width} x {height} = {width * height / 1e6:,.1f} megapixels"
-            detail = f"{found}, at most {MAX_PIXELS // 10**6} allowed"
+            detail = f"{found}, at most {limit // 10**6} allowed"
             raise self.fault(Reason.TOO_MANY_PIXELS, detail)
         if max(width, height) > self.max_aspect * min(width, height):
             detail = f"{width} x {height} pixels, at most {self.max_aspect} to 1 allowed"
@@ -100,9 +104,11 @@ class Container:
         size: (width, height) in pixels as stored.
         orientation: EXIF orientation, 1 (upright) to 8.
         data: A file of that format, with the picture data alone; a WebP is as it came.
+        reduction: Side as stored over side as it is to be decoded: 1, 2, 4 or 8.
     """
 
     format: str
     size: tuple[int, int]
     orientation: int
     data: bytes
+    reduction: int = 1

@@ -69,7 +69,8 @@ def files_of_no_item(
     Raises:
         UsageError: Two files are of one item: which one is meant nobody can tell.
     """
-    files = [p for p in sorted(root.glob("*")) if p.suffix.lower() in SUFFIXES and p.is_file()]
+    entries = sorted(root.iterdir()) if root.is_dir() else []
+    files = [p for p in entries if p.suffix.lower() in SUFFIXES and p.is_file()]
     by_item: dict[str, list[str]] = {name: [] for name in expected}
     for path in files:
         by_item.get(id_of(path.stem), []).append(path.name)

@@ -22,7 +22,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
-from uae.durable import append_whole, replace_file, storage_faults
+from uae.durable import append_whole, replace_file, storage_faults, sync_open
 from uae.errors import UsageError
 from uae.eval.results.folder import (
     Resume,
@@ -229,7 +229,7 @@ class BenchRun:
         )
         path, data = self.folder / ITEMS, b"".join(map(to_line, rows))
         with storage_faults("cannot write the result in", self.folder):
-            os.fsync(self._descriptor)
+            sync_open(self._descriptor, path)
             if data != path.read_bytes():
                 replace_file(path, data)
             for part in other_paths(path):

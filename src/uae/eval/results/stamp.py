@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from uae.durable import files_below
 from uae.errors import UsageError
 
 if TYPE_CHECKING:
@@ -75,14 +76,12 @@ def folder_digests(folder: Path) -> dict[str, str]:
 
     Raises:
         UsageError: There is no such folder, or a file in it cannot be read.
+        EnvironmentFault: A folder in it may not be read.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder: expected that of a model")
-    names = sorted(
-        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
-    )
-    shown = [name for name in names if not any(p.startswith(".") for p in name.split("/"))]
-    return {name: file_digest(folder / name) for name in shown}
+    paths = {path.relative_to(folder).as_posix(): path for path in files_below(folder)}
+    return {name: file_digest(paths[name]) for name in sorted(paths) if paths[name].is_file()}
 
 
 def images_stamp(root: Path, paths: Mapping[str, Path]) -> ModelStamp:

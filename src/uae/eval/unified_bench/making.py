@@ -11,8 +11,9 @@ from typing import Generic, TypeVar
 from PIL import Image
 
 from uae.data.captions_file import CaptionRow, CaptionsWriter, take_in
-from uae.data.images import NamedImage
+from uae.data.images import NamedImage, write_image
 from uae.data.opening import opens
+from uae.errors import UnfitName
 from uae.eval.results.outages import Outages
 from uae.eval.unified_bench.budgets import PLAIN, Method, write_within
 from uae.eval.unified_bench.captioners import Captioner, Failure, Written
@@ -239,8 +240,8 @@ def draw_redraws(task: Task, todo: Sequence[str], show: Show) -> Failures:
                     continue
                 if isinstance(drawn, Failure):
                     failures[variant][name] = drawn
-                else:
-                    save(drawn, task.redraw_path(variant, name))
+                elif unsaved := save(drawn, task.redraw_path(variant, name)):
+                    failures[variant][name] = unsaved
                 outages.add(name, *_said(drawn))
             show(f"redraws, {variant}", _place(wanted, batch), len(wanted))
     return {variant: _joined(found) for variant, found in failures.items()}
@@ -258,7 +259,10 @@ def _not_drawn(task: Task, variant: str, names: Sequence[str]) -> Collection[str
     )
 
 
-def save(image: Image.Image, path: Path) -> None:
-    """Write an image as PNG."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.convert("RGB").save(path)
+def save(image: Image.Image, path: Path) -> Failure | None:
+    """Write an image as PNG, or return why its disk takes no file of this name."""
+    try:
+        write_image(image.convert("RGB"), path)
+    except UnfitName as error:
+        return Failure("the disk refuses the name of its redraw", str(error))
+    return None

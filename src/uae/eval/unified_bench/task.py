@@ -13,6 +13,7 @@ from uae.data.captions_file import CaptionRow, read_rows
 from uae.data.images import NamedImage
 from uae.data.opening import open_image
 from uae.data.untrusted.file import UnreadableImage
+from uae.disks import folded, result_path
 from uae.errors import UsageError
 from uae.eval.unified_bench.budgets import PLAIN, Budget, Method, Tokens
 from uae.eval.unified_bench.captioners import Captioner, Failure, Request
@@ -68,6 +69,7 @@ class Task:
     curve: Curve = field(default_factory=Curve)
     batch_size: int = 16
     counted: tuple[str, ...] = ()
+    _redraws: dict[str, str] = field(init=False, repr=False, default_factory=dict)
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -80,7 +82,13 @@ class Task:
 
     def redraw_path(self, variant: str, name: str) -> Path:
         """Return the place of an image's redraw."""
-        return self.out / "images" / variant / Path(name).with_suffix(".png")
+        if not self._redraws:
+            taken: set[str] = set()
+            for image in sorted(self.images):
+                wanted = Path(image).with_suffix(".png").as_posix()
+                self._redraws[image] = result_path(wanted, taken)
+                taken.add(folded(self._redraws[image]))
+        return self.out / "images" / variant / self._redraws[name]
 
 
 def check_stems(images: Mapping[str, Path]) -> None:
