@@ -3,15 +3,20 @@
 import base64
 import importlib.util
 import io
+import json
 import math
 import traceback
 
 import pytest
+from base64_spellings import BARE, SIZE, URLS
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 from stub_endpoint import DIE, HANG, fault, refusing, said, stub
 
 from uae.endpoint import Endpoint, EndpointConfig, EndpointFailure, Refusal, TopToken
+from uae.endpoint_messages import reason_of
 from uae.errors import EnvironmentFault, UsageError
 
 pytest.importorskip("openai")
@@ -80,8 +85,22 @@ def test_an_image_is_opened_as_one_from_a_stranger():
 
 
 @pytest.mark.parametrize(
+    "drawn",
+    [{"b64_json": text} for text in [*BARE.values(), *URLS.values()]]
+    + [{"url": url} for url in URLS.values()]
+    + [{"b64_json": None, "url": URLS["plain"], "revised_prompt": "a bar"}],
+)
+def test_an_image_comes_in_any_spelling_of_base64(drawn):
+    with stub(lambda *_: {"data": [drawn]}) as server:
+        assert endpoint_at(server.url).image("a red bar").size == SIZE
+
+
+@pytest.mark.parametrize(
     "answer",
     [
+        {"data": [{}]},
+        {"data": [{"url": None, "b64_json": None}]},
+        {"data": [{"url": "data:image/svg+xml,<svg/>"}]},
         {"data": [{"b64_json": base64.b64encode(b"GIF89a").decode()}]},
         {"data": [{"b64_json": png(RED)[:40]}]},
         {"data": [{"b64_json": "%%%"}]},
@@ -244,6 +263,74 @@ def test_the_probe_leaves_nothing_out():
 )
 def test_a_failed_request_has_a_reason(answer, reason):
     assert failure_of(answer).reason == reason
+
+
+SERVERS_REASONS = [
+    ({"error": {"message": "no room"}}, "no room"),
+    ({"error": "no room"}, "no room"),
+    ({"error": None, "detail": "no room"}, "no room"),
+    ({"error": {"message": "", "code": 3, "detail": "no room"}}, "no room"),
+    ({"detail": "no room"}, "no room"),
+    ({"detail": [{"loc": ["body", "n"], "msg": "no room", "type": "x"}]}, "body.n: no room"),
+    ({"detail": [{"msg": "one"}, {"msg": "two"}]}, "one; two"),
+    ({"detail": {"error": {"message": "no room"}}}, "no room"),
+    ({"object": "error", "message": "no room", "code": 40001}, "no room"),
+    ({"message": "no room", "type": "invalid"}, "no room"),
+    ({"type": "about:blank", "title": "no room", "status": 400}, "no room"),
+    ({"errors": ["no room", "no light"]}, "no room; no light"),
+    ({"status": "bad", "why": "no room"}, '"why": "no room"'),
+    (["no room"], "no room"),
+    (b'"no room"', "no room"),
+    (b"no room", "no room"),
+    (b"<html><title>502 Bad Gateway</title></html>", "502 Bad Gateway"),
+]
+
+
+@pytest.mark.parametrize("status", [400, 404, 422, 429, 503])
+@pytest.mark.parametrize(("body", "reason"), SERVERS_REASONS)
+def test_a_servers_own_reason_is_told_whatever_its_shape(body, reason, status):
+    with (
+        stub(lambda *_: (status, body)) as server,
+        pytest.raises((EndpointFailure, UsageError)) as caught,
+    ):
+        endpoint_at(server.url).chat(["Hi"], max_tokens=5)
+    assert f"Error code: {status} - " in str(caught.value)
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("body", [b"", b"null", b"{}", b"[]", b"[" * 10**5])
+def test_an_answer_without_a_reason_tells_its_status(body):
+    assert str(failure_of((400, body))).startswith("not accepted: Error code: 400")
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    body=st.recursive(
+        st.none() | st.integers() | st.text(),
+        lambda x: (
+            st.lists(x)
+            | st.dictionaries(st.sampled_from(["error", "detail", "message", "loc", "x"]), x)
+        ),
+    )
+)
+def test_any_body_is_a_reason(body):
+    assert isinstance(reason_of(json.dumps(body)), str)
+
+
+@pytest.mark.parametrize(
+    ("key", "said_of_it", "expected"),
+    [
+        ("a", "a bad parameter", "a bad parameter"),
+        ("no", "no model named no", "no model named no"),
+        ("test", "testing the key 'test', latest", "testing the key '***', latest"),
+        ("secret12", "key=secret12&x", "key=***&x"),
+        (KEY, f"%3D{KEY}x", "%3D***x"),
+        ("", "as it is", "as it is"),
+    ],
+)
+def test_a_key_is_masked_where_it_is_one(monkeypatch, key, said_of_it, expected):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    assert failure_of(fault(400, said_of_it)).detail == f"Error code: 400 - {expected}"
 
 
 def test_an_answer_that_does_not_come_is_waited_for_no_longer_than_asked():

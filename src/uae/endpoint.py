@@ -12,17 +12,13 @@ A parameter that the address refuses and a request can do without, see `DISPENSA
 that request and all later ones, and a warning says so once.
 """
 
-import base64
-import binascii
 import importlib.util
-import io
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -31,9 +27,18 @@ from pydantic import PositiveFloat, PositiveInt, ValidationError
 from pydantic.dataclasses import dataclass as config_dataclass
 
 from uae.config import STRICT
-from uae.data.opening import read_image
+from uae.data.base64_image import is_data_url, open_base64
 from uae.data.untrusted.file import UnreadableImage
-from uae.endpoint_messages import DISPENSABLE, Body, Completion, Drawing, to_part, without
+from uae.endpoint_messages import (
+    DISPENSABLE,
+    Body,
+    Completion,
+    Drawing,
+    masked,
+    reason_of,
+    to_part,
+    without,
+)
 from uae.errors import EnvironmentFault, RunFailed, UsageError
 
 if TYPE_CHECKING:
@@ -260,11 +265,13 @@ class Endpoint:
         required = {} if size is None else {"size": f"{size[0]}x{size[1]}"}
         generate = self._client.images.with_raw_response.generate
         body = self._send(generate, options, prompt=prompt, n=1, **required)
-        encoded = self._read(Drawing, body).data[0].b64_json
+        drawn = self._read(Drawing, body).data[0]
+        encoded = drawn.b64_json or drawn.url or ""
+        if not drawn.b64_json and drawn.url and not is_data_url(drawn.url):
+            raise EndpointFailure("no answer", "an address instead of the image; none is followed")
         try:
-            data = base64.b64decode(encoded, validate=True)
-            return read_image(io.BytesIO(data), Path("the image"))
-        except (binascii.Error, UnreadableImage) as error:
+            return open_base64(encoded, "the image")
+        except UnreadableImage as error:
             raise EndpointFailure("no answer", str(error)) from None
 
     def _send(self, call: Callable[..., Any], options: Mapping[str, Any], **required: Any) -> str:
@@ -340,7 +347,8 @@ class Endpoint:
 
     def _status_failure(self, error: "openai.APIStatusError") -> Exception:
         status, code, param = error.status_code, error.code, error.param
-        url, detail = self.config.base_url, self._clean(error.message)
+        url, said = self.config.base_url, reason_of(error.response.text)
+        detail = self._clean(f"Error code: {status}" + (f" - {said}" if said else ""))
         if status in (401, 403):
             state = "is refused" if self._key else "is not set"
             return UsageError(
@@ -361,9 +369,7 @@ class Endpoint:
 
     def _clean(self, text: str) -> str:
         """Return a server's words on one line, short, and without the key."""
-        if self._key:
-            text = text.replace(self._key, "***")
-        return " ".join(text.split())[:_MAX_DETAIL]
+        return " ".join(masked(text, self._key).split())[:_MAX_DETAIL]
 
 
 class _NotFound(Exception):

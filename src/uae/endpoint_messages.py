@@ -2,11 +2,18 @@
 
 import base64
 import io
+import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from PIL import Image
 from pydantic import BaseModel, Field
+
+_MIN_KEY_CHARS = 4  # "x" and "no" hide nothing, and stand in any message
+_KEY_CHARS = 16  # of real keys; a shorter one may be a part of words
+_REASONS = ("error", "errors", "message", "msg", "detail", "details", "reason", "title")
+"""Where servers say what is wrong: OpenAI, FastAPI, Ollama, problem details."""
 
 _LOGPROBS = ("logprobs", "top_logprobs")
 _NO_LOGPROBS = "they are no longer asked for, so no log-probabilities are told"
@@ -67,11 +74,41 @@ class Completion(Body):
 
 
 class _Image(Body):
-    b64_json: str
+    b64_json: str | None = None
+    url: str | None = None
 
 
 class Drawing(Body):
     data: list[_Image] = Field(min_length=1)
+
+
+def reason_of(body: str) -> str:
+    """Return what an answer with an error status says, whatever its shape; "" for nothing."""
+    try:
+        return _reason(json.loads(body))
+    except (ValueError, RecursionError):
+        return body
+
+
+def _reason(value: object) -> str:
+    if isinstance(value, list):
+        return "; ".join(filter(None, map(_reason, value)))
+    if not isinstance(value, dict):
+        return "" if value is None else str(value)
+    said = next(filter(None, (_reason(value.get(key)) for key in _REASONS)), "")
+    where = value.get("loc")  # FastAPI's: ["body", "n"]
+    if said and isinstance(where, list):
+        return f"{'.'.join(map(str, where))}: {said}"
+    return said or json.dumps(value)
+
+
+def masked(text: str, key: str) -> str:
+    """Return a text without an API key: a real one anywhere, one that may be a word as a word."""
+    if len(key) < _MIN_KEY_CHARS:
+        return text
+    if len(key) >= _KEY_CHARS:
+        return text.replace(key, "***")
+    return re.sub(rf"(?<![^\W_]){re.escape(key)}(?![^\W_])", "***", text)
 
 
 def to_part(part: str | Image.Image) -> Mapping[str, Any]:

@@ -30,6 +30,14 @@ def _no_model(monkeypatch):
         (("--api", "--host", "no such host"), None, "--host no such host"),
         (("--api", "--host", "192.0.2.1", "--port", "0"), "k", "cannot assign requested address"),
         (("--api", "--port", "70000"), None, "--port"),
+        (("--api", "--cors-origin", "localhost:3000"), None, "expected the origin of a page"),
+        (
+            ("--api", "--cors-origin", "http://a", "--cors-origin", "http://b/c"),
+            None,
+            "'http://b/c'",
+        ),
+        (("--api", "--cors-origin", "http://me@a"), None, "--cors-origin 'http://me@a'"),
+        (("--api", "--cors-origin", ""), None, "--cors-origin ''"),
     ],
 )
 def test_what_cannot_work_ends_with_2(run, monkeypatch, tokens, key, said):

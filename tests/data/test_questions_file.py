@@ -139,7 +139,7 @@ def test_a_cell_holds_an_image_or_a_list(cell: str, expected: list[tuple[int, in
         ("[]", Reason.EMPTY_FILE),
         (f"['{RED}', '']", Reason.EMPTY_FILE),
         ("no base64!", Reason.DAMAGED),
-        ("AAA", Reason.DAMAGED),
+        ("AAAAA", Reason.DAMAGED),
         ("\u00e9\u00e9\u00e9\u00e9", Reason.DAMAGED),
         ("AAAA", Reason.NOT_AN_IMAGE),
         (RED[: len(RED) // 2 // 4 * 4], Reason.TRUNCATED),

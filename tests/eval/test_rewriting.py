@@ -97,8 +97,6 @@ def test_a_wrong_line_is_named(model, tmp_path, line, said):
 
 
 def test_prompts_that_cannot_be_asked_are_refused_before_the_first_is(model, tmp_path):
-    with pytest.raises(UsageError, match=r"<\|im_end\|>"):
-        rewritten(model, tmp_path, ("a cat", "a dog<|im_end|>"))
     with pytest.raises(UsageError, match=r"'a a a.*too long to be rewritten"):
         rewritten(model, tmp_path, ("a cat", "a " * 5000))
     assert (tmp_path / REWRITES).read_bytes() == b""

@@ -35,6 +35,13 @@ def test_the_prompt_is_drawn_with_the_seed(client, model):
     assert body["usage"]["input_tokens"] == num_tokens
 
 
+def test_control_tokens_in_a_prompt_are_read_as_text(client, model):
+    prompt = "A<|im_end|>"
+    response = client.post(IMAGES, json=PROMPT | {"prompt": prompt})
+    assert len(pictures(response)) == 1
+    assert response.json()["usage"]["input_tokens"] == len(model.encoder.token_ids(prompt)) > 2
+
+
 def test_steps_and_guidance_are_the_samplers(client, model):
     request = PROMPT | {"num_inference_steps": 2, "guidance_scale": 2.5, "size": "auto"}
     expected = drawn(model, 1, num_steps=2, guidance_scale=2.5)
@@ -62,7 +69,6 @@ def test_an_overlong_prompt_is_drawn_with_a_warning(client, model):
     ("change", "param", "said"),
     [
         ({"prompt": "  "}, "prompt", "empty"),
-        ({"prompt": "A<|im_end|>"}, "prompt", "special token"),
         ({"prompt": "A red circle. " * 400}, "prompt", "the model reads at most"),
         ({"size": "1024x1024"}, "size", "draws 64x64 alone"),
         ({"response_format": "url"}, "response_format", "give 'b64_json'"),

@@ -15,9 +15,10 @@ from PIL import Image
 from uae.serve import app as app_module
 from uae.serve import request as request_module
 from uae.serve.app import build_app
+from uae.serve.chat_request import ChatRequest
 from uae.serve.errors import ApiError
 from uae.serve.fields import parse_request
-from uae.serve.protocol import ChatRequest, ImageRequest
+from uae.serve.protocol import ImageRequest
 
 CHAT = "/v1/chat/completions"
 HELLO = {"model": "tiny", "messages": [{"role": "user", "content": "Hello."}], "max_tokens": 2}
@@ -82,14 +83,13 @@ URL = "messages[0].content[0].image_url.url"
         (messages(("user", "Hello. " * 2000)), "messages", "shorten the chat"),
         (messages(("user", "Hi."), ("assistant", "Ho.")), "messages", "expected one by 'user'"),
         (messages(("tool", "Hi.")), "messages[0]", "'tool'"),
-        (messages(("user", "<|image_pad|>")), "messages", "a special token of the model"),
         (messages(("user", [{"type": "input_audio"}])), "messages[0].content[0]", "input_audio"),
         (messages(("user", [{"type": "text"}])), "messages[0].content[0].text", "is required"),
         ({"messages": [{"role": "user"}]}, "messages[0].content", "is required"),
         (showing("https://example.org/a.png"), URL, "this server fetches nothing"),
         (showing("file:///etc/passwd"), URL, "this server fetches nothing"),
         (showing("data:image/png,abc"), URL, "expected data:image/png;base64"),
-        (showing("data:image/png;base64,a*b"), URL, "not base64"),
+        (showing("data:image/png;base64,a*b"), URL, "no base64: it holds '*'"),
         (showing(data_url(b"hello, world, no image")), URL, "not an image"),
         (showing(data_url(b"GIF89a" + bytes(20))), URL, "unsupported format"),
         (showing(data_url(b"")), URL, "empty file"),

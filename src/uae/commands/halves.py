@@ -6,6 +6,7 @@ from pathlib import Path
 
 from diffusers import AutoPipelineForText2Image
 from diffusers.utils.logging import disable_progress_bar
+from transformers import PreTrainedTokenizerBase
 
 from uae.commands import judges
 from uae.commands.backbones import load_backbones
@@ -33,6 +34,7 @@ from uae.eval.unified_bench.generators import (
     PipelineGenerator,
 )
 from uae.eval.unified_bench.task import Task
+from uae.models.plain_text import PlainText
 from uae.models.settings import resolve
 
 CAPTIONER, GENERATOR = "--captioner", "--generator"
@@ -100,7 +102,13 @@ def generator_of(spec: Spec, given: Given, images: Mapping[str, Path]) -> Callab
                 f"{spec.flag} {spec.shown} is no text-to-image pipeline: {error}"
             ) from error
         pipeline.set_progress_bar_config(disable=True)
-        return PipelineGenerator(pipeline.to(device_of(given.device)), given.seed, given.size)
+        tokenizers = [
+            PlainText(part)
+            for part in pipeline.components.values()
+            if isinstance(part, PreTrainedTokenizerBase)
+        ]
+        pipeline.to(device_of(given.device))
+        return PipelineGenerator(pipeline, given.seed, given.size, tokenizers)
 
     return load_pipeline
 

@@ -8,7 +8,9 @@ import os
 import shlex
 import socket
 from typing import Annotated
+from urllib.parse import urlsplit
 
+from cyclopts import Parameter
 from cyclopts.types import UInt16
 
 from uae.commands.startup import quick_start
@@ -30,6 +32,7 @@ def serve(
     host: str = "127.0.0.1",
     port: UInt16 = 8000,
     device: str = "auto",
+    cors_origin: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     talk: Talk = PLAINLY,
 ) -> int:
     """Serve a model in OpenAI's protocol: chats with the encoder, drawings by the decoder.
@@ -46,6 +49,8 @@ def serve(
         host: Address to listen at; one that others can reach needs UAE_API_KEY.
         port: Port to listen at; 0 takes a free one.
         device: auto, cpu, cuda or cuda:1.
+        cors_origin: Origin of web pages whose scripts may ask, http://localhost:3000, say, or * for
+            any; repeated for several. By default none may.
         talk: Format and verbosity.
     """
     talk.begin()
@@ -55,6 +60,7 @@ def serve(
     if missing:
         raise EnvironmentFault(f'{missing[0]} is not installed: pip install "uae[serve]"')
     api_key = _api_key(host)
+    origins = [_origin(text) for text in cors_origin]
     with _bound(host, port) as listener:
         with quick_start():
             import uvicorn
@@ -62,7 +68,7 @@ def serve(
             from uae.commands import loop
             from uae.serve.app import build_app
 
-            app = build_app(loop.load(model, device), model, api_key=api_key)
+            app = build_app(loop.load(model, device), model, api_key=api_key, cors_origins=origins)
         listener.listen()
         _announce(listener, host, model, api_key is not None, talk)
         _log_requests()
@@ -88,6 +94,23 @@ def _api_key(host: str) -> str | None:
             "or listen at 127.0.0.1"
         )
     return key
+
+
+def _origin(text: str) -> str:
+    """Spell an origin as browsers do.
+
+    Raises:
+        UsageError: It is none.
+    """
+    parts = urlsplit(text)
+    origin = f"{parts.scheme}://{parts.netloc}".lower()
+    is_page = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in text
+    if text != "*" and not (is_page and text.lower().removesuffix("/") == origin):
+        raise UsageError(
+            f"--cors-origin {text!r}: expected the origin of a page, such as "
+            "http://localhost:3000, or *"
+        )
+    return text if text == "*" else origin
 
 
 def _is_loopback(host: str) -> bool:

@@ -4,8 +4,9 @@
 
 One row is a question (`category` is its subtask, `l2-category` its meta-task); without one of these
 columns all rows are of one category or split. Questions of text alone have no `image`, which holds
-base64, or, where several images are kept apart, a list of it: ['/9j/...', 'iVBOR...'], or the index
-of another row that has the same images (open-compass/VLMEvalKit `vlmeval/dataset/image_base.py`).
+base64 (see `base64_image.py`), or, where several images are kept apart, a list of it:
+['/9j/...', 'iVBOR...'], or the index of another row that has the same images
+(open-compass/VLMEvalKit `vlmeval/dataset/image_base.py`).
 Rows are read one by one, with their images still encoded, so a file of any size needs the memory of
 its largest row, and that of the images that other rows refer to.
 
@@ -14,11 +15,11 @@ drops it; here it is a text like any other.
 """
 
 import base64
-import binascii
 import csv
 import functools
 import io
 import itertools
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +27,7 @@ from typing import Literal
 
 from PIL import Image
 
-from uae.data.opening import read_image
-from uae.data.untrusted.file import Reason, UnreadableImage
+from uae.data.base64_image import open_base64
 from uae.errors import UsageError
 
 LETTERS = "ABCDEFGHI"
@@ -40,6 +40,7 @@ _DEFAULTS = {"category": "all", "l2-category": "all", "split": "ALL"}
 """What a row is of where the file lacks the column."""
 _MAX_CELL_CHARS = 2**28  # a quote that is never closed would read the rest of the file into a cell
 _MAX_REFERENCE_CHARS = 64  # as in VLMEvalKit
+_BETWEEN = re.compile(r"(?<!;base64)(?<!; base64),", re.IGNORECASE)
 _MAX_ASPECT = 200  # Qwen2.5-VL's own limit; lines of text are longer than most photos
 
 
@@ -102,30 +103,16 @@ def decode_images(row: QuestionRow) -> list[Image.Image]:
         UnreadableImage: There is none, or one is no base64 or no picture; the message names file,
             line and column.
     """
-    place = Path(f"{row.where}, column {IMAGE_COLUMN!r}")
+    place = f"{row.where}, column {IMAGE_COLUMN!r}"
     cells = _split_list(row.image.strip())
-    if not all(cells):
-        raise UnreadableImage(place, Reason.EMPTY_FILE, "an image in base64 is expected")
-    images = []
-    for cell in cells:
-        try:
-            data = base64.b64decode(_joined(cell), validate=True)
-        except (binascii.Error, ValueError):
-            raise UnreadableImage(place, Reason.DAMAGED, f"{_shown(cell)} is no base64") from None
-        images.append(read_image(io.BytesIO(data), place, _MAX_ASPECT))
-    return images
-
-
-def _joined(cell: str) -> str:
-    """Join base64 that is broken into lines."""
-    return "".join(line.strip() for line in cell.splitlines())
+    return [open_base64(cell, place, _MAX_ASPECT) for cell in cells]
 
 
 def _split_list(cell: str) -> list[str]:
-    """Split a Python list of base64 texts, which hold neither commas nor quotes."""
+    """Split a Python list of base64 texts, which hold no quotes, and of commas a data: URL's."""
     if not (cell.startswith("[") and cell.endswith("]")):
         return [cell]
-    return [part.strip().strip("'\"") for part in cell[1:-1].split(",")]
+    return [part.strip().strip("'\"") for part in _BETWEEN.split(cell[1:-1])]
 
 
 def write_tsv(path: Path, rows: Iterable[QuestionRow]) -> None:

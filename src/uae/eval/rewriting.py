@@ -62,7 +62,7 @@ def rewrite_prompts(
         show: Told (prompts done, prompts in all), before the first and after each.
 
     Raises:
-        UsageError: A prompt holds a special token or is too long for the encoder, another process
+        UsageError: A prompt is too long for the encoder, another process
             writes to the file, or a line of it is wrong.
         EnvironmentFault: The file cannot be written.
     """

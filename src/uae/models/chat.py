@@ -1,19 +1,15 @@
 # transformers types sub-configs as unions
 # pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
-"""Chats with the encoder: turns of texts and images, and replies that can be read as they grow.
-
-Special tokens in a text would read as the chat format itself: they are refused.
-"""
+"""Chats with the encoder: turns of texts and images, and replies that can be read as they grow."""
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from PIL import Image
 
-from uae.errors import UsageError
 from uae.flow.noise import stream
 from uae.models.encoder import Encoder, Prompts, SampledTokens, uniforms
 
@@ -85,38 +81,8 @@ class Reply:
     tokens: tuple[SaidToken, ...] = ()
 
 
-def check_plain(encoder: Encoder, text: str) -> None:
-    """Refuse text that the tokenizer would not read as text.
-
-    Raises:
-        UsageError: It holds a special token.
-    """
-    if token := special_token_in(encoder.tokenizer, text):
-        raise UsageError(f"the text holds {token!r}, a special token of the model: leave it out")
-
-
-def special_token_in(tokenizer: Any, text: str) -> str:
-    """Return a special token that a text holds, an image's say; "" for none.
-
-    Args:
-        tokenizer: Of transformers.
-        text: Is to be read as text.
-    """
-    added = tokenizer.added_tokens_decoder.values()
-    special = {token.content for token in added if token.special} | {*tokenizer.all_special_tokens}
-    return next((token for token in sorted(special) if token in text), "")
-
-
 def chat_prompts(encoder: Encoder, messages: Sequence[Message]) -> Prompts:
-    """Tokenise a chat up to the reply that is asked for.
-
-    Raises:
-        UsageError: A text holds a special token.
-    """
-    for message in messages:
-        for part in message.parts:
-            if isinstance(part, str):
-                check_plain(encoder, part)
+    """Tokenise a chat up to the reply that is asked for."""
     chat = [
         {
             "role": message.role,

@@ -27,6 +27,7 @@ from transformers import (
 
 from uae.errors import NonFinite
 from uae.models.likely import LikelyTokens, likely_tokens
+from uae.models.plain_text import PlainText
 
 READ_ROLE = "generate"
 
@@ -96,6 +97,7 @@ class Encoder:
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
+        self._plain = PlainText(tokenizer, tokenizer.chat_template)
         self.image_processor = image_processor
         self.caption_prompt = caption_prompt
         config = model.config
@@ -134,13 +136,17 @@ class Encoder:
         self.model.to(device)
         self._forbidden = self._forbidden.to(device)
 
+    def token_ids(self, text: str) -> list[int]:
+        """Return the tokens of a caption, without the chat format around it."""
+        return self._plain.token_ids(text)
+
     def num_tokens(self, text: str) -> int:
         """Count the tokens of a caption, without the chat format around it."""
-        return len(self.tokenizer(text)["input_ids"])
+        return len(self.token_ids(text))
 
     def head_of(self, text: str, num_tokens: int) -> str:
         """Return the text of a caption's first tokens."""
-        return self.tokenizer.decode(self.tokenizer(text)["input_ids"][:num_tokens])
+        return self.tokenizer.decode(self.token_ids(text)[:num_tokens])
 
     # -- prompts ------------------------------------------------------------------------------
 
@@ -171,7 +177,8 @@ class Encoder:
         """Build prompts that ask for the next reply of chats.
 
         Args:
-            chats: Messages as the chat template takes them, of roles and parts.
+            chats: Messages as the chat template takes them, of roles and parts; the texts are read
+                as plain text.
             images: One for each image part of all chats, in their order.
         """
         patches, grid_thw = self._patches(images)
@@ -179,13 +186,11 @@ class Encoder:
         texts = []
         for chat in chats:
             pieces = self.tokenizer.apply_chat_template(
-                list(chat), tokenize=False, add_generation_prompt=True
+                self._plain.messages(chat), tokenize=False, add_generation_prompt=True
             ).split(self._image_token)
             tokens = [self._image_token * next(num_visual) for _ in pieces[1:]]
             texts.append("".join(itertools.chain(*zip(pieces, [*tokens, ""], strict=True))))
-        encoded = self.tokenizer(
-            texts, padding=True, padding_side="left", return_tensors="pt", add_special_tokens=False
-        ).to(self.device)
+        encoded = self._plain.encode(texts, "left").to(self.device)
         return Prompts(
             token_ids=encoded["input_ids"],
             mask=encoded["attention_mask"].bool(),
@@ -396,19 +401,17 @@ class Encoder:
         """Return the last hidden states of captions in the reading format, and their mask.
 
         The states come after the final norm; all positions are kept, system line and role markers
-        included (PKU-YuanGroup/UAE `modeling_longcontext`).
+        included (PKU-YuanGroup/UAE `modeling_longcontext`). Captions are read as plain text.
         """
         texts = [
             self.tokenizer.apply_chat_template(
-                [{"role": READ_ROLE, "content": caption}],
+                self._plain.messages([{"role": READ_ROLE, "content": caption}]),
                 tokenize=False,
                 add_generation_prompt=True,
             )
             for caption in captions
         ]
-        encoded = self.tokenizer(
-            texts, padding=True, padding_side="right", return_tensors="pt", add_special_tokens=False
-        ).to(self.device)
+        encoded = self._plain.encode(texts, "right").to(self.device)
         # No mask: attention is causal and padding stands right, so no real token sees it.
         output = self.model.model.language_model(input_ids=encoded["input_ids"], use_cache=False)
         return output.last_hidden_state, encoded["attention_mask"].bool()

@@ -5,7 +5,7 @@ and no more bodies are held than there are places.
 """
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Annotated
 
@@ -14,13 +14,16 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp
 
 from uae.models.chat import Reply, grow_replies
 from uae.models.unified import UnifiedAutoEncoder
+from uae.serve.chat_request import ChatRequest
 from uae.serve.chatting import completion, events, prepare_chat
 from uae.serve.drawing import draw_pictures, size_of
 from uae.serve.errors import ApiError
-from uae.serve.protocol import ChatRequest, Health, ImageRequest, ModelCard, ModelList
+from uae.serve.front import Front, for_pages
+from uae.serve.protocol import Health, ImageRequest, ModelCard, ModelList
 from uae.serve.queue import ModelQueue
 from uae.serve.request import Door
 
@@ -35,7 +38,8 @@ def build_app(
     *,
     api_key: str | None = None,
     max_waiting: int = MAX_WAITING,
-) -> FastAPI:
+    cors_origins: Collection[str] = (),
+) -> ASGIApp:
     """Serve a model.
 
     Args:
@@ -43,6 +47,7 @@ def build_app(
         name: What requests call it.
         api_key: Expected of every request but /health; None lets all in.
         max_waiting: Requests that may wait for the one at the model.
+        cors_origins: Origins of web pages whose scripts may ask; "*" for any.
     """
     queue, door = ModelQueue(max_waiting), Door(name, api_key)
 
@@ -63,7 +68,7 @@ def build_app(
 
     app.include_router(_models(model, door))
     app.include_router(_work(model, door, queue))
-    return app
+    return for_pages(Front(app), cors_origins)
 
 
 def _models(model: UnifiedAutoEncoder, door: Door) -> APIRouter:

@@ -20,15 +20,14 @@ from uae.models.chat import (
 )
 from uae.models.encoder import Prompts
 from uae.models.unified import UnifiedAutoEncoder
+from uae.serve.chat_request import AssistantMessage, ChatRequest, ImagePart
 from uae.serve.data_url import open_data_url
-from uae.serve.errors import ApiError, blaming
+from uae.serve.errors import ApiError
 from uae.serve.protocol import (
     ChatChunk,
     ChatCompletion,
-    ChatRequest,
     Choice,
     ChunkChoice,
-    ImagePart,
     Logprobs,
     ReplyMessage,
     TokenLogprob,
@@ -85,8 +84,7 @@ def prepare_chat(model: UnifiedAutoEncoder, asked: ChatRequest) -> Chat:
 
     Raises:
         ApiError: 400: the last turn is not the user's, `top_logprobs` comes without `logprobs`, an
-            image cannot be opened, a text holds a special token, or the prompt leaves no room in
-            the context.
+            image cannot be opened, or the prompt leaves no room in the context.
     """
     if asked.messages[-1].role != "user":
         message = f"messages: the last is by {asked.messages[-1].role!r}, expected one by 'user'"
@@ -95,8 +93,7 @@ def prepare_chat(model: UnifiedAutoEncoder, asked: ChatRequest) -> Chat:
         message = f"top_logprobs {asked.top_logprobs} needs logprobs true"
         raise ApiError(400, message, param="top_logprobs", code="invalid_value")
     messages = _messages(asked)
-    with blaming("messages"):
-        prompts = chat_prompts(model.encoder, messages)
+    prompts = chat_prompts(model.encoder, messages)
     return Chat(
         id=f"chatcmpl-{uuid.uuid4().hex}",
         created=int(time.time()),
@@ -128,6 +125,8 @@ def _messages(asked: ChatRequest) -> list[Message]:
                 content.append(open_data_url(part.image_url.url, param))
             else:
                 content.append(part.text)
+        if isinstance(message, AssistantMessage) and message.refusal is not None:
+            content.append(message.refusal)
         role = "system" if message.role == "developer" else message.role
         messages.append(Message(role, tuple(content)))
     return messages

@@ -5,9 +5,9 @@ import time
 from dataclasses import replace
 
 from uae.data.sources import to_images
-from uae.models.chat import check_plain, context_length
+from uae.models.chat import context_length
 from uae.models.unified import UnifiedAutoEncoder
-from uae.serve.errors import ApiError, blaming
+from uae.serve.errors import ApiError
 from uae.serve.fields import shown
 from uae.serve.protocol import ImageRequest, ImagesResponse, ImageUsage, picture
 
@@ -21,8 +21,8 @@ def draw_pictures(model: UnifiedAutoEncoder, asked: ImageRequest) -> ImagesRespo
     """Draw the prompt, as `uae draw` does: the same seed gives the same image.
 
     Raises:
-        ApiError: 400: the prompt is empty, too long for the encoder or no plain text, or another
-            size is asked for.
+        ApiError: 400: the prompt is empty or too long for the encoder, or another size is asked
+            for.
     """
     prompt = _prompt(model, asked)
     sampling = model.settings.sampling
@@ -55,8 +55,6 @@ def _prompt(model: UnifiedAutoEncoder, asked: ImageRequest) -> str:
     if not prompt:
         message = "prompt is empty: expected a text"
         raise ApiError(400, message, param="prompt", code="invalid_value")
-    with blaming("prompt"):
-        check_plain(model.encoder, prompt)
     num_tokens, limit = model.encoder.num_tokens(prompt), context_length(model.encoder)
     if num_tokens > limit:
         message = f"prompt has {num_tokens} tokens, the model reads at most {limit}: shorten it"

@@ -1,9 +1,6 @@
 """A refusal in the shape that OpenAI's clients read: {"error": {message, type, param, code}}."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-
-from uae.errors import UsageError
+from collections.abc import Mapping
 
 _TYPES = {401: "authentication_error", 429: "rate_limit_error"}
 
@@ -45,12 +42,3 @@ class ApiError(Exception):
                 "code": self.code,
             }
         }
-
-
-@contextmanager
-def blaming(param: str, code: str | None = None) -> Iterator[None]:
-    """Turn what the library refuses into a 400 that names the field."""
-    try:
-        yield
-    except UsageError as error:
-        raise ApiError(400, str(error), param=param, code=code) from error

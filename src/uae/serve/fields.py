@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import from_json
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import PydanticCustomError, from_json
 
 from uae.serve.errors import ApiError
 
@@ -20,6 +20,24 @@ class Fields(BaseModel):
     """Parameters that we lack, with the values under which they change nothing."""
     harmless: ClassVar[frozenset[str]] = frozenset()
     """Parameters that change no result."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_what_changes_nothing(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        for name, neutral in cls.neutral.items():
+            if name in raw and raw[name] not in neutral:
+                allowed = " or ".join(repr(value) for value in neutral)
+                said = f"{shown(raw[name])} is not supported: leave it out"
+                said += f", or give {allowed}" if neutral else ""
+                raise refused(name, said, code="unsupported_parameter")
+        return {k: v for k, v in raw.items() if k not in cls.neutral and k not in cls.harmless}
+
+
+def refused(name: str, said: str, *, code: str) -> PydanticCustomError:
+    """Return the error of a validator of `Fields` that blames one of its fields."""
+    return PydanticCustomError("refused", "{said}", {"name": name, "said": said, "code": code})
 
 
 R = TypeVar("R", bound=Fields)
@@ -38,7 +56,7 @@ def parse_request(body: bytes, kind: type[R]) -> R:
     if not isinstance(raw, dict):
         raise ApiError(400, "the body is not a JSON object", code="invalid_json")
     try:
-        return kind.model_validate(_known(_without_nulls(raw), kind))
+        return kind.model_validate(_without_nulls(raw))
     except ValidationError as error:
         raise _refusal(error, raw) from error
 
@@ -51,29 +69,14 @@ def _without_nulls(value: Any) -> Any:
     return value
 
 
-def _known(raw: Mapping[str, Any], kind: type[Fields]) -> dict[str, Any]:
-    """Leave out what changes nothing.
-
-    Raises:
-        ApiError: A parameter would change the result, and we lack it.
-    """
-    for name, neutral in kind.neutral.items():
-        if name in raw and raw[name] not in neutral:
-            allowed = " or ".join(repr(value) for value in neutral)
-            raise ApiError(
-                400,
-                f"{name} {shown(raw[name])} is not supported: leave it out"
-                + (f", or give {allowed}" if neutral else ""),
-                param=name,
-                code="unsupported_parameter",
-            )
-    return {k: v for k, v in raw.items() if k not in kind.neutral and k not in kind.harmless}
-
-
-def _refusal(error: ValidationError, raw: Mapping[str, Any]) -> ApiError:
-    first = error.errors(include_url=False, include_context=False)[0]
+def _refusal(error: ValidationError, raw: Any) -> ApiError:
+    first = error.errors(include_url=False)[0]
     param = _path(first["loc"], raw)
-    if first["type"] == "extra_forbidden":
+    if first["type"] == "refused":
+        blamed = first.get("ctx", {})
+        param = f"{param}.{blamed['name']}" if param else blamed["name"]
+        message, code = f"{param} {blamed['said']}", blamed["code"]
+    elif first["type"] == "extra_forbidden":
         message, code = f"unknown parameter {param}", "unknown_parameter"
     elif first["type"] == "missing":
         message, code = f"{param} is required", "missing_required_parameter"
@@ -83,13 +86,21 @@ def _refusal(error: ValidationError, raw: Mapping[str, Any]) -> ApiError:
 
 
 def _path(loc: Sequence[str | int], raw: Any) -> str:
-    """Spell a place as messages[0].content[1]; pydantic's names of alternatives are left out."""
-    path = ""
-    for number, key in enumerate(loc, start=1):
-        if isinstance(raw, list) and isinstance(key, int) and key < len(raw):
-            path, raw = f"{path}[{key}]", raw[key]
-        elif isinstance(raw, dict) and (key in raw or number == len(loc)):
-            path, raw = f"{path}.{key}" if path else str(key), raw.get(key)
+    """Spell a place as messages[0].content[1].
+
+    All lists of objects hold objects of several kinds, and pydantic names the kind after the index.
+    What is no list in the request, a single `stop` say, has no index either.
+    """
+    path, is_kind = "", False
+    for key in loc:
+        if isinstance(key, int):
+            is_kind, is_list = True, isinstance(raw, list)
+            path, raw = (f"{path}[{key}]", raw[key]) if is_list else (path, raw)
+        elif is_kind:
+            is_kind = False
+        else:
+            path = f"{path}.{key}" if path else key
+            raw = raw.get(key) if isinstance(raw, dict) else None
     return path
 
 

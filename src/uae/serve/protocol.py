@@ -1,4 +1,4 @@
-"""Requests and responses of OpenAI's chat completions and image generations, as far as we go.
+"""Responses of OpenAI's protocol and its request for images; that for a chat: `chat_request.py`.
 
 Fields that are not OpenAI's: `seed`, `num_inference_steps` and `guidance_scale` of a drawing,
 `caption_prompt` and `size` of a model, `seed` and `warnings` of a drawing's response.
@@ -6,138 +6,16 @@ Fields that are not OpenAI's: `seed`, `num_inference_steps` and `guidance_scale`
 
 import base64
 import io
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from PIL import Image
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    Field,
-    PositiveFloat,
-    PositiveInt,
-    StringConstraints,
-)
+from pydantic import BaseModel, Field, PositiveFloat
 
 from uae.models.chat import FinishReason
+from uae.serve.chat_request import MAX_CHOICES
 from uae.serve.fields import Fields
 
-MAX_CHOICES = 10
 MAX_STEPS = 1000
-MAX_TOP_LOGPROBS = 20
-
-# -- chat: request ---------------------------------------------------------------------------------
-
-
-class TextPart(Fields):
-    """A text."""
-
-    type: Literal["text"]
-    text: str
-
-
-class ImageURL(Fields):
-    """An image as a data: URL; `detail` changes nothing, the model has one resolution."""
-
-    url: str
-    detail: Literal["auto", "low", "high"] = "auto"
-
-
-class ImagePart(Fields):
-    """An image."""
-
-    type: Literal["image_url"]
-    image_url: ImageURL
-
-
-def _listed(content: Any) -> Any:
-    return [{"type": "text", "text": content}] if isinstance(content, str) else content
-
-
-Texts = Annotated[list[TextPart], BeforeValidator(_listed), Field(min_length=1)]
-Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
-Parts = Annotated[list[Part], BeforeValidator(_listed), Field(min_length=1)]
-
-
-class SystemMessage(Fields):
-    """What the model is told beforehand."""
-
-    role: Literal["system", "developer"]
-    content: Texts
-
-
-class UserMessage(Fields):
-    """A turn of the user."""
-
-    role: Literal["user"]
-    content: Parts
-
-
-class AssistantMessage(Fields):
-    """A turn of the model."""
-
-    role: Literal["assistant"]
-    content: Texts
-
-
-ChatMessage = Annotated[SystemMessage | UserMessage | AssistantMessage, Field(discriminator="role")]
-StopText = Annotated[str, StringConstraints(min_length=1)]
-
-
-class StreamOptions(Fields):
-    """What a stream holds besides the text."""
-
-    include_usage: bool = False
-    include_obfuscation: bool = False
-    """Padding against listeners; there is none."""
-
-
-class ChatRequest(Fields):
-    """POST /v1/chat/completions."""
-
-    neutral: ClassVar = {
-        "frequency_penalty": (0,),
-        "presence_penalty": (0,),
-        "top_p": (1,),
-        "top_k": (-1, 0),
-        "min_p": (0,),
-        "repetition_penalty": (1,),
-        "logit_bias": ({},),
-        "response_format": ({"type": "text"},),
-        "modalities": (["text"],),
-        "tools": ([],),
-        "tool_choice": ("none", "auto"),
-        "functions": ([],),
-        "function_call": ("none", "auto"),
-    }
-    harmless: ClassVar = frozenset(
-        {
-            "user",
-            "metadata",
-            "store",
-            "service_tier",
-            "safety_identifier",
-            "prompt_cache_key",
-            "parallel_tool_calls",
-        }
-    )
-
-    model: str
-    messages: list[ChatMessage] = Field(min_length=1)
-    temperature: float = Field(default=1.0, ge=0, le=2)
-    max_tokens: PositiveInt | None = None
-    max_completion_tokens: PositiveInt | None = None
-    seed: int | None = None
-    n: int = Field(default=1, ge=1, le=MAX_CHOICES)
-    stop: Annotated[
-        list[StopText],
-        BeforeValidator(lambda stop: [stop] if isinstance(stop, str) else stop),
-        Field(default_factory=list, max_length=4),
-    ]
-    logprobs: bool = False
-    top_logprobs: int = Field(default=0, ge=0, le=MAX_TOP_LOGPROBS)
-    stream: bool = False
-    stream_options: StreamOptions = StreamOptions()
-
 
 # -- chat: response --------------------------------------------------------------------------------
 
@@ -233,8 +111,15 @@ class ImageRequest(Fields):
         "partial_images": (0,),
         "negative_prompt": ("",),
         "style": (),
+        "complexity": (),
+        "frame_count": (),
+        "frame_duration_ms": (),
+        "svg": (),
+        "extra_body": ({},),
     }
-    harmless: ClassVar = frozenset({"user", "moderation", "output_compression"})
+    harmless: ClassVar = frozenset(
+        {"user", "metadata", "moderation", "output_compression", "safety_identifier"}
+    )
 
     model: str
     prompt: str

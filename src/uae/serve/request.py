@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from uae.serve.chat_request import ChatRequest
 from uae.serve.errors import ApiError
 from uae.serve.fields import parse_request, shown
-from uae.serve.protocol import ChatRequest, ImageRequest
+from uae.serve.protocol import ImageRequest
 
 MAX_BODY_BYTES = 32 * 2**20
 BODY_TIMEOUT_S = 60
@@ -42,7 +43,7 @@ class Door:
 
     def check_model(self, asked: str) -> None:
         """Raise 404 for a model that is not served."""
-        if asked != self.name:
+        if asked.rstrip("/") != self.name.rstrip("/"):  # folders are given with a slash, too
             raise ApiError(
                 404,
                 f"model {shown(asked)} is not served here, {self.name!r} is",

@@ -235,6 +235,17 @@ def test_another_family_reads_several_images_in_order_and_none(llava_folder):
     assert logits().isfinite().all()
 
 
+def test_another_family_reads_control_tokens_as_text(llava_folder):
+    judge = LocalVlm.from_pretrained(str(llava_folder))
+    red = Image.new("RGB", (16, 16), "red")
+    ids = judge.processor([red], "be </s> strict", "is <image> red </s> ?")["input_ids"]
+    plain = judge.processor([red], "be strict", "is red ?")["input_ids"]
+    image, end = judge.processor.tokenizer.convert_tokens_to_ids(["<image>", "</s>"])
+    assert (ids == image).sum() == (plain == image).sum()
+    assert end not in ids
+    assert isinstance(judge.reply(red, "", "is <image> red ?", 3), str)
+
+
 def test_a_model_without_a_chat_template_is_refused(llava_folder, tmp_path):
     folder = tmp_path / "plain"
     shutil.copytree(llava_folder, folder)

@@ -164,7 +164,8 @@ def test_images_that_do_not_decode_are_refused_unless_allowed_and_then_marked(tm
     model = Words()
     said = (
         r"q\.tsv: not all of 8 questions can be asked:\n  2 questions without a readable image: "
-        r"index 2: damaged: .* no base64, index 5: not an image: .*\nRepair .* --allow-missing"
+        r"index 2: damaged: .* no base64: it holds .*, index 5: not an image: .*\n"
+        r"Repair .* --allow-missing"
     )
     with pytest.raises(UsageError, match=said):
         evaluate(model, tsv, tmp_path / "run")

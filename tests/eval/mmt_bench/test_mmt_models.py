@@ -68,12 +68,17 @@ def test_probabilities_that_are_not_finite_are_no_answer(random_model_folder):
         assert not caught.value.can_retry
 
 
-def test_a_question_that_would_stand_for_an_image_is_no_question(vlm, random_model_folder):
+def test_a_question_with_a_control_token_is_read_as_text(vlm, random_model_folder):
     encoder = Encoder.from_pretrained(random_model_folder / "encoder", "Describe the image.")
-    for model in (VlmAnswers(vlm, 2), EncoderAnswers(encoder, 2)):
-        with pytest.raises(AnswerFailed, match=r"model: special token .*<\|image_pad\|>") as caught:
-            model.reply(IMAGES[:1], "Which <|image_pad|>?", "AB")
-        assert not caught.value.can_retry
+    question = "Which <|image_pad|><|im_end|>?"
+    inputs = vlm.processor(IMAGES[:1], "", question)
+    assert inputs["input_ids"].equal(encoder.prompts([IMAGES[:1]], [question]).token_ids)
+    assert question in encoder.tokenizer.decode(inputs["input_ids"][0])
+    theirs, ours = (
+        x.reply(IMAGES[:1], question, "AB")
+        for x in (VlmAnswers(vlm, 2), EncoderAnswers(encoder, 2))
+    )
+    assert theirs.text == ours.text
 
 
 # -- behind an address ----------------------------------------------------------------------------

@@ -21,8 +21,11 @@ class Words:
     def __init__(self) -> None:
         self.words: list[str] = []
 
-    def __call__(self, text: str, add_special_tokens: bool) -> dict[str, list[int]]:
+    def __call__(
+        self, text: str, add_special_tokens: bool, split_special_tokens: bool
+    ) -> dict[str, list[int]]:
         assert not add_special_tokens
+        assert split_special_tokens
         self.words += text.split()
         return {"input_ids": [self.words.index(word) for word in text.split()]}
 
@@ -96,7 +99,7 @@ def test_a_yardstick_is_known_by_its_vocabulary_not_by_its_place():
 
 def test_a_character_cut_in_two_is_left_out():
     class Bytes(Words):
-        def __call__(self, text, add_special_tokens):
+        def __call__(self, text, add_special_tokens, split_special_tokens):
             return {"input_ids": list(text.encode())}
 
         def decode(self, ids):

@@ -42,6 +42,8 @@ from uae.eval.unified_bench.run import evaluate, settings_of
 from uae.eval.unified_bench.summary import summary_text
 from uae.eval.unified_bench.task import Curve, Task
 from uae.flow.noise import stream
+from uae.models.encoder import Encoder
+from uae.models.plain_text import PlainText
 from uae.models.unified import UnifiedAutoEncoder
 from uae.rewards.similarity import Similarity, cosine
 
@@ -450,6 +452,19 @@ def test_a_pipelines_noise_hangs_on_the_name_and_is_shared_by_all_captions_of_an
         [Caption("a.png", "A red circle."), Caption("a.png", "A bar."), Caption("b.png", "A bar.")]
     )
     assert one.tobytes() == other.tobytes() != elsewhere.tobytes()
+
+
+def test_a_pipeline_gets_no_control_token_of_its_tokenizers(random_model_folder):
+    tokenizer = Encoder.from_pretrained(random_model_folder / "encoder", "").tokenizer
+    asked = []
+
+    def draw(prompt, **given):
+        asked.append(prompt)
+        return Pipeline()(prompt=prompt, **given)
+
+    generator = PipelineGenerator(draw, 0, plain=[PlainText(tokenizer)])
+    generator.draw([Caption("a.png", "A bar."), Caption("b.png", "A <|endoftext|> bar.")])
+    assert asked == ["A bar.", "A < |endoftext|> bar."]
 
 
 @pytest.mark.parametrize("checked", [None, [False], [True]])

@@ -51,7 +51,7 @@ class _Uae(lmms):
 
     @torch.no_grad()
     def _log_likelihood(self, prompts: Prompts, continuation: str) -> tuple[float, bool]:
-        ids = self._encoder.tokenizer(continuation, add_special_tokens=False)["input_ids"]
+        ids = self._encoder.token_ids(continuation)
         if not ids:
             return 0.0, True
         # the end token belongs to no continuation; `log_probs` takes two tokens or more

@@ -32,6 +32,7 @@ from uae.eval.judges.judge import JudgeFailed, JudgeStamp
 from uae.eval.results.stamp import weights_digest
 from uae.memory import left_out_if_too_large
 from uae.models.finetune import merge_adapter
+from uae.models.plain_text import BLANK, PlainText
 from uae.models.settings import SETTINGS_FILE, resolve
 
 _QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5")
@@ -198,6 +199,8 @@ class ChatProcessor:
         self.tokenizer = tokenizer
         self.image_token = image_token
         self.merge_area = merge_area
+        template = tokenizer.chat_template if image_token else processor.chat_template
+        self._plain = PlainText(tokenizer, template)
 
     @classmethod
     def from_pretrained(
@@ -225,18 +228,24 @@ class ChatProcessor:
         return type(self.processor).__name__
 
     def __call__(self, images: Sequence[Image.Image], system: str, text: str) -> dict[str, Tensor]:
-        """Return the inputs of one turn: the images, if there are any, then the text."""
+        """Return the inputs of one turn: the images, if there are any, then the text.
+
+        System and text are plain text; to a processor, which tokenises by itself, a blank says so.
+        """
+        if not self.image_token:
+            system, text = (self._plain.broken(x, BLANK) for x in (system, text))
         content = [*({"type": "image"} for _ in images), {"type": "text", "text": text}]
         turns: list[dict[str, Any]] = [{"role": "user", "content": content}]
         if system:
             turns.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
-        format_chat = self.tokenizer if self.image_token else self.processor
-        chat = format_chat.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        if not self.image_token:
-            # the template has written the special tokens, those at the beginning too
-            given = {"add_special_tokens": False, "return_tensors": "pt"}
-            return dict(self.processor(images=list(images) or None, text=[chat], **given))
-        return self._qwen_inputs(images, chat)
+        options = {"tokenize": False, "add_generation_prompt": True}
+        if self.image_token:
+            chat = self.tokenizer.apply_chat_template(self._plain.messages(turns), **options)
+            return self._qwen_inputs(images, chat)
+        chat = self.processor.apply_chat_template(turns, **options)
+        # the template has written the special tokens, those at the beginning too
+        given = {"add_special_tokens": False, "return_tensors": "pt"}
+        return dict(self.processor(images=list(images) or None, text=[chat], **given))
 
     def _qwen_inputs(self, images: Sequence[Image.Image], chat: str) -> dict[str, Tensor]:
         seen = dict(self.processor(images=list(images), return_tensors="pt")) if images else {}
@@ -244,7 +253,7 @@ class ChatProcessor:
         first, *others = chat.split(self.image_token, len(images))
         tokens = [self.image_token * (num // self.merge_area) for num in num_patches]
         chat = first + "".join(itertools.chain(*zip(tokens, others, strict=True)))
-        encoded = self.tokenizer(chat, return_tensors="pt", add_special_tokens=False)
+        encoded = self._plain.encode([chat], "right")
         image_id = self.tokenizer.convert_tokens_to_ids(self.image_token)
         return {
             "input_ids": encoded["input_ids"],

@@ -7,7 +7,7 @@ from PIL import Image
 from transformers import AutoImageProcessor
 
 from uae.eval.mmt_bench.letters import letter_log_probs, letter_tokens
-from uae.eval.mmt_bench.model import MAX_NEW_TOKENS, McqReply, check_plain
+from uae.eval.mmt_bench.model import MAX_NEW_TOKENS, McqReply
 from uae.eval.results.stamp import ModelStamp, folder_digests
 from uae.models.encoder import Encoder
 
@@ -33,12 +33,7 @@ class EncoderAnswers:
     def reply(
         self, images: Sequence[Image.Image], question: str, letters: Sequence[str]
     ) -> McqReply:
-        """Return the reply; see `McqModel.reply`.
-
-        Raises:
-            AnswerFailed: The question holds a special token.
-        """
-        check_plain(self.encoder.tokenizer, question)
+        """Return the reply; see `McqModel.reply`."""
         log_probs = self.option_log_probs(images, question, letters) if letters else []
         return McqReply(self.answer(images, question), log_probs)
 

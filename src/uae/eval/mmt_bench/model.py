@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from PIL import Image
 
 from uae.errors import RunFailed
-from uae.models.chat import special_token_in
 
 MAX_NEW_TOKENS = 128
 """Longest reply, unless asked for another; what is cut off is not read."""
@@ -27,16 +26,6 @@ class AnswerFailed(RunFailed):
         self.reason = reason
         self.detail = detail
         self.can_retry = can_retry
-
-
-def check_plain(tokenizer: Any, text: str) -> None:
-    """Refuse a text that a tokenizer of transformers would not read as text.
-
-    Raises:
-        AnswerFailed: It holds a special token, of an image say.
-    """
-    if token := special_token_in(tokenizer, text):
-        raise AnswerFailed(f"{ASKED}: special token in the question", repr(token), can_retry=False)
 
 
 @dataclass(frozen=True, slots=True)

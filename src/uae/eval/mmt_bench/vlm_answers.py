@@ -11,7 +11,6 @@ from uae.eval.mmt_bench.model import (
     MAX_NEW_TOKENS,
     AnswerFailed,
     McqReply,
-    check_plain,
 )
 
 
@@ -37,11 +36,9 @@ class VlmAnswers:
         """Return the reply; see `McqModel.reply`.
 
         Raises:
-            AnswerFailed: The question holds a special token, or the probabilities of the reply's
-                first token are not finite.
+            AnswerFailed: The probabilities of the reply's first token are not finite.
             UsageError: The tokenizer has no token for a letter.
         """
-        check_plain(self._vlm.processor.tokenizer, question)
         tokens = letter_tokens(self._vlm.processor.tokenizer, letters)
         text, logits = self._vlm.reply_with_logits(images, question, self._max_new_tokens)
         log_p = logits.log_softmax(-1)

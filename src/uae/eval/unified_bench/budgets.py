@@ -55,7 +55,8 @@ class Tokens:
         return self._tokenizer.decode(ids[:num_tokens]).rstrip("\ufffd").strip()
 
     def _ids(self, text: str) -> list[int]:
-        return self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        given = {"add_special_tokens": False, "split_special_tokens": True}  # text is text
+        return self._tokenizer(text, **given)["input_ids"]
 
 
 @dataclass(frozen=True, slots=True)

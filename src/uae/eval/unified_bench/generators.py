@@ -8,6 +8,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, runtime_checkable
 
@@ -22,6 +23,7 @@ from uae.endpoint import Endpoint, EndpointFailure
 from uae.errors import UsageError
 from uae.eval.unified_bench.captioners import Failure
 from uae.flow.noise import stream
+from uae.models.plain_text import BLANK, PlainText
 from uae.models.unified import UnifiedAutoEncoder
 
 log = logging.getLogger(__name__)
@@ -104,7 +106,7 @@ class HiddenStates:
             image = fit_square(open_image(self._paths[caption.name]), model.decoder.size_px)
         except UnreadableImage as error:
             return Failure("unreadable image", str(error))
-        ids = [*encoder.tokenizer(caption.text)["input_ids"], encoder.end_id]
+        ids = [*encoder.token_ids(caption.text), encoder.end_id]
         tokens = torch.tensor([ids], device=encoder.device)
         hidden = encoder.caption_states(encoder.prompts([image]), tokens)
         conditions = model.projector(hidden, torch.ones_like(tokens, dtype=torch.bool))
@@ -118,10 +120,22 @@ class PipelineGenerator:
     in_batches = False
 
     def __init__(
-        self, pipeline: Callable[..., Any], seed: int, size: tuple[int, int] | None = None
+        self,
+        pipeline: Callable[..., Any],
+        seed: int,
+        size: tuple[int, int] | None = None,
+        plain: Sequence[PlainText] = (),
     ) -> None:
-        """Hold the pipeline; `size` is width and height in pixels, by default its own."""
+        """Hold the pipeline.
+
+        Args:
+            pipeline: Draws a prompt.
+            seed: Of the noise.
+            size: Width and height in pixels, by default its own.
+            plain: Of its tokenizers: a blank keeps their control tokens out of captions.
+        """
         self._pipeline = pipeline
+        self._plain = plain
         self._seed = seed
         self._size = {} if size is None else {"width": size[0], "height": size[1]}
 
@@ -131,7 +145,8 @@ class PipelineGenerator:
 
     def _draw(self, caption: Caption) -> Image.Image | Failure:
         noise = caption.noise(self._seed)
-        drawn = self._pipeline(prompt=caption.text, generator=noise, **self._size)
+        text = reduce(lambda text, plain: plain.broken(text, BLANK), self._plain, caption.text)
+        drawn = self._pipeline(prompt=text, generator=noise, **self._size)
         if any(getattr(drawn, "nsfw_content_detected", None) or ()):  # a black image stands for it
             return Failure("generator: refused", "by the pipeline's safety checker")
         return drawn.images[0]
