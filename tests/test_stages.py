@@ -12,9 +12,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from uae import preflight, stages
-from uae.data.scenes.graph import scene_at
-from uae.data.scenes.render import render_image
+from uae import preflight
 from uae.errors import DamagedCheckpoint, EnvironmentFault, RunFailed, Stopped, UsageError
 from uae.eval.points import EVALUATIONS, HEADLINES, point_folders, point_name
 from uae.eval.run_report import notes_of, score_run, write_run_report
@@ -412,50 +410,3 @@ def test_captions_beyond_the_decoder_are_said_once(random_model_folder, caplog):
 )
 def test_stages_keep_their_order(steps, expected):
     assert stages_of(Recipe(**{k: {"num_steps": n} for k, n in steps.items()})) == expected
-
-
-def test_a_run_on_photos_goes_on_with_the_same_ones_alone(random_model_folder, tmp_path):
-    photos, out = tmp_path / "photos", tmp_path / "run"
-    photos.mkdir()
-    for i in range(2):
-        render_image(scene_at(i, "train"), 48).save(photos / f"{i}.png")
-    recipe = small_recipe(random_model_folder, data={"folder": str(photos)})
-    none = replace(recipe.encoder_rl, num_steps=0), replace(recipe.decoder_rl, num_steps=0)
-    recipe = replace(recipe, encoder_rl=none[0], decoder_rl=none[1])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "load_backbones", stop_at_once)
-        for _ in range(2):
-            with pytest.raises(Stopped):
-                train_recipe(recipe, out)
-    with pytest.raises(UsageError, match=r"lies in data\.folder .*: give an --out elsewhere"):
-        train_recipe(recipe, photos / "run")
-    render_image(scene_at(2, "train"), 48).save(photos / "new.png")
-    with pytest.raises(UsageError, match=r"1 added \(first new.png\): put the old files back"):
-        train_recipe(recipe, out)
-
-
-def test_every_start_of_a_run_says_whose_captions_it_learns_from(
-    random_model_folder, tmp_path, monkeypatch, caplog
-):
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    for i in range(2):
-        render_image(scene_at(i, "train"), 48).save(photos / f"{i}.png")
-    (photos / "metadata.csv").write_text("file_name,text\nphotos/0.PNG,A red circle.\n")
-    recipe = small_recipe(random_model_folder, data={"folder": str(photos)})
-    monkeypatch.setattr(stages, "load_backbones", stop_at_once)
-    for _ in range(2):
-        with pytest.raises(Stopped):
-            train_recipe(recipe, tmp_path / "run")
-    said = (
-        "captions for 1 of 2 images (from metadata.csv); in pre-training the frozen encoder writes "
-        "those of the other 1"
-    )
-    assert caplog.messages.count(said) == 2
-    (photos / "metadata.csv").write_text("file_name,text\n2.png,A red circle.\n")
-    with pytest.raises(UsageError, match="1 of 1 rows belong to no image"):
-        train_recipe(recipe, tmp_path / "other")
-
-
-def stop_at_once(*_):
-    raise Stopped("stopped", signal.SIGTERM)

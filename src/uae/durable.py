@@ -10,7 +10,7 @@ import re
 import shutil
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -205,6 +205,15 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink()
+
+
+def holds_nothing_but(folder: Path, names: Collection[str]) -> bool:
+    """Tell whether no file below a folder holds anything, but those of these names in itself."""
+    return all(
+        (path.parent == folder and path.name in names) or path.stat().st_size == 0
+        for path in folder.rglob("*")
+        if path.is_file()
+    )
 
 
 def answer_within(seconds: float, path: Path, work: Callable[[], T]) -> T:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from shlex import quote
 
 from PIL import Image
 
@@ -22,6 +23,7 @@ from uae.eval.points import (
 from uae.eval.run_report import known_words
 from uae.eval.scenes import held_out_scenes
 from uae.recipe import Recipe, turns_of
+from uae.train.folder import CONFIG
 from uae.train.metrics import Metrics
 from uae.train.progress import Progress
 from uae.train.tracking import SampleRow
@@ -96,7 +98,8 @@ def check_gate(recipe: Recipe, run_folder: Path, model: str | Path) -> None:
     if recipe.gate == "warn":
         log.warning("%s", said)
         return
-    again = f"uae train --recipe {run_folder}/config.yaml --out NEW --model {model}"
+    config = quote(str(run_folder / CONFIG))
+    again = f"uae train --recipe {config} --out NEW --model {quote(str(model))}"
     raise RunFailed(
         f"{said}\nThe run ends here (gate: stop); {run_folder} keeps all that is done. To train "
         f"the decoder on from here:\n  {again} --pretrain.num-steps MORE\n"

@@ -2,7 +2,7 @@
 
 A run folder holds
     config.yaml environment.json metrics.jsonl lock      written by `run.py`
-    data.json                                            names and sizes of the user's own images
+    data.json                                            names and digests of the user's own data
     checkpoints/STAGE/STEP/                              trained weights, optimizers, place
     stages/STAGE/                                        the model after each finished stage
     evaluations/N-POINT/                                 what the model made of the same scenes
@@ -20,6 +20,7 @@ from typing import Literal
 from pydantic import RootModel
 
 from uae.data.sources import FolderSource, ImageSource, SceneSource
+from uae.data.survey import Survey, survey
 from uae.device import device_of
 from uae.durable import storage_faults, sync_tree
 from uae.errors import UsageError
@@ -32,9 +33,9 @@ from uae.preflight import check_inputs, say_long_captions
 from uae.recipe import Recipe, turns_of
 from uae.rewards.similarity import Similarity
 from uae.train import cold_start, decoder_rl, encoder_rl, joint, pretrain
-from uae.train.data_listing import Sizes, sizes_of
-from uae.train.folder import Resume
+from uae.train.folder import Resume, check_folder
 from uae.train.learner import Learner
+from uae.train.progress import Progress
 from uae.train.rollout import Rewarder
 from uae.train.run import Run
 from uae.train.session import Session
@@ -130,7 +131,7 @@ def train_recipe(
     """Run a recipe from its beginning, or from where it stopped.
 
     Raises:
-        UsageError: The recipe does nothing, or `out` belongs to another run or other images, or
+        UsageError: The recipe does nothing, or `out` belongs to another run or other data, or
             lies among these.
         EnvironmentFault: The recipe's device is not there.
         DamagedCheckpoint: What a finished stage left has changed since.
@@ -146,16 +147,17 @@ def train_recipe(
     device = device_of(recipe.device)
     check_inputs(recipe)
     config = RootModel[Recipe](recipe).model_dump(mode="json")
-    images = _own_images(recipe.data.folder, out) if recipe.data.folder else None
+    check_folder(out, config, Recipe.__name__, resume, overwrite)
+    data = _own_data(Path(recipe.data.folder), out) if recipe.data.folder else None
+    untrained = UnifiedAutoEncoder.from_pretrained(recipe.model, device)
+    source = source_of(recipe, untrained.decoder.size_px, data)
+    if isinstance(source, FolderSource):
+        say_long_captions(source.captions, untrained)
+    backbones = load_backbones(untrained, device)
     with Run.open(
-        out, config, resume=resume, overwrite=overwrite, track=recipe.track, images=images
+        out, config, resume=resume, overwrite=overwrite, track=recipe.track, data=data
     ) as run:
         folder: str | Path = recipe.model
-        untrained = UnifiedAutoEncoder.from_pretrained(folder, device)
-        source = source_of(recipe, untrained.decoder.size_px)
-        if isinstance(source, FolderSource):
-            say_long_captions(source.captions, untrained)
-        backbones = load_backbones(untrained, device)
         start = Context(recipe, run, untrained, untrained, source, backbones)
         start.evaluate("start")
         for stage in plan:
@@ -174,14 +176,17 @@ def train_recipe(
     return Trained(out / "model", num_left_out)
 
 
-def _own_images(folder: str, out: Path) -> Sizes:
-    """List the images to train on, apart from what the run writes."""
-    if out.resolve().is_relative_to(Path(folder).resolve()):
+def _own_data(folder: Path, out: Path) -> Survey:
+    """Look at the images and captions to train on, apart from what the run writes."""
+    if out.resolve().is_relative_to(folder.resolve()):
         raise UsageError(
             f"{out} lies in data.folder {folder}, so its pictures would be trained on: give an "
             "--out elsewhere"
         )
-    return sizes_of(Path(folder))
+    progress = Progress()
+    found = survey(folder, lambda done, total: progress.show("data", done, total, unit="image"))
+    progress.close()
+    return found
 
 
 def run_stage(stage: str, before: str | Path, start: Context) -> None:
@@ -206,10 +211,10 @@ def load_backbones(model: UnifiedAutoEncoder, device: str) -> dict[str, Similari
     }
 
 
-def source_of(recipe: Recipe, size_px: int) -> ImageSource:
-    """Open the training images: the recipe's folder, or rendered scenes."""
-    if recipe.data.folder:
-        return FolderSource(Path(recipe.data.folder), size_px)
+def source_of(recipe: Recipe, size_px: int, own: Survey | None) -> ImageSource:
+    """Return the training images: the user's own, or rendered scenes."""
+    if own is not None:
+        return FolderSource(own, size_px)
     data = recipe.data
     return SceneSource(
         "train", data.num_scenes, size_px, recipe.seed, data.prompt_share, data.terse_share

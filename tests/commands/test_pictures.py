@@ -85,6 +85,49 @@ def test_a_job_that_stopped_goes_on_and_gives_the_same(run, photos, random_model
     assert Path("cut.jsonl").read_text() == whole
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("caption", "photos", "--out", "x.jsonl"), "captioned 0, 3 done before"),
+        (("reconstruct", "photos", "--out", "again"), "reconstructed 0, 3 done before"),
+        (("eval", "geneval-images", "--prompts", "p.jsonl", "--out", "drawn"), "drawn   0, 4 kept"),
+        (
+            ("eval", "geneval-images", "--prompts", "p.jsonl", "--rewrite", "--out", "more"),
+            "drawn   0, 4 kept",
+        ),
+    ],
+    ids=lambda x: x[-1] if isinstance(x, tuple) else "",
+)
+def test_what_has_nothing_to_do_loads_no_model(
+    run, photos, random_model_folder, monkeypatch, command, said
+):
+    line = {"tag": "single_object", "include": [{"class": "cup", "count": 1}], "prompt": "a cup"}
+    Path("p.jsonl").write_text(json.dumps(line) + "\n")
+    whole = (*command, "--model", random_model_folder)
+    first = run(*whole)
+    assert first[0] == 0, first
+    monkeypatch.setattr(loop.UnifiedAutoEncoder, "from_pretrained", None)
+    monkeypatch.setattr(loop.Similarity, "from_pretrained", None)
+    code, out, err = run(*whole)
+    assert code == 0
+    assert said in out + err
+
+
+def test_a_caption_is_that_of_unified_bench(run, photos, random_model_folder):
+    """Of the same image, seed and temperature, by the same model."""
+    clip = f"clip={random_model_folder.with_name('clip')}"
+    options = ("--model", random_model_folder, "--temperature", 2, "--seed", 3)
+    assert run("caption", photos, *options, "--out", "ours.jsonl")[0] == 0
+    bench = ("eval", "unified-bench", photos, *options, "--backbone", clip, "--out", "bench", "-q")
+    assert run(*bench)[0] == 0
+    ours, theirs = (
+        {row["image"]: row["caption"] for row in json_lines(Path(path).read_text())}
+        for path in ("ours.jsonl", "bench/captions/plain.jsonl")
+    )
+    assert ours == theirs
+    assert len(set(ours.values())) == 3
+
+
 def test_captions_of_two_seeds_are_not_mixed(run, photos, random_model_folder):
     command = ("caption", photos, "--model", random_model_folder, "--out", "x.jsonl")
     run(*command)

@@ -4,6 +4,7 @@ import base64
 import csv
 import json
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -87,6 +88,13 @@ def test_text_that_is_no_unicode_is_refused_before_any_work(run, bench, options,
     assert not Path("run/items.jsonl").exists()
 
 
+def test_the_next_command_can_be_copied(run, bench):
+    code, out, _ = run(*bench, "--out", "my runs/it's", "--format", "human")
+    assert code == 0
+    [line] = [line for line in out.splitlines() if line.startswith("next")]
+    assert shlex.split(line)[1:] == ["uae", "compare", "OTHER", "my runs/it's"]
+
+
 def test_captions_of_somebody_else_are_redrawn_and_cut(run, bench, photos, tmp_path):
     captions = tmp_path / "theirs.jsonl"
     with CaptionsWriter(captions) as writer:
@@ -107,6 +115,37 @@ def test_captions_of_somebody_else_are_redrawn_and_cut(run, bench, photos, tmp_p
     gaps = json.loads(out)["settings"]["options"]["gaps"]
     assert gaps == {"images without a caption": {"num": 1, "first": ["sub/c.webp"]}}
     assert json.loads(out)["marks"][0] in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_other_captions_and_images_are_refused_by_name(run, bench, photos, tmp_path):
+    captions = tmp_path / "theirs.jsonl"
+    rows = [{"image": x, "caption": "A red circle."} for x in ("a.png", "b.jpg", "sub/c.webp")]
+
+    def write() -> None:
+        captions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    write()
+    theirs = (*bench, "--captioner", f"file:{captions}", "--out", "run", "-q")
+    assert run(*theirs)[0] == 0
+    rows[1]["caption"] = "A green circle."
+    write()
+    shutil.copy(photos / "b.jpg", photos / "a.png")
+    code, _, err = run(*theirs)
+    assert code == 2
+    assert "images: 1 changed (first a.png)\n  captions: 1 changed (first b.jpg)" in err
+
+
+def test_a_captioner_that_does_not_load_leaves_a_folder_for_the_mended_command(
+    run, photos, random_model_folder, backbones, tmp_path
+):
+    """Whatever is mended: another captioner, another seed, other images."""
+    broken = tmp_path / "broken"
+    shutil.copytree(random_model_folder, broken)
+    (broken / "encoder" / "model.safetensors").write_bytes(b"x")
+    command = ("eval", "unified-bench", photos, *backbones, "--out", "run", "-q")
+    assert run(*command, "--model", broken)[0] != 0
+    (photos / "b.jpg").unlink()
+    assert run(*command, "--model", random_model_folder, "--seed", 1)[0] == 0
 
 
 def test_an_address_that_dies_within_a_curve_is_told_by_image_and_point(run, bench, tmp_path):

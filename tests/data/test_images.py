@@ -16,14 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from faults.hostile_images import bombs, gray_jpeg, mutated, png_file, seed_files
-from uae.data.images import (
-    FolderReader,
-    fit_square,
-    list_images,
-    load_folder,
-    open_image,
-)
-from uae.data.opening import read_image
+from uae.data.images import fit_square, list_images
+from uae.data.opening import open_image, read_image
 from uae.data.untrusted.file import MAX_PIXELS, Reason, UnreadableImage
 from uae.errors import UsageError
 
@@ -420,48 +414,6 @@ def test_listing_is_sorted_and_counts_the_rest(folder: Path) -> None:
     assert listing.others == ("notes.txt",)
     assert listing.paths[1] == folder / "b" / "10.png"
     assert listing.skipped == ()
-
-
-def test_folder_is_read_and_bad_files_are_left_out_with_reasons(folder: Path) -> None:
-    reader = load_folder(folder)
-    assert [item.name for item in reader] == ["a.webp", "b/10.png", "b/2.JPG"]
-    assert reader.num_read == 3
-    assert {error.path.name: error.reason for error in reader.skipped} == {
-        "bomb.png": Reason.TOO_MANY_PIXELS,
-        "cut.jpg": Reason.TRUNCATED,
-        "empty.png": Reason.EMPTY_FILE,
-        "text.jpeg": Reason.NOT_AN_IMAGE,
-    }
-    summary = reader.summary()
-    assert "3 images read, 4 skipped" in summary
-    assert "1 file of other kinds ignored" in summary
-    assert f"{folder}/empty.png: empty file: 0 bytes" in summary
-    assert "... and 2 more" in reader.summary(max_listed=2)
-    assert len(list(reader)) == 3  # a second pass counts anew
-    assert len(reader.skipped) == 4
-
-
-def test_a_good_folder_has_a_short_summary(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").write_bytes(encoded(picture(), "JPEG"))
-    reader: FolderReader = load_folder(tmp_path)
-    list(reader)
-    assert reader.summary() == f"{tmp_path}: 1 image read"
-
-
-def test_pictures_of_other_formats_are_left_out_by_name(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").write_bytes(encoded(picture(), "JPEG"))
-    (tmp_path / "moving.GIF").write_bytes(encoded(picture(), "GIF"))
-    (tmp_path / "a.txt").write_text("the caption of a")
-    for i in range(22):
-        (tmp_path / f"{i:02d}.json").write_text("{}")
-    reader = load_folder(tmp_path)
-    assert [item.name for item in reader] == ["a.jpg"]
-    [left_out] = reader.skipped
-    assert left_out.reason == Reason.UNSUPPORTED_FORMAT
-    summary = reader.summary()
-    assert "22 files of other kinds ignored: 00.json, 01.json" in summary
-    assert "19.json and 2 more" in summary
-    assert "a.txt" not in summary
 
 
 @pytest.mark.parametrize(

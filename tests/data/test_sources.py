@@ -15,12 +15,14 @@ from uae.data.scenes.render import render_image
 from uae.data.sources import (
     FolderSource,
     ImageSource,
+    LostImage,
     SceneSource,
     batch_indices,
     samples_at,
     to_images,
     to_pixels,
 )
+from uae.data.survey import survey
 from uae.errors import UsageError
 
 PROMPT_START = "a photo of "
@@ -79,7 +81,7 @@ def folder(tmp_path):
 
 def test_a_folder_skips_broken_files_and_keeps_the_rest(folder, caplog):
     with caplog.at_level(logging.WARNING):
-        source = FolderSource(folder, 32)
+        source = FolderSource(survey(folder), 32)
     samples = [source.sample(i, 0) for i in range(len(source))]
     assert [s.name for s in samples] == ["a.png", "b.jpg", "sub/c.png"]
     assert {s.image.size for s in samples} == {(32, 32)}
@@ -89,7 +91,7 @@ def test_a_folder_skips_broken_files_and_keeps_the_rest(folder, caplog):
 
 def test_a_folder_keeps_no_more_images_than_fit(folder, monkeypatch):
     monkeypatch.setattr(sources, "_KEPT_BYTES", 2 * 3 * 32**2)
-    source, opened = FolderSource(folder, 32), []
+    source, opened = FolderSource(survey(folder), 32), []
     plain = sources.open_image
 
     def opening(path):
@@ -103,7 +105,7 @@ def test_a_folder_keeps_no_more_images_than_fit(folder, monkeypatch):
 
 
 def test_a_folder_takes_captions_from_txt_files(folder):
-    source = FolderSource(folder, 32)
+    source = FolderSource(survey(folder), 32)
     captions = [source.sample(i, 0).caption for i in range(len(source))]
     assert captions == ["A gray picture.", None, "A third picture."]
 
@@ -111,11 +113,56 @@ def test_a_folder_takes_captions_from_txt_files(folder):
 def test_a_folder_of_broken_files_alone_is_refused(tmp_path):
     (tmp_path / "x.png").write_bytes(b"nothing")
     with pytest.raises(UsageError, match="none of its images can be read"):
-        FolderSource(tmp_path, 32)
+        survey(tmp_path)
+
+
+def half_gray(path) -> None:
+    """Cut a JPEG in a way that its container does not show."""
+    data = path.read_bytes()
+    path.write_bytes(data[:-40] + data[-2:])
+
+
+@pytest.mark.parametrize("order", [range(6), [5, 1, 1, 0], [2, 0, 5, 4, 3, 1, 2]])
+def test_in_place_of_a_damaged_image_comes_the_next_one_whatever_came_before(tmp_path, order):
+    for i in range(6):
+        render_image(scene_at(i, "train"), 48).save(tmp_path / f"{i}.jpg")
+    for i in (1, 2, 5):
+        half_gray(tmp_path / f"{i}.jpg")
+    source = FolderSource(survey(tmp_path), 32)
+    names = [source.sample(index, 0).name for index in order]
+    assert names == [["0.jpg", "3.jpg", "3.jpg", "3.jpg", "4.jpg", "0.jpg"][i] for i in order]
+    assert len(source) == 6
+    assert source.num_left_out == len({1, 2, 5} & {*order} | ({2} if 1 in order else set()))
+
+
+def test_a_folder_whose_images_all_prove_damaged_is_refused(tmp_path):
+    render_image(scene_at(0, "train"), 48).save(tmp_path / "0.jpg")
+    half_gray(tmp_path / "0.jpg")
+    source = FolderSource(survey(tmp_path), 32)
+    with pytest.raises(UsageError, match="none of its images can be decoded"):
+        source.sample(0, 0)
+
+
+@pytest.mark.parametrize(
+    ("happening", "said"),
+    [
+        (
+            lambda path: path.unlink(),
+            "a.png cannot be read: No such file .*: put it back",
+        ),
+        (lambda path: path.write_bytes(b"x"), "a.png has changed since the run began: put the old"),
+        (lambda path: render_image(scene_at(9, "train"), 48).save(path), "a.png has changed"),
+    ],
+)
+def test_an_image_that_is_another_than_at_the_start_is_no_sample(folder, happening, said):
+    source = FolderSource(survey(folder), 32)
+    happening(folder / "a.png")
+    with pytest.raises(LostImage, match=said):
+        source.sample(0, 0)
 
 
 def test_both_are_sources(folder):
-    assert isinstance(FolderSource(folder, 32), ImageSource)
+    assert isinstance(FolderSource(survey(folder), 32), ImageSource)
     assert isinstance(SceneSource("train", 1, 32, seed=0), ImageSource)
 
 

@@ -25,7 +25,7 @@ def model(random_model_folder):
 
 
 def rewritten(model, folder, prompts=PROMPTS, show=lambda _done, _total: None):
-    return rewrite_prompts(model, prompts, folder, show)
+    return rewrite_prompts(lambda: model, prompts, folder, show)
 
 
 def test_a_rewrite_is_the_greedy_reply_of_a_chat_of_text_alone(model, tmp_path):

@@ -14,6 +14,7 @@ from uae.data.scenes.parser import parse
 from uae.data.scenes.questions import CATEGORIES
 from uae.data.scenes.reading import read_caption
 from uae.data.sources import FolderSource
+from uae.data.survey import survey
 from uae.errors import EnvironmentFault, UsageError
 from uae.eval.scene_folder import write_scenes
 
@@ -56,7 +57,7 @@ def test_every_subtask_has_as_many_questions(folder):
 
 
 def test_training_takes_the_folder(folder):
-    sample = FolderSource(folder / "images", 64).sample(0, 0)
+    sample = FolderSource(survey(folder / "images"), 64).sample(0, 0)
     assert sample.caption == read_rows(folder / "images" / "captions.jsonl")[0].caption
 
 

@@ -16,7 +16,6 @@ from uae.durable import answer_within
 from uae.environment import describe_environment, numeric_differences, source_revision
 from uae.errors import EnvironmentFault, Stopped, UsageError
 from uae.train import run
-from uae.train.data_listing import sizes_of
 from uae.train.folder import CONFIG, ENVIRONMENT, MARKER, contents_of
 from uae.train.metrics import METRICS, read_metrics
 from uae.train.run import Run, own_command
@@ -81,24 +80,6 @@ def test_another_configuration_is_refused_key_by_key(tmp_path):
     assert "seed" not in message
     assert error.value.exit_code == 2
     assert files(tmp_path) == before
-
-
-def test_other_images_are_refused_by_name(tmp_path):
-    photos, out = tmp_path / "photos", tmp_path / "run"
-    photos.mkdir()
-    for name in ("a.png", "b.png", "c.png"):
-        (photos / name).write_bytes(b"picture")
-    Run.open(out, CONFIG_A, images=sizes_of(photos)).__exit__()
-    Run.open(out, CONFIG_A, images=sizes_of(photos)).__exit__()
-    (photos / "a.png").unlink()
-    (photos / "c.png").write_bytes(b"another picture")
-    (photos / "x.png").write_bytes(b"picture")
-    (photos / "y.png").write_bytes(b"picture")
-    said = r"2 added \(first x.png\), 1 removed \(first a.png\), 1 changed \(first c.png\)"
-    with pytest.raises(UsageError, match=said):
-        Run.open(out, CONFIG_A, images=sizes_of(photos))
-    (out / "data.json").unlink()  # as a run of before
-    Run.open(out, CONFIG_A, images=sizes_of(photos)).__exit__()
 
 
 def test_another_kind_of_run_is_refused(tmp_path):

@@ -27,6 +27,7 @@ from uae.commands.prompt_images import (
 from uae.commands.startup import quick_start
 from uae.commands.talk import PLAINLY, Talk, json_line, write
 from uae.commands.unified_bench import caption_duel, unified_bench
+from uae.durable import holds_nothing_but
 from uae.errors import EXIT_DONE, UsageError
 from uae.eval.config import EvaluationConfig
 from uae.ranks import check_alone
@@ -132,7 +133,8 @@ def _working_folder(out: Path | None, settings: Mapping[str, Any]) -> Iterator[P
         raise UsageError(f"--out {out} is a file: expected a folder")
     kept = out / SETTINGS
     if kept.is_file():
-        before = json.loads(kept.read_text())
+        is_begun = not holds_nothing_but(out, {SETTINGS})
+        before = json.loads(kept.read_text()) if is_begun else settings
         changed = [
             f"{k} {before.get(k)}, not {v}" for k, v in settings.items() if before.get(k) != v
         ]
@@ -156,16 +158,21 @@ def _score(
     """Observe the model, unless the folder holds that already, and score what was seen."""
     with quick_start():
         from uae.commands import loop
-        from uae.eval.points import evaluate_point, score_point
+        from uae.eval.points import evaluate_point, point_folders, score_point
         from uae.eval.run_report import known_words
         from uae.eval.scenes import held_out_scenes
         from uae.eval.understanding import question_set
         from uae.evaluation import check_reward, shown_as
+        from uae.models.settings import find_settings
         from uae.train.progress import Progress
 
         question_set(held_out_scenes(config.num_scenes), config.num_questions, config.seed)
+        known = find_settings(settings["model"])
+        check_reward(reward, known.similarity, "--reward ")
+        limit, weights = known.max_caption_tokens, dict.fromkeys(reward, 1.0)
+        if done := point_folders(folder):
+            return score_point(done[0], config, weights, limit, known_words())
         model = loop.load(settings["model"], device)
-        check_reward(reward, model.settings.similarity, "--reward ")
         backbones = loop.load_backbones(model, device)
         swap = loop.load(settings["swap"], device) if settings["swap"] else None
     folder.mkdir(parents=True, exist_ok=True)
@@ -174,8 +181,7 @@ def _score(
     show = shown_as("evaluation", progress)
     seen = evaluate_point("model", folder, model, swap, backbones, config, show)
     progress.close()
-    limit = model.settings.max_caption_tokens
-    return score_point(seen, config, dict.fromkeys(reward, 1.0), limit, known_words())
+    return score_point(seen, config, weights, limit, known_words())
 
 
 def _values(point: "Point") -> dict[str, Any]:

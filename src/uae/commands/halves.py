@@ -16,7 +16,7 @@ from uae.commands.spec import ENCODER_PARTS, Given, Spec, stamp_of
 from uae.device import device_of
 from uae.errors import UsageError
 from uae.eval.judges.local_vlm import LocalVlm
-from uae.eval.results.stamp import ModelStamp
+from uae.eval.results.stamp import ModelStamp, image_digests
 from uae.eval.unified_bench.budgets import Tokens
 from uae.eval.unified_bench.captioners import (
     Captioner,
@@ -34,6 +34,7 @@ from uae.eval.unified_bench.generators import (
     PipelineGenerator,
 )
 from uae.eval.unified_bench.task import Task
+from uae.identity import Inputs, text_digests
 from uae.models.plain_text import PlainText
 from uae.models.settings import resolve
 
@@ -160,6 +161,23 @@ class Pair:
         if self.sees_image:
             return lambda: HiddenStates(load(self.draws.name, given.device), images, given.seed)
         return generator_of(self.draws, given, images)
+
+    def given_inputs(self, images: Mapping[str, Path]) -> Inputs:
+        """Return what a captions file and a folder of redraws hold of these images.
+
+        Raises:
+            UsageError: As `captioner` and `generator`, or a redraw cannot be read.
+        """
+        inputs: dict[str, Mapping[str, str | None]] = {}
+        if self.writes.kind == "file":
+            captions = CaptionsFile(Path(self.writes.name), images)
+            inputs["caption"] = text_digests(captions.texts)
+        if self.draws.kind == "folder":
+            folder = ImageFolder(Path(self.draws.name), list(images))
+            inputs["redraw"] = image_digests(
+                {name: folder.folder / file for name, file in folder.found.items()}
+            )
+        return inputs
 
     def task(
         self,

@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -119,21 +119,23 @@ def _open(path: Path) -> Image.Image:
     return read_image(stream, Path("stdin"))
 
 
-def check_same_writer(path: Path, writing: Writing) -> None:
-    """Refuse to mix captions of several models, seeds or ways of sampling in one file.
+def missing(path: Path, images: Iterable[str], writing: Writing) -> list[str]:
+    """Return the images without a row in a captions file, which may not be there yet.
 
-    Rows without a model are anybody's; what a row does not say is not compared.
+    Captions of several models, seeds or ways of sampling are not mixed in one file. Rows without a
+    model are anybody's; what a row does not say is not compared.
 
     Raises:
-        UsageError: Names the file, and how it was written.
+        UsageError: It holds captions of other settings; names the file, and how it was written.
     """
     if not path.exists():
-        return
+        return list(images)
     if path.is_dir():
         raise UsageError(
             f"{path} is a folder: expected a file name, e.g. {path / 'captions.jsonl'}"
         )
-    for row in (row for row in read_rows(path) if row.model is not None):
+    rows = read_rows(path)
+    for row in (row for row in rows if row.model is not None):
         changed = [
             f"--{key.replace('_', '-')} {before}, not {now}"
             for key, now in asdict(writing).items()
@@ -144,6 +146,8 @@ def check_same_writer(path: Path, writing: Writing) -> None:
                 f"{path} holds captions of other settings ({'; '.join(changed)}): choose another "
                 "--out, or the same settings to go on"
             )
+    done = {row.image for row in rows}
+    return [image for image in images if image not in done]
 
 
 def ended(verb: str, num_done: int, num_before: int, files: ImageFiles) -> int:

@@ -15,7 +15,7 @@ from uae.data.images import NamedImage
 from uae.data.sources import to_pixels
 from uae.device import device_of
 from uae.flow.noise import stream
-from uae.models.encoder import uniforms
+from uae.models.encoder import caption_stream, uniforms
 from uae.models.settings import find_settings, resolve
 from uae.models.unified import UnifiedAutoEncoder
 from uae.rewards.similarity import Similarity, cosine
@@ -55,7 +55,7 @@ def describe(
 ) -> list[CaptionRow]:
     """Caption images; a temperature of 0 takes the most probable words."""
     limit, temperature = writing.max_new_tokens, writing.temperature
-    draws = uniforms([stream(writing.seed, "caption", item.name) for item in items], limit)
+    draws = uniforms([caption_stream(writing.seed, item.name) for item in items], limit)
     captions = model.encoder.sample(
         model.encoder.prompts([item.image for item in items]),
         draws if temperature > 0 else None,

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,14 +16,14 @@ from uae.commands.inputs import (
     STDIN,
     ImageFiles,
     LeftOut,
-    check_same_writer,
     ended,
     find_images,
+    missing,
     opened,
 )
 from uae.commands.startup import quick_start
 from uae.commands.talk import PLAINLY, Talk, json_line, write
-from uae.data.captions_file import CaptionRow, CaptionsWriter
+from uae.data.captions_file import CaptionRow, CaptionsWriter, Writing
 from uae.data.images import WRITTEN_FORMATS, write_image
 from uae.data.sidecars_writer import RECORD_NAME, SidecarsWriter
 from uae.errors import EXIT_DONE, UsageError
@@ -78,23 +78,46 @@ def caption(
         from uae.commands import loop
 
         writing = loop.writing(model, seed, temperature, max_new_tokens)
-        if out is not None:
-            check_same_writer(out, writing)
-        auto_encoder = loop.load(model, device)
+    todo = missing(out, files.paths, writing) if out else list(files.paths)
+    if not todo and write_as == "jsonl":
+        return ended("captioned", 0, len(files.paths), files)
     with _writer(out, write_as, files) as writer:
-        todo = writer.missing(files.paths) if writer else list(files.paths)
-        num_done = 0
-        for items in opened(files, todo, auto_encoder.decoder.size_px, batch_size):
-            rows = loop.describe(auto_encoder, items, writing)
-            for row in rows:
-                writer.append(row) if writer else _write_caption(row, files.is_one, talk)
-            num_done += len(rows)
-            if not files.is_one:
-                log.info("captioned %d of %d", num_done, len(todo))
+        todo = writer.missing(files.paths) if writer else todo
+
+        def keep(row: CaptionRow) -> None:
+            writer.append(row) if writer else _write_caption(row, files.is_one, talk)
+
+        num_done = _describe(files, todo, writing, device, batch_size, keep)
     foreign = writer.left_out if isinstance(writer, SidecarsWriter) else {}
     files.without_result += [LeftOut(files.paths[x], *why) for x, why in foreign.items()]
     num_before = len(files.paths.keys() - set(todo) - foreign.keys())
     return ended("captioned", num_done - len(foreign.keys() & set(todo)), num_before, files)
+
+
+def _describe(
+    files: ImageFiles,
+    todo: Sequence[str],
+    writing: Writing,
+    device: str,
+    batch_size: int,
+    keep: Callable[[CaptionRow], None],
+) -> int:
+    """Caption images and keep each row; return how many. Without images no model is loaded."""
+    if not todo:
+        return 0
+    with quick_start():
+        from uae.commands import loop
+
+        auto_encoder = loop.load(writing.model, device)
+    num_done = 0
+    for items in opened(files, todo, auto_encoder.decoder.size_px, batch_size):
+        rows = loop.describe(auto_encoder, items, writing)
+        for row in rows:
+            keep(row)
+        num_done += len(rows)
+        if not files.is_one:
+            log.info("captioned %d of %d", num_done, len(todo))
+    return num_done
 
 
 def _record(images: Sequence[Path], out: Path | None) -> Path:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from uae.eval.drawing import Picture
     from uae.eval.unified_bench.captioners import Failure
     from uae.eval.unified_bench.generators import Generator
+    from uae.models.unified import UnifiedAutoEncoder
 
 log = logging.getLogger(__name__)
 
@@ -236,11 +238,14 @@ def _rewritten(
     from uae.eval.rewriting import rewrite_prompts
     from uae.eval.unified_bench.generators import DecoderGenerator
 
-    generator = drawing.load()
-    assert isinstance(generator, DecoderGenerator), "only a model of this package rewrites"
+    def load() -> "UnifiedAutoEncoder":
+        generator = drawing.load()
+        assert isinstance(generator, DecoderGenerator), "only a model of this package rewrites"
+        return generator.model
+
     progress, show = progress_of("rewriting", "prompt", talk)
     prompts = [picture.prompt for picture in pictures]
-    found = rewrite_prompts(generator.model, prompts, drawing.out, show)
+    found = rewrite_prompts(load, prompts, drawing.out, show)
     progress.close()
     empty = [prompt for prompt, written in found.items() if not written.rewrite]
     warn_of(f"left out {len(empty)} of {len(found)} prompts: the encoder's rewrite is empty", empty)
@@ -271,7 +276,7 @@ def finish(
     if talk.chosen != "quiet":
         drawn = f"drawn   {counts['num_drawn']}, {counts['num_kept']} kept"
         left_out = f", {counts['num_left_out']} left out" if counts["num_left_out"] else ""
-        after = after.replace("IMAGES", str(drawing.out))
+        after = after.replace("IMAGES", quote(str(drawing.out)))
         plain = "\n".join([f"images  {images}", drawn + left_out, f"next    {after}"])
     talk.result(plain, {"images": str(images)} | dict(drawing.origin) | dict(counts))
     return EXIT_PARTIAL if counts["num_left_out"] else EXIT_DONE

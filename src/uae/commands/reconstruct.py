@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from cyclopts.types import NonNegativeFloat, PositiveInt
-from PIL import Image
 
 from uae.commands.inputs import (
     ImageFiles,
     LeftOut,
-    check_same_writer,
     ended,
     find_images,
+    missing,
     opened,
 )
 from uae.commands.startup import quick_start
@@ -78,14 +77,16 @@ def reconstruct(
         from uae.commands import loop
 
         writing = loop.writing(model, seed, temperature)
-        check_same_writer(out / CAPTIONS_NAME, writing)
+        todo = missing(out / CAPTIONS_NAME, files.paths, writing)
+        if not todo and files.paths:
+            return _finish(out, files, 0, 0, talk)
         auto_encoder = loop.load(model, device)
         backbones = loop.load_backbones(auto_encoder, device)
     size_px = auto_encoder.decoder.size_px
     num_done = 0
     with CaptionsWriter(out / CAPTIONS_NAME) as writer:
-        todo = writer.missing(files.paths)
         taken = {folded(row.redraw) for row in read_rows(writer.path) if row.redraw}
+        todo = writer.missing(todo)
         for items in opened(files, todo, size_px, batch_size):
             rows = loop.describe(auto_encoder, items, writing)
             _warn_of_overlong(rows, auto_encoder.settings.max_caption_tokens)
@@ -94,10 +95,15 @@ def reconstruct(
             num_done += _save(rows, redraws, scores, writer, files, taken)
             if not files.is_one:
                 log.info("reconstructed %d of %d", num_done, len(todo))
+    return _finish(out, files, len(todo), num_done, talk)
+
+
+def _finish(out: Path, files: ImageFiles, num_todo: int, num_done: int, talk: Talk) -> int:
+    """Write the results of all images asked for, say how it went, and return the exit code."""
     rows = [row for row in read_rows(out / CAPTIONS_NAME) if row.image in files.paths]
-    _write_sheet(out, rows, files, size_px)
+    _write_sheet(out, rows, files)
     _write_table(rows, out, talk)
-    return ended("reconstructed", num_done, len(files.paths) - len(todo), files)
+    return ended("reconstructed", num_done, len(files.paths) - num_todo, files)
 
 
 def _folder_for(images: Sequence[Path]) -> Path:
@@ -180,31 +186,30 @@ def _warn_of_overlong(rows: Sequence[CaptionRow], max_caption_tokens: int) -> No
             )
 
 
-def _write_sheet(out: Path, rows: Sequence[CaptionRow], files: ImageFiles, size_px: int) -> None:
+def _write_sheet(out: Path, rows: Sequence[CaptionRow], files: ImageFiles) -> None:
     """Draw the first rows, opened again, so that a folder of any size fits into memory."""
-    shown = list(_sheet_rows(out, rows[:MAX_ROWS], files, size_px))
+    shown = list(_sheet_rows(out, rows[:MAX_ROWS], files))
     if shown:
         write_image(reconstruction_sheet(shown), out / "sheet.png")
 
 
-def _sheet_rows(
-    out: Path, rows: Sequence[CaptionRow], files: ImageFiles, size_px: int
-) -> Iterator[SheetRow]:
+def _sheet_rows(out: Path, rows: Sequence[CaptionRow], files: ImageFiles) -> Iterator[SheetRow]:
     for row in rows:
+        if row.redraw is None:
+            continue
         try:
-            original: Image.Image = fit_square(open_image(files.paths[row.image]), size_px)
-            redraw = open_image(out / row.redraw) if row.redraw else None
+            redraw = open_image(out / row.redraw)
+            original = fit_square(open_image(files.paths[row.image]), redraw.width)
         except UnreadableImage as error:
             log.warning("not on the sheet: %s", error)
             continue
-        if redraw is not None:
-            yield SheetRow(
-                name=row.image,
-                original=original,
-                caption=row.caption,
-                redraw=redraw,
-                similarities=row.similarities,
-            )
+        yield SheetRow(
+            name=row.image,
+            original=original,
+            caption=row.caption,
+            redraw=redraw,
+            similarities=row.similarities,
+        )
 
 
 def _write_table(rows: Sequence[CaptionRow], out: Path, talk: Talk) -> None:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Literal
 
 from cyclopts import Parameter
@@ -118,7 +119,7 @@ def ended(
         for x in result.scores:
             write(f"{x.score.name} {x.estimate.value}")
     else:
-        write(f"{text}\n\nrun   {out}\npage  {page}\nnext  uae compare OTHER {out}")
+        write(f"{text}\n\nrun   {out}\npage  {page}\nnext  uae compare OTHER {quote(str(out))}")
     excluded = [
         f"{item}: {exclusion.reason}" + (f": {detail}" if detail else "")
         for exclusion in result.excluded

@@ -20,7 +20,7 @@ from uae.device import device_of
 from uae.endpoint import Endpoint
 from uae.errors import UsageError
 from uae.eval.results.refusals import keeper
-from uae.eval.results.stamp import ModelStamp, folder_digests, images_stamp
+from uae.eval.results.stamp import ModelStamp, folder_digests, image_digests, images_stamp
 from uae.eval.unified_bench.captioners import captions_stamp
 from uae.models.settings import (
     SETTINGS_FILE,
@@ -192,7 +192,8 @@ def stamp_of(
     if spec.kind == "folder":
         root = Path(spec.name)
         paths = sorted(path for path in root.rglob("*") if path.is_file())
-        return images_stamp(root, {path.relative_to(root).as_posix(): path for path in paths})
+        digests = image_digests({path.relative_to(root).as_posix(): path for path in paths})
+        return images_stamp(root, digests)
     if spec.kind == "endpoint":
         return ModelStamp(name=spec.name, dtype="unknown", backend="endpoint")
     return ModelStamp(

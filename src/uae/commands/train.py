@@ -5,6 +5,7 @@ import os
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Literal
 
 import yaml
@@ -80,7 +81,8 @@ def train(
 
     trained = train_recipe(chosen, out, resume=resume, overwrite=overwrite)
     model, report = trained.model, out / "report.html"
-    lines = [f"run     {out}", f"report  {report}", f"next    uae caption --model {model} IMAGE"]
+    after = f"uae caption --model {quote(str(model))} IMAGE"
+    lines = [f"run     {out}", f"report  {report}", f"next    {after}"]
     plain = str(model) if talk.chosen == "quiet" else "\n".join(lines)
     talk.result(plain, {"run": str(out), "model": str(model), "report": str(report)})
     return EXIT_PARTIAL if trained.num_left_out else EXIT_DONE

@@ -190,7 +190,14 @@ def unified_bench(
             allow_missing=allow_missing,
         )
         weights = digests(chosen, place.device)
-        settings = run.settings_of(task, pair.stamp(), weights, gaps, sees_image=pair.sees_image)
+        settings = run.settings_of(
+            task,
+            pair.stamp(),
+            weights,
+            gaps,
+            pair.given_inputs(files.paths),
+            sees_image=pair.sees_image,
+        )
     progress, show = stages_of(talk)
     result = run.evaluate(
         task, settings, list(chosen), resume=place.resume, retry_failed=retry_failed, show=show

@@ -2,8 +2,7 @@
 
 import io
 import os
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,7 +10,6 @@ from typing import Literal
 from PIL import Image
 
 from uae.data.caption_layouts import sidecars, tables
-from uae.data.opening import open_image
 from uae.data.untrusted.file import FORMATS, Reason, UnreadableImage
 from uae.durable import replace_file, storage_faults
 from uae.errors import UsageError
@@ -85,16 +83,18 @@ def list_images(folder: str | Path) -> FolderListing:
     others: list[str] = []
     for root, subfolders, files in os.walk(folder, onerror=note):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        is_litter = not LITTER.isdisjoint(Path(root).relative_to(folder).parts)
+        place = Path(root).relative_to(folder)
+        is_litter = not LITTER.isdisjoint(place.parts)
+        inside = f"{place.as_posix()}/" if place.parts else ""
         for name in files:
             if name.startswith("."):
                 continue
             chosen = names if _is_picture(name) and not is_litter else others
-            chosen.append((Path(root) / name).relative_to(folder).as_posix())
+            chosen.append(inside + name)
     if skipped and not names:
         raise skipped[0]  # its images may be in there
     if not names:
-        found = f"{_count(len(others), 'file')} of other kinds"
+        found = f"{count_of(len(others), 'file')} of other kinds"
         suffixes = ", ".join(sorted(SUFFIXES))
         raise UsageError(f"{folder} holds no images ({found}): expected {FORMATS} ({suffixes})")
     skipped.sort(key=lambda error: str(error.path))
@@ -118,55 +118,6 @@ class NamedImage:
 
     name: str
     image: Image.Image
-
-
-class FolderReader:
-    """Opens a folder's images one by one; a bad one is left out, counted and listed.
-
-    reader = load_folder(folder)
-    for item in reader:
-        ...
-    logger.warning(reader.summary())
-    """
-
-    def __init__(self, listing: FolderListing) -> None:
-        self.listing = listing
-        self.num_read = 0
-        self.skipped: list[UnreadableImage] = list(listing.skipped)
-
-    def __iter__(self) -> Iterator[NamedImage]:
-        self.num_read, self.skipped = 0, list(self.listing.skipped)
-        for name, path in zip(self.listing.names, self.listing.paths, strict=True):
-            try:
-                image = open_image(path)
-            except UnreadableImage as error:
-                self.skipped.append(error)
-                continue
-            self.num_read += 1
-            yield NamedImage(name, image)
-
-    def summary(self, max_listed: int = 20) -> str:
-        """Say in words how many images were read, and which were not and why."""
-        lines = [f"{self.listing.folder}: {_count(self.num_read, 'image')} read"]
-        if self.skipped:
-            reasons = Counter(error.reason for error in self.skipped).most_common()
-            counts = ", ".join(f"{count} {reason}" for reason, count in reasons)
-            lines[0] += f", {len(self.skipped)} skipped ({counts})"
-        if unused := self.listing.unused:
-            lines[0] += f", {_count(len(unused), 'file')} of other kinds ignored: {named(unused)}"
-        lines += [f"  {error}" for error in self.skipped[:max_listed]]
-        if len(self.skipped) > max_listed:
-            lines.append(f"  ... and {len(self.skipped) - max_listed} more")
-        return "\n".join(lines)
-
-
-def load_folder(folder: str | Path) -> FolderReader:
-    """List a folder's images and return a reader that opens them as it is iterated.
-
-    Raises:
-        UsageError: There is no such folder, or no image in it.
-    """
-    return FolderReader(list_images(folder))
 
 
 def fit_square(
@@ -218,5 +169,6 @@ def _resize(
     return image.resize(size, Image.Resampling.LANCZOS, box=box)
 
 
-def _count(number: int, noun: str) -> str:
+def count_of(number: int, noun: str) -> str:
+    """Write a number and its noun."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

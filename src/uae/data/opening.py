@@ -75,14 +75,40 @@ def open_image(path: str | Path) -> Image.Image:
         UnreadableImage: The file is missing, not an image, damaged or beyond the limits.
     """
     path = Path(path)
+    with regular_file(path) as stream:
+        return read_image(stream, path)
+
+
+@contextmanager
+def regular_file(path: Path) -> Iterator[io.BufferedReader]:
+    """Open a file to be read; the body's `OSError`s are the file's faults too.
+
+    Raises:
+        UnreadableImage: It is missing, may not be read, or is a pipe, a folder or a device.
+    """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for a writer
             raise UnreadableImage(path, Reason.UNREADABLE, "not a regular file")
         with path.open("rb") as stream:
-            return read_image(stream, path)
+            yield stream
     except OSError as error:
         detail = error.strerror or type(error).__name__
         raise UnreadableImage(path, Reason.UNREADABLE, detail) from error
+
+
+def check_image(stream: io.BufferedIOBase, path: Path) -> None:
+    """Look for all that can be wrong with an image but in its encoded picture, which stays so.
+
+    Args:
+        stream: Open and seekable; read from its start.
+        path: Its name in errors.
+
+    Raises:
+        UnreadableImage: It is not an image, beyond the limits, or damaged where that shows.
+    """
+    num_bytes = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    _walk(UntrustedFile(stream, path, num_bytes))
 
 
 def opens(path: Path) -> bool:

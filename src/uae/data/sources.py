@@ -6,7 +6,6 @@ A source has random access, so a loop's data position is its step: nothing to sa
 import logging
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -16,14 +15,16 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from uae.data.folder_captions import folder_captions
-from uae.data.images import fit_square, load_folder
+from uae.data.images import fit_square
 from uae.data.opening import open_image
 from uae.data.scenes.graph import Split, scene_at
 from uae.data.scenes.language import long_caption, prompt, terse_caption
 from uae.data.scenes.render import render_image
+from uae.data.survey import Survey
+from uae.data.untrusted.file import UnreadableImage
 from uae.errors import UsageError
 from uae.flow.noise import stream
+from uae.identity import file_digest
 
 log = logging.getLogger(__name__)
 
@@ -91,38 +92,67 @@ class SceneSource:
         return Sample(name, render_image(scene, self._size_px), caption)
 
 
+class LostImage(UsageError):
+    """An image is not there any more as it was when the run began: going on would change it."""
+
+
 class FolderSource:
     """A folder of images, with captions where there are any, see `folder_captions`.
 
-    Every file is opened once when the source is built: those that cannot be read are skipped and
-    named in the log. It is opened again when its turn comes; the last `_KEPT_BYTES` stay in memory.
+    An image is decoded when its turn comes; the last `_KEPT_BYTES` stay in memory. In the place of
+    one that proves damaged then, the next sound one by name is used, at every turn and after every
+    resume: a sample is a function of its index and of the folder's content.
     """
 
-    def __init__(self, folder: Path, size_px: int) -> None:
-        reader = load_folder(folder)
-        self._folder, self._size_px = folder, size_px
-        self._names = [item.name for item in reader]
-        given = folder_captions(folder)
-        self.captions = given.texts
-        log.log(logging.INFO if given.is_whole else logging.WARNING, given.summary)
+    def __init__(self, survey: Survey, size_px: int) -> None:
+        self._folder, self._size_px = survey.listing.folder, size_px
+        self._names, self._looks = survey.names, survey.looks
+        self.captions = survey.captions.texts
         self._image = lru_cache(max(1, _KEPT_BYTES // (3 * size_px**2)))(self._opened)
-        self.num_left_out = len(reader.skipped)
-        if reader.skipped:
-            log.warning(reader.summary())
-        elif reader.listing.unused:
-            log.info(reader.summary())
-        if not self._names:
-            raise UsageError(f"{folder}: none of its images can be read; {reader.summary()}")
+        self._skipped = survey.skipped
+        self._damaged: dict[str, UnreadableImage] = {}
+        if self._skipped:
+            log.warning(survey.summary())
+        else:
+            log.info(survey.summary())
+        given = survey.captions
+        log.log(logging.INFO if given.is_whole else logging.WARNING, given.summary)
+
+    @property
+    def num_left_out(self) -> int:
+        """Images that cannot be read, as far as is known by now."""
+        return len(self._skipped) + len(self._damaged)
 
     def __len__(self) -> int:
         return len(self._names)
 
     def sample(self, index: int, wording_seed: int) -> Sample:
-        name = self._names[index]
-        return Sample(name, self._image(name), self.captions.get(name))
+        """Return image `index`, or the next that is sound.
+
+        Raises:
+            LostImage: One has changed since the run began, or is gone.
+            UsageError: None of the images is sound.
+        """
+        for place in range(index, index + len(self)):
+            name = self._names[place % len(self)]
+            if name in self._damaged:
+                continue
+            try:
+                return Sample(name, self._image(name), self.captions.get(name))
+            except UnreadableImage as fault:
+                self._damaged[name] = fault
+                log.warning("left out, and the next one by name is used in its place: %s", fault)
+        raise UsageError(f"{self._folder}: none of its images can be decoded")
 
     def _opened(self, name: str) -> Image.Image:
-        return fit_square(open_image(self._folder / name), self._size_px)
+        path = self._folder / name
+        try:
+            is_same = file_digest(path) == self._looks[name].digest
+        except UsageError as gone:
+            raise LostImage(f"{gone}: put it back") from gone
+        if not is_same:
+            raise LostImage(f"{path} has changed since the run began: put the old file back")
+        return fit_square(open_image(path), self._size_px)
 
 
 def batch_indices(num_images: int, step: int, batch_size: int, seed: int) -> list[int]:

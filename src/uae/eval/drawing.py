@@ -16,7 +16,7 @@ from PIL import Image
 
 from uae.config import config_differences
 from uae.data.opening import opens
-from uae.durable import replace_file, storage_faults
+from uae.durable import holds_nothing_but, replace_file, storage_faults
 from uae.errors import UsageError
 from uae.eval.image_origin import ORIGIN, read_origin
 from uae.eval.results.outages import Outages
@@ -84,11 +84,14 @@ def origin_of(
 def check_origin(root: Path, origin: Mapping[str, Any]) -> None:
     """Refuse to mix images of several models, seeds or prompt sets in one folder.
 
+    A folder that holds none yet may hold others.
+
     Raises:
         UsageError: Says what the folder holds.
     """
     if (root / ORIGIN).is_file():
-        changed = config_differences(read_origin(root), dict(origin))
+        is_begun = not holds_nothing_but(root, {ORIGIN})
+        changed = config_differences(read_origin(root), dict(origin)) if is_begun else []
         if changed:
             raise UsageError(
                 f"--out {root} holds other images ({'; '.join(changed)}): choose another folder"

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from uae.identity import text_digests
+
 P = TypeVar("P")
 
 
@@ -18,6 +20,11 @@ class PromptSet(Generic[P]):
     def prompts(self) -> tuple[P, ...]:
         """All of them."""
         return tuple(self.by_name.values())
+
+    @property
+    def digests(self) -> dict[str, str | None]:
+        """The sha256 of each prompt with all that was read of it, by its name."""
+        return text_digests({name: repr(prompt) for name, prompt in self.by_name.items()})
 
     @property
     def sha256(self) -> str:

@@ -48,7 +48,7 @@ class Rewrite:
 
 
 def rewrite_prompts(
-    model: UnifiedAutoEncoder,
+    load: Callable[[], UnifiedAutoEncoder],
     prompts: Iterable[str],
     folder: Path,
     show: Callable[[int, int], None],
@@ -56,7 +56,8 @@ def rewrite_prompts(
     """Return each prompt's rewrite; those in the folder's file are not written again.
 
     Args:
-        model: Its encoder writes, as much as its captions may have.
+        load: Loads a model, where something is missing, and makes the folder. Its encoder writes,
+            as much as its captions may have.
         prompts: Any texts; one that comes twice is asked once.
         folder: Holds the file, see `REWRITES`.
         show: Told (prompts done, prompts in all), before the first and after each.
@@ -68,9 +69,13 @@ def rewrite_prompts(
     """
     path = folder / REWRITES
     asked = list(dict.fromkeys(prompts))
-    found = once(lambda: _take_in(path))
+    found = once(lambda: _take_in(path) if path.exists() else {})
+    missing = [prompt for prompt in asked if prompt not in found]
+    if not missing:
+        return {prompt: found[prompt] for prompt in asked}
+    model = load()
     # all are read before the first is answered, which may take hours
-    todo = {prompt: _chat(model, prompt) for prompt in asked if prompt not in found}
+    todo = {prompt: _chat(model, prompt) for prompt in missing}
     with _opened(own_path(path)) as stream:
         show(len(asked) - len(todo), len(asked))
         for number, (prompt, chat) in enumerate(share(list(todo.items())), start=1):

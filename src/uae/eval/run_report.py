@@ -1,6 +1,7 @@
 """A run's report, from what its folder holds: config, environment, metrics, evaluation points."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def write_run_report(run_folder: Path) -> Path:
         ReportData(
             title=f"Unified-GRPO on {config['model']}",
             result=result_of(config, points, main, audits, notes),
-            reproduce=f"uae train --recipe {run_folder.name}/config.yaml --out again",
+            reproduce=command_again(run_folder),
             config_yaml=yaml.safe_dump(config, sort_keys=False),
             environment={key: str(value) for key, value in environment.items()},
             points=tuple(point.name for point in points),
@@ -118,6 +119,17 @@ def write_run_report(run_folder: Path) -> Path:
     )
     write_sheet(run_folder / SHEET, items[: min(NUM_ON_SHEET, evaluation.num_shown)])
     return path
+
+
+def command_again(run_folder: Path) -> str:
+    """Return the command that repeats a run.
+
+    It holds where the run was started: the paths in its configuration are meant from there, and so
+    is the folder's own, whose name `run.json` keeps as it was given.
+    """
+    marker = json.loads((run_folder / "run.json").read_text())
+    config = Path(marker.get("folder", run_folder), "config.yaml")
+    return shlex.join(["uae", "train", "--recipe", str(config), "--out", "again"])
 
 
 def result_of(

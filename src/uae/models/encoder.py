@@ -26,6 +26,7 @@ from transformers import (
 )
 
 from uae.errors import NonFinite
+from uae.flow.noise import stream
 from uae.models.likely import LikelyTokens, likely_tokens
 from uae.models.plain_text import PlainText
 
@@ -415,6 +416,17 @@ class Encoder:
         # No mask: attention is causal and padding stands right, so no real token sees it.
         output = self.model.model.language_model(input_ids=encoded["input_ids"], use_cache=False)
         return output.last_hidden_state, encoded["attention_mask"].bool()
+
+
+def caption_stream(seed: int, image: str | int, draw: int = 0) -> torch.Generator:
+    """Return what chooses the words of an image's caption, whichever command writes it.
+
+    Args:
+        seed: Of the choice of words.
+        image: Its name, or its number where images have no names.
+        draw: Which of several captions of it: the first is the caption of an image.
+    """
+    return stream(seed, "caption", image, *([draw] if draw else []))
 
 
 def uniforms(generators: Sequence[torch.Generator], num_draws: int) -> Float[Tensor, "n t"]:

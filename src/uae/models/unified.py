@@ -31,7 +31,7 @@ from uae.errors import UsageError
 from uae.flow.noise import stream
 from uae.models.batches import parts_of
 from uae.models.decoder import Decoder, SamplingConfig
-from uae.models.encoder import Captions, Encoder, uniforms
+from uae.models.encoder import Captions, Encoder, caption_stream, uniforms
 from uae.models.finetune import (
     DECODER_FULL,
     DECODER_TARGETS,
@@ -199,7 +199,7 @@ class UnifiedAutoEncoder:
         numbers = range(first, first + len(images))
         return self.encoder.sample(
             self.encoder.prompts(images),
-            uniforms([stream(seed, "caption", i) for i in numbers], limit) if temperature else None,
+            uniforms([caption_stream(seed, i) for i in numbers], limit) if temperature else None,
             temperature=temperature or 1.0,
             max_new_tokens=limit,
         )

@@ -1,58 +1,50 @@
-"""The listing of a run's own images: one more or less would change the order of all samples."""
+"""What a run on the user's own images learns from: with other images or captions it is another."""
 
-import json
-from collections.abc import Mapping
+import logging
 from pathlib import Path
 
-from uae.data.images import list_images
-from uae.durable import replace_file
+from uae.data.survey import Survey
 from uae.errors import UsageError
+from uae.identity import LISTING, input_differences, read_inputs
 
-LISTING = "data.json"
-
-Sizes = Mapping[str, int | None]
-"""Bytes of each image by name; None where the file does not say."""
+log = logging.getLogger(__name__)
 
 
-def sizes_of(folder: Path) -> Sizes:
-    """List the images of a folder with their sizes.
+def check_data(run_folder: Path, survey: Survey) -> None:
+    """Refuse images and captions that are not those the run began with.
 
-    Raises:
-        UsageError: There is no such folder, or no image in it.
-    """
-    listing = list_images(folder)
-    return dict(zip(listing.names, map(_size, listing.paths), strict=True))
-
-
-def write_listing(run_folder: Path, sizes: Sizes) -> None:
-    """Keep the listing that a run begins with."""
-    replace_file(run_folder / LISTING, (json.dumps(sizes, indent=0) + "\n").encode())
-
-
-def check_listing(run_folder: Path, sizes: Sizes) -> None:
-    """Refuse images that are not those the run began with; older runs have kept no listing.
+    Of runs begun by earlier versions less is known, and what cannot be compared is said.
 
     Raises:
         UsageError: Counts what was added, removed and changed, and names the first of each.
     """
-    path = run_folder / LISTING
-    if not path.exists():
+    before, now = read_inputs(run_folder), survey.inputs
+    if before is None:
+        log.warning(
+            "%s was begun before images and captions were kept in %s: whether they are those of "
+            "then was not checked",
+            run_folder,
+            LISTING,
+        )
         return
-    try:
-        before: Sizes = dict(json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"{path} cannot be read ({error}): restore it") from error
-    found = {
-        "added": sorted(sizes.keys() - before.keys()),
-        "removed": sorted(before.keys() - sizes.keys()),
-        "changed": sorted(x for x in before.keys() & sizes.keys() if before[x] != sizes[x]),
-    }
-    differences = [f"{len(x)} {kind} (first {x[0]})" for kind, x in found.items() if x]
+    if not all(isinstance(names, dict) for names in before.values()):
+        log.warning(
+            "%s was begun when %s kept the sizes of images alone: neither their content nor the "
+            "captions were checked",
+            run_folder,
+            LISTING,
+        )
+        before, now = {"image": before}, {"image": _sizes(survey)}
+    differences = input_differences(before, now)
     if differences:
         raise UsageError(
-            f"{run_folder} is a run on other images, of data.folder {', '.join(differences)}: put "
-            "the old files back to resume, or give a new --out"
+            f"{run_folder} is a run on other data than data.folder {survey.listing.folder} holds "
+            f"now ({'; '.join(differences)}): put the old files back to resume, or give a new --out"
         )
+
+
+def _sizes(survey: Survey) -> dict[str, int | None]:
+    return dict(zip(survey.listing.names, map(_size, survey.listing.paths), strict=True))
 
 
 def _size(path: Path) -> int | None:

@@ -2,8 +2,8 @@
 
     lock  run.json  config.yaml  environment.json  data.json  metrics.jsonl  checkpoints/  ...
 
-`run.json` is written first and marks the folder as ours; nothing is ever deleted from a folder
-without it.
+`run.json` is written first, marks the folder as ours and names it as the command did; nothing is
+ever deleted from a folder without it. A run that has done nothing yet may become another one.
 """
 
 import json
@@ -17,16 +17,26 @@ from typing import Any, Literal
 import yaml
 
 from uae.config import config_differences
-from uae.durable import answer_within, remove, replace_file, storage_faults, write_synced
+from uae.data.survey import Survey
+from uae.durable import (
+    answer_within,
+    holds_nothing_but,
+    remove,
+    replace_file,
+    storage_faults,
+    write_synced,
+)
 from uae.environment import describe_environment, numeric_differences
 from uae.errors import UsageError
-from uae.lock import LOCK_NAME, RunLock
-from uae.train.data_listing import Sizes, check_listing, write_listing
+from uae.identity import LISTING, write_inputs
+from uae.lock import LOCK_NAME, RunLock, check_free
+from uae.train.data_listing import check_data
 
 log = logging.getLogger(__name__)
 
 Resume = Literal["auto", "must", "never"]
-Contents = Literal["nothing", "run", "other"]
+Contents = Literal["nothing", "begun", "run", "other"]
+"""A run that is begun has done nothing yet."""
 
 MARKER = "run.json"
 CONFIG = "config.yaml"
@@ -43,26 +53,44 @@ def open_folder(
     config_name: str,
     resume: Resume,
     overwrite: bool,
-    images: Sizes | None = None,
+    data: Survey | None = None,
 ) -> RunLock:
     """Make or take over a run folder, and lock it.
 
     Raises:
-        UsageError: The folder is in use, not a run folder, of another run or other images, or
+        UsageError: The folder is in use, not a run folder, of another run or other data, or
             against `resume`.
         EnvironmentFault: It cannot be written, or does not answer.
     """
-    if overwrite and resume == "must":
-        raise UsageError("overwrite deletes the run that resume=must asks for: give one of the two")
     with storage_faults("cannot write the run folder", folder):
         contents = answer_within(_ANSWER_S, folder, partial(_survey, folder, resume))
         _check_contents(folder, contents, resume, overwrite)
         lock = RunLock(folder)
         with ExitStack() as undo:
             undo.callback(lock.release)
-            _settle(folder, config, config_name, resume, overwrite, images)
+            _settle(folder, config, config_name, resume, overwrite, data)
             undo.pop_all()
     return lock
+
+
+def check_folder(
+    folder: Path, config: dict[str, Any], config_name: str, resume: Resume, overwrite: bool
+) -> None:
+    """Refuse what `open_folder` would refuse, but for other data; nothing is made.
+
+    Raises:
+        UsageError: As `open_folder`.
+        EnvironmentFault: It cannot be read, or does not answer.
+    """
+    if overwrite and resume == "must":
+        raise UsageError("overwrite deletes the run that resume=must asks for: give one of the two")
+    with storage_faults("cannot read the run folder", folder):
+        contents = answer_within(_ANSWER_S, folder, partial(contents_of, folder))
+        _check_contents(folder, contents, resume, overwrite)
+        if contents in ("begun", "run"):
+            check_free(folder)
+        if contents == "run" and not overwrite and (folder / CONFIG).exists():
+            _check_config(folder, config, config_name)
 
 
 def _settle(
@@ -71,20 +99,20 @@ def _settle(
     config_name: str,
     resume: Resume,
     overwrite: bool,
-    images: Sizes | None,
+    data: Survey | None,
 ) -> None:
     """Decide again under the lock: another run may have come and gone since the first look."""
     contents = contents_of(folder)
     _check_contents(folder, contents, resume, overwrite)
-    if contents == "run" and overwrite:
+    if contents == "begun" or (contents == "run" and overwrite):
         _erase(folder)
     if (folder / CONFIG).exists():
         _check_config(folder, config, config_name)
-        if images is not None:
-            check_listing(folder, images)
+        if data is not None:
+            check_data(folder, data)
         _warn_of_environment(folder)
     else:
-        _create(folder, config, config_name, images)
+        _create(folder, config, config_name, data)
     (folder / CHECKPOINTS).mkdir(exist_ok=True)
 
 
@@ -107,7 +135,8 @@ def contents_of(folder: Path) -> Contents:
     if not folder.is_dir():
         return "other"
     if _marker(folder) is not None:
-        return "run"
+        own = {LOCK_NAME, MARKER, CONFIG, ENVIRONMENT, LISTING}
+        return "begun" if holds_nothing_but(folder, own) else "run"
     foreign = [p for p in folder.iterdir() if p.name != LOCK_NAME and not _is_leftover(p.name)]
     return "other" if foreign else "nothing"
 
@@ -149,14 +178,14 @@ def _erase(folder: Path) -> None:
     (folder / CONFIG).unlink(missing_ok=True)
 
 
-def _create(folder: Path, config: dict[str, Any], config_name: str, images: Sizes | None) -> None:
-    """Write marker, environment, images, configuration, in this order: the last completes it."""
-    marker = {"format": _FORMAT, "config_name": config_name}
+def _create(folder: Path, config: dict[str, Any], config_name: str, data: Survey | None) -> None:
+    """Write marker, environment, data, configuration, in this order: the last completes it."""
+    marker = {"format": _FORMAT, "config_name": config_name, "folder": str(folder)}
     environment = json.dumps(describe_environment(), indent=1)
     replace_file(folder / MARKER, (json.dumps(marker, indent=1) + "\n").encode())
     replace_file(folder / ENVIRONMENT, (environment + "\n").encode())
-    if images is not None:
-        write_listing(folder, images)
+    if data is not None:
+        write_inputs(folder, data.inputs)
     text = yaml.safe_dump(_plain(config), sort_keys=False)
     replace_file(folder / CONFIG, text.encode())
 

@@ -26,11 +26,11 @@ from typing import Any
 
 from torch import Tensor
 
-from uae.errors import Stopped
+from uae.data.survey import Survey
+from uae.errors import Stopped, UsageError
 from uae.lock import RunLock
 from uae.train.checkpoint import Checkpoint, load_latest, save_checkpoint
-from uae.train.data_listing import Sizes
-from uae.train.folder import CHECKPOINTS, Resume, open_folder
+from uae.train.folder import CHECKPOINTS, Resume, check_folder, open_folder
 from uae.train.metrics import Metrics
 from uae.train.signals import StopSignals
 from uae.train.tracking import Tracker
@@ -64,7 +64,7 @@ class Run:
         overwrite: bool = False,
         keep: int = 2,
         track: bool = False,
-        images: Sizes | None = None,
+        data: Survey | None = None,
         resume_command: str | None = None,
     ) -> "Run":
         """Make a run folder, or take one up.
@@ -77,7 +77,7 @@ class Run:
             overwrite: Delete the run that is there; a folder that is no run is still refused.
             keep: Checkpoints kept per stage.
             track: Write to trackio too.
-            images: Sizes of the user's own images, if it trains on them; a run is taken up again
+            data: The user's own images and captions, if it trains on them; a run is taken up again
                 only with equal ones.
             resume_command: Printed when a signal ends the run; by default this process's command.
 
@@ -85,7 +85,8 @@ class Run:
             UsageError: The folder may not be used; nothing in it was changed.
             EnvironmentFault: It cannot be written or does not answer, or trackio is missing.
         """
-        lock = open_folder(folder, config, config_name, resume, overwrite, images)
+        check_folder(folder, config, config_name, resume, overwrite)
+        lock = open_folder(folder, config, config_name, resume, overwrite, data)
         with ExitStack() as undo:
             undo.callback(lock.release)
             metrics = Metrics(folder, Tracker(folder, config) if track else None)
@@ -134,11 +135,16 @@ class Run:
     def stopped(self) -> Stopped:
         """Return the error that ends the run: exit code 130 or 143, and how to resume."""
         name = signal.Signals(self._signals.number).name
+        return Stopped(f"stopped by {name}, {self._how_to_go_on}", self._signals.number)
+
+    def ended_by(self, fault: UsageError) -> UsageError:
+        """Return the error that ends the run for what the user can mend, and how to resume."""
+        return UsageError(f"{fault}; the run is {self._how_to_go_on}")
+
+    @property
+    def _how_to_go_on(self) -> str:
         saved = f"saved as {self._saved}" if self._saved else "before the first checkpoint"
-        return Stopped(
-            f"stopped by {name}, {saved}; resume with:\n  {self._resume_command}",
-            self._signals.number,
-        )
+        return f"{saved}; resume with:\n  {self._resume_command}"
 
 
 def own_command() -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from uae.data.sources import ImageSource, Sample, samples_at
+from uae.data.sources import ImageSource, LostImage, Sample, samples_at
 from uae.models.unified import UnifiedAutoEncoder
 from uae.rl.advantage import Advantages
 from uae.train.learner import Learner
@@ -91,8 +91,16 @@ class Session:
         self.run.checkpoint(self.stage, self.step, tensors, {"num_updates": updates})
 
     def samples(self, batch_size: int) -> list[Sample]:
-        """Return the current step's images."""
-        return samples_at(self.source, self.step, batch_size, self.seed)
+        """Return the current step's images, before anything in it is learned.
+
+        Raises:
+            UsageError: One is gone or has changed; the steps before are saved.
+        """
+        try:
+            return samples_at(self.source, self.step, batch_size, self.seed)
+        except LostImage as fault:
+            self.save()
+            raise self.run.ended_by(fault) from fault
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:

@@ -13,6 +13,7 @@ from uae.eval.judges.endpoint_judge import EndpointJudge
 from uae.eval.judges.images import check_images
 from uae.eval.judges.judge import JudgeFailed, JudgeStamp
 from uae.eval.judges.run import Work, failed_row, judged_settings, run_works, unscored
+from uae.eval.prompt_set import PromptSet
 from uae.eval.results.rows import ITEMS, ItemRow, read_rows
 from uae.eval.results.scores import Score
 
@@ -32,7 +33,7 @@ def images(tmp_path) -> Path:
 def settings(images: Path):
     found = check_images(images, {str(i): images / f"{i}.png" for i in range(8)})
     stamp = JudgeStamp(kind="endpoint", name="m", dtype="unknown")
-    return judged_settings("b", "1", found, stamp, {"prompts": "x"}, {})
+    return judged_settings("b", "1", found, stamp, PromptSet({}), {})
 
 
 def works(judge: EndpointJudge, images: Path) -> list[Work]:

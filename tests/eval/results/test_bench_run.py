@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from uae.eval.results.result import RESULT, read_result
 from uae.eval.results.rows import ITEMS as ITEMS_FILE
 from uae.eval.results.rows import ItemRow, read_rows
 from uae.eval.results.run import BenchRun
-from uae.eval.results.stamp import folder_digests
+from uae.eval.results.stamp import BenchSettings, folder_digests
+from uae.identity import text_digests
 
 PROGRAM = """
 import sys, time
@@ -206,3 +208,40 @@ def test_digests_tell_model_files_apart(tmp_path: Path):
     assert folder_digests(tmp_path) == {"a/w.safetensors": digest}
     with pytest.raises(UsageError, match="is no folder"):
         folder_digests(tmp_path / "b")
+
+
+# -- other data ---------------------------------------------------------------------------------
+
+
+def with_inputs(**kinds: dict[str, str]) -> BenchSettings:
+    return replace(settings(), inputs={kind: text_digests(x) for kind, x in kinds.items()})
+
+
+def test_other_data_are_refused_by_name_and_kind(tmp_path: Path):
+    before = with_inputs(image={"a": "1", "b": "2"}, caption={"a": "x"}, prompt={"0": "p"})
+    with BenchRun.open(tmp_path, before) as run:
+        run.add(ItemRow(item="a", samples={"right": 1.0}))
+    BenchRun.open(tmp_path, before).__exit__()
+    now = with_inputs(image={"b": "3", "c": "1", "d": "1"}, caption={"a": "y"}, prompt={"0": "p"})
+    with pytest.raises(UsageError) as error:
+        BenchRun.open(tmp_path, now)
+    assert (
+        "images: 2 added (first c), 1 removed (first a), 1 changed (first b)\n"
+        "  captions: 1 changed (first a)\nrepeat it as it was"
+    ) in str(error.value)
+    (tmp_path / "data.json").unlink()  # as a run of before
+    BenchRun.open(tmp_path, now).__exit__()
+
+
+@pytest.mark.parametrize("left", [{}, {"captions/plain.jsonl": b"", "images/plain/": b""}])
+def test_a_run_that_has_done_nothing_becomes_another(tmp_path: Path, left: dict[str, bytes]):
+    """What it left are files without content, and folders."""
+    BenchRun.open(tmp_path, with_inputs(image={"a": "1"})).__exit__()
+    for name, data in left.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).write_bytes(data)
+    BenchRun.open(tmp_path, with_inputs(image={"a": "2"})).__exit__()
+    (tmp_path / "captions").mkdir(exist_ok=True)
+    (tmp_path / "captions" / "plain.jsonl").write_text("{}\n")
+    with pytest.raises(UsageError, match=r"images: 1 changed \(first a\)"):
+        BenchRun.open(tmp_path, with_inputs(image={"a": "1"}))

@@ -106,7 +106,7 @@ def settings_of(task: DpgTask) -> BenchSettings:
         COMPAT_RULES if task.compat else RULES,
         task.images,
         task.judge.stamp,
-        data={"prompts": task.prompts.sha256},
+        task.prompts,
         options={
             "num_prompts": len(task.prompts.prompts),
             **part_option(len(task.prompts.prompts), NUM_PROMPTS, "prompts"),

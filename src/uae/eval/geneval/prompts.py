@@ -21,6 +21,7 @@ from uae.data.scenes.language import NUMBER_WORDS
 from uae.errors import EnvironmentFault, UsageError
 from uae.eval.geneval.clauses import TAGS, Clause
 from uae.eval.json_lines import check_keys, parse_json, read_lines
+from uae.identity import text_digests
 
 CLASS_NAMES = (  # COCO's 80 in COCO's order; 64 to 66 are named more clearly than there
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
@@ -80,6 +81,11 @@ class PromptSet:
     def text(self) -> str:
         """The whole file."""
         return "".join(f"{line.metadata}\n" for line in self.lines)
+
+    @property
+    def digests(self) -> dict[str, str | None]:
+        """The sha256 of each prompt's line, by the name of its folder."""
+        return text_digests({f"{i:05d}": line.metadata for i, line in enumerate(self.lines)})
 
     @property
     def sha256(self) -> str:

@@ -23,7 +23,7 @@ from uae.eval.results.result import BenchResult
 from uae.eval.results.rows import ITEMS, ItemRow, read_rows
 from uae.eval.results.run import BenchRun, Resume
 from uae.eval.results.scores import Score
-from uae.eval.results.stamp import BenchSettings, images_stamp
+from uae.eval.results.stamp import BenchSettings, image_digests, images_stamp
 from uae.ranks import once
 
 T = TypeVar("T", ImageResult, FailedImage)
@@ -97,12 +97,12 @@ def score(
 
 def settings_of(task: Task) -> BenchSettings:
     """Return what the numbers of a run depend on."""
-    paths = {task.name_of(sample): sample.path for sample, _ in task.samples}
+    digests = image_digests({task.name_of(sample): sample.path for sample, _ in task.samples})
     by = drawn_by(task.folder.root)
     return BenchSettings(
         benchmark=task.judges.detector.variant,
         version=RULES,
-        model=images_stamp(task.folder.root, paths),
+        model=images_stamp(task.folder.root, digests),
         data={"prompts": task.prompts.sha256, **task.judges.weights},
         options={
             "prompts": task.prompts.name,
@@ -115,6 +115,7 @@ def settings_of(task: Task) -> BenchSettings:
             **wording_of(task.folder.root),
             **({"drawn_by": by} if by else {}),
         },
+        inputs={"image": digests, "prompt": task.prompts.digests},
     )
 
 

@@ -66,7 +66,7 @@ def settings_of(task: Task) -> BenchSettings:
         RULES,
         task.images,
         stamp,
-        data={"prompts": task.prompts.sha256},
+        task.prompts,
         options={
             "num_prompts": len(task.prompts.prompts),
             **part_option(len(task.prompts.prompts), NUM_PROMPTS, "prompts"),

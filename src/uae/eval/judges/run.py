@@ -14,6 +14,7 @@ from uae.errors import UsageError
 from uae.eval.image_origin import drawn_by, wording_of
 from uae.eval.judges.images import ImageSet
 from uae.eval.judges.judge import JudgeFailed, JudgeStamp
+from uae.eval.prompt_set import PromptSet
 from uae.eval.results.marks import gaps_option
 from uae.eval.results.outages import Outages
 from uae.eval.results.pictures import with_pictures
@@ -21,7 +22,7 @@ from uae.eval.results.result import BenchResult
 from uae.eval.results.rows import ItemRow
 from uae.eval.results.run import BenchRun, Resume
 from uae.eval.results.scores import Score
-from uae.eval.results.stamp import BenchSettings, images_stamp
+from uae.eval.results.stamp import BenchSettings, image_digests, images_stamp
 from uae.ranks import current
 
 Rows = Mapping[str, ItemRow]
@@ -51,7 +52,7 @@ def judged_settings(
     version: str,
     images: ImageSet,
     judge: JudgeStamp,
-    data: Mapping[str, str],
+    prompts: PromptSet[Any],
     options: Mapping[str, Any],
 ) -> BenchSettings:
     """Return what the numbers of a judged run depend on; another judge is other data.
@@ -59,11 +60,12 @@ def judged_settings(
     Raises:
         UsageError: The images show prompts in different wordings.
     """
+    digests = image_digests(images.paths)
     return BenchSettings(
         benchmark=benchmark,
         version=version,
-        model=images_stamp(images.root, images.paths),
-        data={**data, "judge": judge.identity},
+        model=images_stamp(images.root, digests),
+        data={"prompts": prompts.sha256, "judge": judge.identity},
         options={
             "judge": judge.values(),
             "is_complete": images.is_complete,
@@ -71,6 +73,7 @@ def judged_settings(
             **options,
             **_origin(images),
         },
+        inputs={"image": digests, "prompt": prompts.digests},
     )
 
 

@@ -20,7 +20,7 @@ from uae.eval.mmt_bench.lmms_samples import lmms_samples
 from uae.eval.mmt_bench.task import BENCHMARK
 from uae.eval.results.result import read_result
 from uae.eval.results.rows import ITEMS, read_rows
-from uae.eval.results.stamp import file_digest
+from uae.identity import file_digest
 
 FORMATS = (".tsv", ".xlsx", ".jsonl")
 

@@ -1,7 +1,7 @@
 """What is asked in a run: a file of questions, read whole before the first one is asked."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import PositiveInt
@@ -15,7 +15,8 @@ from uae.eval.answers import RULES
 from uae.eval.figures import listed
 from uae.eval.mmt_bench.prompt import PromptName
 from uae.eval.results.marks import gaps_option, part_option
-from uae.eval.results.stamp import BenchSettings, ModelStamp, file_digest
+from uae.eval.results.stamp import BenchSettings, ModelStamp
+from uae.identity import file_digest, text_digest
 from uae.ranks import current, gathered
 
 BENCHMARK, TEXT_BENCHMARK = "mmt-bench", "text-questions"
@@ -54,6 +55,7 @@ class MmtTask:
         items: Their names, in the order of the file.
         num_val: Those of split VAL; 0 of text alone.
         faults: Why images do not decode, by the question's name.
+        digests: sha256 of each question with its images, by its name.
     """
 
     tsv: Path
@@ -61,6 +63,7 @@ class MmtTask:
     items: tuple[str, ...]
     num_val: int = 0
     faults: Mapping[str, str] = field(default_factory=dict)
+    digests: Mapping[str, str | None] = field(default_factory=dict)
 
     @classmethod
     def read(cls, tsv: Path, config: MmtConfig | None = None) -> "MmtTask":
@@ -78,23 +81,30 @@ class MmtTask:
                 the rows.
         """
         config, ranks = config or MmtConfig(), current()
-        items: list[str] = []
+        digests: dict[str, str | None] = {}
         faults: dict[str, str] = {}
         num_val = 0
         wrong = _WrongRows()
         for row in _rows(tsv, config, wrong.add):
             if not config.text_only:
                 num_val += row.split == VAL
-                if len(items) % ranks.size == ranks.rank and (fault := _fault(row)):
+                if len(digests) % ranks.size == ranks.rank and (fault := _fault(row)):
                     faults[str(row.index)] = fault
-            items.append(str(row.index))
+            digests[str(row.index)] = text_digest(repr(replace(row, where="")))
         wrong.check(tsv)
-        if not items:
+        if not digests:
             raise UsageError(f"{tsv} has no rows below its first line: expected one per question")
         found = {name: fault for part in gathered(faults) for name, fault in part.items()}
-        in_order = {name: found[name] for name in items if name in found}
-        _check(tsv, config, len(items), in_order)
-        return cls(tsv=tsv, config=config, items=tuple(items), num_val=num_val, faults=in_order)
+        in_order = {name: found[name] for name in digests if name in found}
+        _check(tsv, config, len(digests), in_order)
+        return cls(
+            tsv=tsv,
+            config=config,
+            items=tuple(digests),
+            num_val=num_val,
+            faults=in_order,
+            digests=digests,
+        )
 
     def rows(self) -> Iterator[QuestionRow]:
         """Read the questions again, one by one, images still encoded."""
@@ -126,6 +136,7 @@ class MmtTask:
                 **part,
                 **gaps_option(self.gaps),
             },
+            inputs={"question": self.digests},
         )
 
 

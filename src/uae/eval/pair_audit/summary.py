@@ -14,7 +14,7 @@ from uae.eval.pair_audit.questions import (
 )
 from uae.eval.pair_audit.run import AuditTask, matrix_name
 from uae.eval.results.result import BenchResult
-from uae.eval.results.stamp import BenchSettings, ModelStamp, images_stamp
+from uae.eval.results.stamp import BenchSettings, ModelStamp, image_digests, images_stamp
 
 
 def settings_of(
@@ -38,18 +38,19 @@ def settings_of(
     Raises:
         UsageError: An image cannot be read.
     """
-    before = stamps["before"]
+    before, images = stamps["before"], image_digests(task.images)
     return BenchSettings(
         benchmark="pair-audit",
         version=version,
         model=stamps["after"],
         data={
-            **images_stamp(task.out, task.images).files,
+            **images_stamp(task.out, images).files,
             **{f"backbone {name}": digest for name, digest in backbones.items()},
             **{f"before {name}": digest for name, digest in before.files.items()},
             **{f"questions {kind}": digest for kind, digest in (questions or {}).items()},
         },
         options={"before": before.name, "reward": list(task.reward), **(options or {})},
+        inputs={"image": images},
     )
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from uae.config import config_differences
-from uae.durable import replace_file, sync_folder
+from uae.durable import holds_nothing_but, replace_file, sync_folder
 from uae.errors import UsageError
 from uae.eval.results.refusals import REFUSALS, forget_refusals
 from uae.eval.results.result import RESULT
 from uae.eval.results.rows import ITEMS, ItemRow, read_rows, to_line
 from uae.eval.results.stamp import BenchSettings
+from uae.identity import LISTING, input_differences, read_inputs, write_inputs
 from uae.lock import LOCK_NAME
 from uae.ranks import other_paths
 
@@ -35,7 +36,7 @@ def check(folder: Path, resume: Resume) -> None:
         raise UsageError(f"{folder} is a file: expected a folder")
     begun = _read_settings(folder)
     if begun is None and folder.exists():
-        leftovers = {LOCK_NAME, f".{SETTINGS}.tmp"}
+        leftovers = {LOCK_NAME, f".{SETTINGS}.tmp", LISTING, f".{LISTING}.tmp"}
         if any(path.name not in leftovers for path in folder.iterdir()):
             raise UsageError(
                 f"{folder} is not empty and holds no benchmark run (it has no {SETTINGS} of ours): "
@@ -43,17 +44,14 @@ def check(folder: Path, resume: Resume) -> None:
             )
     if begun is None and resume == "must":
         raise UsageError(f"{folder} holds no benchmark run to resume: check the path")
-    if begun is not None and resume == "never":
+    if begun is not None and resume == "never" and not _is_untouched(folder):
         raise UsageError(f"{folder} holds a benchmark run: resume it, or choose another folder")
 
 
 def _is_untouched(folder: Path) -> bool:
-    """Whether a run that was begun has left no row, and no file but of what was refused."""
-    items = {path for path in (folder / ITEMS, *other_paths(folder / ITEMS)) if path.exists()}
-    refusals = {folder / REFUSALS, *other_paths(folder / REFUSALS)}
-    others = {path.name for path in set(folder.iterdir()) - items - refusals}
-    others -= {LOCK_NAME, SETTINGS}
-    return not others and all(path.stat().st_size == 0 for path in items)
+    """Whether a run that was begun has left no row, caption or picture."""
+    refusals = {path.name for path in (folder / REFUSALS, *other_paths(folder / REFUSALS))}
+    return holds_nothing_but(folder, {LOCK_NAME, SETTINGS, LISTING, *refusals})
 
 
 def _read_settings(folder: Path) -> dict[str, Any] | None:
@@ -85,6 +83,7 @@ def settle(folder: Path, settings: BenchSettings) -> dict[str, Any]:
             "environment": environment,
             "environment_changes": [],
         }
+        write_inputs(folder, settings.inputs)
         replace_file(folder / SETTINGS, to_json(begun))
         return begun
     check_settings(folder, begun, settings)
@@ -98,12 +97,16 @@ def settle(folder: Path, settings: BenchSettings) -> dict[str, Any]:
 
 
 def check_settings(folder: Path, begun: Mapping[str, Any], settings: BenchSettings) -> None:
-    """Refuse to go on with other settings than a run was begun with.
+    """Refuse to go on with other settings, or other data, than a run was begun with.
 
     Raises:
-        UsageError: Names the differences.
+        UsageError: Names the differences; of images, captions and prompts how many, and the first.
+            Earlier runs have kept digests of all together.
     """
-    differences = config_differences(begun["settings"], _plain(settings))
+    differences = [
+        *input_differences(read_inputs(folder) or settings.inputs, settings.inputs),
+        *config_differences(begun["settings"], _plain(settings)),
+    ]
     if differences:
         raise UsageError(
             f"{folder} is a run with other settings:\n  "

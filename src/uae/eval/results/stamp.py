@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from uae.durable import files_below
 from uae.errors import UsageError
+from uae.identity import Inputs, file_digest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,6 +46,8 @@ class BenchSettings:
         model: What is measured.
         data: sha256 of the benchmark's files, by name.
         options: How it was run: `limit`, say.
+        inputs: What the digests of `data` and `model` are made of: images, captions and prompts by
+            name. It adds nothing to them, but tells which have changed.
     """
 
     benchmark: str
@@ -52,23 +55,11 @@ class BenchSettings:
     model: ModelStamp
     data: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Inputs = field(default_factory=dict)
 
     def values(self) -> dict[str, Any]:
-        """Return the settings as nested plain values."""
-        return asdict(self)
-
-
-def file_digest(path: Path) -> str:
-    """Return the sha256 of a file, read in pieces.
-
-    Raises:
-        UsageError: It cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+        """Return the settings as nested plain values, without the inputs one by one."""
+        return {key: value for key, value in asdict(self).items() if key != "inputs"}
 
 
 def folder_digests(folder: Path) -> dict[str, str]:
@@ -84,17 +75,22 @@ def folder_digests(folder: Path) -> dict[str, str]:
     return {name: file_digest(paths[name]) for name in sorted(paths) if paths[name].is_file()}
 
 
-def images_stamp(root: Path, paths: Mapping[str, Path]) -> ModelStamp:
-    """Return the stamp of whatever model drew the images of a folder.
-
-    Args:
-        root: The folder, which is its name.
-        paths: The images by the name that their rows have.
+def image_digests(paths: Mapping[str, Path]) -> dict[str, str | None]:
+    """Return the sha256 of each image, by the name that its rows have.
 
     Raises:
         UsageError: One cannot be read.
     """
-    digests = {name: file_digest(path) for name, path in paths.items()}
+    return {name: file_digest(path) for name, path in paths.items()}
+
+
+def images_stamp(root: Path, digests: Mapping[str, str | None]) -> ModelStamp:
+    """Return the stamp of whatever model drew the images of a folder.
+
+    Args:
+        root: The folder, which is its name.
+        digests: Of the images.
+    """
     images = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
     return ModelStamp(name=str(root), dtype="none", backend="images", files={"images": images})
 

@@ -15,10 +15,10 @@ from uae.data.images import NamedImage, fit_square
 from uae.endpoint import Endpoint, EndpointFailure
 from uae.errors import UsageError
 from uae.eval.judges.local_vlm import LocalVlm
-from uae.eval.results.stamp import ModelStamp, file_digest
-from uae.flow.noise import stream
+from uae.eval.results.stamp import ModelStamp
+from uae.identity import file_digest
 from uae.memory import OUT_OF_MEMORY, is_out_of_memory, wanted
-from uae.models.encoder import uniforms
+from uae.models.encoder import caption_stream, uniforms
 from uae.models.unified import UnifiedAutoEncoder
 
 MAX_NEW_TOKENS = 1024
@@ -90,7 +90,7 @@ class EncoderCaptioner:
         """Return captions; a caption without words is a failure."""
         prompt = f"{self._encoder.caption_prompt} {request.instruction}"
         questions = [prompt] * len(items) if request.instruction else None
-        draws = [stream(self._seed, "caption", item.name, request.draw) for item in items]
+        draws = [caption_stream(self._seed, item.name, request.draw) for item in items]
         captions = self._encoder.sample(
             self._encoder.prompts(
                 [fit_square(item.image, self._size_px) for item in items], questions
@@ -155,7 +155,7 @@ class VlmCaptioner:
 
     def _write(self, item: NamedImage, request: Request) -> tuple[str, bool]:
         prompt = f"{self._prompt} {request.instruction}".strip()
-        seed = stream(self._seed, "caption", item.name, request.draw).initial_seed()
+        seed = caption_stream(self._seed, item.name, request.draw).initial_seed()
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             return self._vlm.generate(

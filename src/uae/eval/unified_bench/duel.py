@@ -22,8 +22,9 @@ from uae.eval.results.result import BenchResult
 from uae.eval.results.rows import ItemRow
 from uae.eval.results.run import BenchRun, Resume
 from uae.eval.results.scores import Score
-from uae.eval.results.stamp import BenchSettings, ModelStamp, file_digest, images_stamp
+from uae.eval.results.stamp import BenchSettings, ModelStamp, image_digests, images_stamp
 from uae.eval.unified_bench.captioners import CaptionsFile
+from uae.identity import file_digest, text_digests
 
 RULES = "uae-caption-duel-1"
 """Of the prompt and of how replies are read; a change of them needs another name."""
@@ -187,7 +188,7 @@ def settings_of(
     Raises:
         UsageError: A file cannot be read.
     """
-    images = images_stamp(second, {name: duel.path for name, duel in duels.items()})
+    images = image_digests({name: duel.path for name, duel in duels.items()})
     return BenchSettings(
         benchmark="caption-duel",
         version=RULES,
@@ -197,8 +198,17 @@ def settings_of(
             backend="captions",
             files={"captions": file_digest(second)},
         ),
-        data={**images.files, "first captions": file_digest(first), "judge": judge.stamp.identity},
+        data={
+            **images_stamp(second, images).files,
+            "first captions": file_digest(first),
+            "judge": judge.stamp.identity,
+        },
         options={"first": str(first), "judge": judge.stamp.values(), **(gaps or {})},
+        inputs={
+            "image": images,
+            "first caption": text_digests({name: duel.first for name, duel in duels.items()}),
+            "second caption": text_digests({name: duel.second for name, duel in duels.items()}),
+        },
     )
 
 

@@ -25,11 +25,12 @@ from uae.eval.results.result import BenchResult
 from uae.eval.results.rows import ItemRow
 from uae.eval.results.run import BenchRun, Resume
 from uae.eval.results.scores import Score
-from uae.eval.results.stamp import BenchSettings, ModelStamp, images_stamp
+from uae.eval.results.stamp import BenchSettings, ModelStamp, image_digests, images_stamp
 from uae.eval.unified_bench.budgets import PLAIN, area
 from uae.eval.unified_bench.captioners import Failure
 from uae.eval.unified_bench.making import Failures, Show, both, draw_redraws, write_captions
 from uae.eval.unified_bench.task import Curve, Task, check_stems, read_captions
+from uae.identity import Inputs
 from uae.ranks import share
 from uae.rewards.similarity import Similarity, cosine
 
@@ -45,6 +46,7 @@ def settings_of(
     stamp: ModelStamp,
     backbones: Mapping[str, str],
     gaps: Mapping[str, Any] | None = None,
+    given: Inputs | None = None,
     *,
     sees_image: bool,
 ) -> BenchSettings:
@@ -55,13 +57,14 @@ def settings_of(
         stamp: Of captioner and generator.
         backbones: sha256 of the weights, by name.
         gaps: Options that say which captions and redraws were missing from the start.
+        given: Captions and redraws that are there already.
         sees_image: The decoder gets states that saw the image: no text bottleneck, and so another
             benchmark.
 
     Raises:
         UsageError: An image cannot be read.
     """
-    images = images_stamp(task.out, task.images).files
+    images = image_digests(task.images)
     name = "unified-bench-hidden-states" if sees_image else "unified-bench"
     further = {x: sha for x, sha in backbones.items() if task.counted and x not in task.counted}
     counted = {f"backbone {x}": sha for x, sha in backbones.items() if x not in further}
@@ -69,7 +72,7 @@ def settings_of(
         benchmark=name if task.counted else f"{name}-other-backbones",
         version=RULES,
         model=stamp,
-        data={**images, **counted},
+        data={**images_stamp(task.out, images).files, **counted},
         options={
             "temperature": task.plain.temperature,
             "tokenizer_sha256": task.tokens.sha256 if task.tokens else None,
@@ -77,6 +80,7 @@ def settings_of(
             **({"further_backbones": further} if further else {}),
             **(gaps or {}),
         },
+        inputs={"image": images, **(given or {})},
     )
 
 

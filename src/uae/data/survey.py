@@ -1,0 +1,133 @@
+"""The first look at a folder to train on: each image file is read once, and none is decoded.
+
+So a start costs what reading costs, about a millisecond for a photo; decoding it takes a hundred.
+"""
+
+import hashlib
+import io
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from uae.data.folder_captions import FolderCaptions, folder_captions
+from uae.data.images import FolderListing, count_of, list_images, named
+from uae.data.opening import check_image, regular_file
+from uae.data.untrusted.file import MAX_FILE_BYTES, UnreadableImage
+from uae.errors import UsageError
+from uae.identity import Inputs, text_digests
+
+_AT_ONCE = 16
+"""Files that one worker looks at before it takes others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A file's sha256, None where it cannot be read, and why it is no picture we open."""
+
+    digest: str | None
+    fault: UnreadableImage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """A folder's images and captions.
+
+    Attributes:
+        listing: The image files.
+        looks: What a look at each showed, by name.
+        captions: Those of the images, and where they come from.
+    """
+
+    listing: FolderListing
+    looks: Mapping[str, Look]
+    captions: FolderCaptions
+
+    @property
+    def names(self) -> list[str]:
+        """The images whose containers are sound."""
+        return [name for name, look in self.looks.items() if look.fault is None]
+
+    @property
+    def skipped(self) -> list[UnreadableImage]:
+        """Folders that may not be read, and images that are left out."""
+        faults = [look.fault for look in self.looks.values() if look.fault is not None]
+        return [*self.listing.skipped, *faults]
+
+    @property
+    def inputs(self) -> Inputs:
+        """What a run learns from, by name and content."""
+        digests = {name: look.digest for name, look in self.looks.items()}
+        return {"image": digests, "caption": text_digests(self.captions.texts)}
+
+    def summary(self, max_listed: int = 20) -> str:
+        """Say in words how many images there are, and which are left out and why."""
+        skipped = self.skipped
+        lines = [f"{self.listing.folder}: {count_of(len(self.names), 'image')}"]
+        if skipped:
+            reasons = Counter(error.reason for error in skipped).most_common()
+            counts = ", ".join(f"{count} {reason}" for reason, count in reasons)
+            lines[0] += f", {len(skipped)} skipped ({counts})"
+        if unused := self.listing.unused:
+            ignored = f"{count_of(len(unused), 'file')} of other kinds ignored"
+            lines[0] += f", {ignored}: {named(unused)}"
+        lines += [f"  {error}" for error in skipped[:max_listed]]
+        if len(skipped) > max_listed:
+            lines.append(f"  ... and {len(skipped) - max_listed} more")
+        return "\n".join(lines)
+
+
+def survey(
+    folder: str | Path, show: Callable[[int, int], None] = lambda _done, _total: None
+) -> Survey:
+    """List a folder's images, look at each, and read the captions.
+
+    Args:
+        folder: With images, those of its subfolders included.
+        show: Told (images done, images in all) from the beginning on.
+
+    Raises:
+        UsageError: There is no such folder, no sound image in it, or a captions file is wrong.
+    """
+    listing = list_images(folder)
+    captions = folder_captions(folder)  # a wrong file is told before a long look
+    looks: dict[str, Look] = {}
+    show(0, len(listing.names))
+    for part in _looks(listing.paths):
+        looks |= zip(listing.names[len(looks) :], part, strict=False)
+        show(len(looks), len(listing.names))
+    result = Survey(listing, looks, captions)
+    if not result.names:
+        raise UsageError(f"{folder}: none of its images can be read; {result.summary()}")
+    return result
+
+
+def _looks(paths: Sequence[Path]) -> Iterator[list[Look]]:
+    """Look at files in their order, by threads: reading and hashing wait for no other thread."""
+    parts = [paths[start : start + _AT_ONCE] for start in range(0, len(paths), _AT_ONCE)]
+    workers = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="survey")
+    try:
+        yield from workers.map(lambda part: [look_at(path) for path in part], parts)
+    finally:
+        workers.shutdown(cancel_futures=True)  # a signal is not to wait for a large folder
+
+
+def look_at(path: Path) -> Look:
+    """Read an image file once; what its container promises is checked, its picture not decoded."""
+    try:
+        with regular_file(path) as stream:
+            data = stream.read(MAX_FILE_BYTES + 1)
+            if len(data) > MAX_FILE_BYTES:
+                stream.seek(0)
+                digest, content = hashlib.file_digest(stream, "sha256"), stream
+            else:
+                digest, content = hashlib.sha256(data), io.BytesIO(data)
+            try:
+                check_image(content, path)
+            except UnreadableImage as fault:
+                return Look(digest.hexdigest(), fault)
+            return Look(digest.hexdigest())
+    except UnreadableImage as fault:
+        return Look(None, fault)
