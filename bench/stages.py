@@ -29,7 +29,8 @@ from uae.data.sources import SceneSource
 from uae.eval.run_report import samples_per_step
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe import Recipe
-from uae.stages import STAGES, Context, load_backbones
+from uae.rewards.loading import load_backbones
+from uae.stages import STAGES, Context
 from uae.train.metrics import read_metrics
 from uae.train.run import Run
 
@@ -70,7 +71,9 @@ def measure(stage: str, recipe: Recipe) -> dict[str, Any]:
     source = SceneSource("train", 2000, model.decoder.size_px, 0)
     with tempfile.TemporaryDirectory() as folder:
         with Run.open(Path(folder) / "run", {"bench": stage}) as run:
-            context = Context(recipe, run, model, model, source, load_backbones(model, "cpu"))
+            context = Context(
+                recipe, run, model, model, source, load_backbones(model.settings.similarity)
+            )
             counter = FlopCounterMode(display=False)
             start = time.process_time()
             with counter:

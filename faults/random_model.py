@@ -17,8 +17,8 @@ from uae.bases.tokenizer import build_tokenizer
 from uae.bases.vae import new_vae
 from uae.data.scenes.graph import scene_at
 from uae.data.scenes.render import render_image
-from uae.models.decoder import SamplingConfig
 from uae.models.encoder import Encoder
+from uae.models.settings import SamplingConfig
 from uae.models.unified import ModelSettings, UnifiedAutoEncoder
 
 COLORS = ("red", "blue", "green", "pink")

@@ -17,7 +17,8 @@ from faults.trials import untimed_metrics
 from uae.data.sources import SceneSource
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe import Recipe, Schedule
-from uae.stages import Context, load_backbones, run_rl
+from uae.rewards.loading import load_backbones
+from uae.stages import Context, run_rl
 from uae.train.checkpoint import load_latest
 from uae.train.folder import CHECKPOINTS
 from uae.train.rollout import Rewarder
@@ -112,7 +113,9 @@ def train(folder: Path, recipe: Recipe, stop_in: int | None = None) -> None:
     with Run.open(folder, {"seed": recipe.seed}) as run:
         if stop_in is not None:
             signal_in_step(run, stop_in)
-        run_rl(Context(recipe, run, model, model, source, load_backbones(model, "cpu")))
+        run_rl(
+            Context(recipe, run, model, model, source, load_backbones(model.settings.similarity))
+        )
     save_file(weights_of(model), folder / _WEIGHTS)
 
 

@@ -20,7 +20,7 @@ from uae.data.survey import survey
 from uae.errors import EXIT_USAGE, Stopped, UsageError
 from uae.eval.run_report import command_again
 from uae.recipe import Recipe
-from uae.stages import train_recipe
+from uae.stages import Context, train_recipe
 from uae.train.progress import Progress
 from uae.train.run import Run
 

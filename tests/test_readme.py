@@ -4,11 +4,15 @@ import os
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from uae.cli import build_app
 from uae.commands.train import read_layers
+from uae.models.finetune import FineTuneConfig
+from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe import Recipe
 from uae.recipe_file import build
 
@@ -37,13 +41,45 @@ def blocks(language: str) -> list[str]:
 
 def test_there_is_something_to_check():
     assert len(command_lines()) > 10
-    assert len(blocks("python")) == 1
+    assert len(blocks("python")) == 2
 
 
-@pytest.mark.parametrize("code", blocks("python"))
-def test_the_python_examples_run(code, capsys):
-    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+def run_python(code: str) -> dict[str, Any]:
+    names: dict[str, Any] = {"__name__": "readme"}
+    exec(compile(code, "README.md", "exec"), names)
+    return names
+
+
+def test_the_example_of_the_package_runs(capsys):
+    run_python(blocks("python")[0])
     assert re.search(r"\S \(1, 3, 64, 64\)\n$", capsys.readouterr().out)
+
+
+def test_the_example_of_diffusers_draws_as_our_own_model(
+    random_model_folder, tmp_path, monkeypatch
+):
+    model = UnifiedAutoEncoder.from_pretrained(random_model_folder)
+    tuning = model.tune_decoder(FineTuneConfig(rank=2, alpha=8), seed=0)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in tuning.parameters().values():
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.3)
+    model.save_pretrained(tmp_path / "runs/demo/model")
+    monkeypatch.chdir(tmp_path)
+    pipe = run_python(blocks("python")[1])["pipe"]
+
+    conditions = model.condition(["A red circle.", "A red circle."])  # of equal length: no padding
+    noise = torch.randn(2, *model.decoder.latent_shape, generator=generator)
+    ours = UnifiedAutoEncoder.from_pretrained("runs/demo/model").decoder
+    plain = UnifiedAutoEncoder.from_pretrained(random_model_folder).decoder
+    sigma = torch.full((2,), 0.7)
+    with torch.no_grad():
+        expected, before = (d.velocity(noise, sigma, conditions) for d in (ours, plain))
+        drawn = type(ours)(pipe.transformer, pipe.vae, pipe.scheduler).velocity(
+            noise, sigma, conditions
+        )
+    assert (expected - before).abs().max() > 0.01
+    torch.testing.assert_close(drawn, expected, atol=1e-5, rtol=1e-5)  # merged weights round
 
 
 @pytest.mark.parametrize("line", command_lines())

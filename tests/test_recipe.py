@@ -154,7 +154,13 @@ def test_a_group_of_one_is_refused_where_it_would_be_trained(side, group):
 )
 def test_a_window_that_the_sampler_does_not_have_is_refused(given, said):
     with pytest.raises(ValidationError, match=said):
-        Recipe(decoder_rl=given)
+        Recipe(decoder_rl={"num_steps": 1} | given)
+    Recipe(decoder_rl={"num_steps": 1, "objective": "awm"} | given)
+    Recipe(decoder_rl=given)  # without steps of that side
+    Recipe(schedule="encoder", encoder_rl={"num_steps": 1}, decoder_rl={"num_steps": 1} | given)
+    joint = {"schedule": "joint", "encoder_rl": {"num_steps": 1}}
+    with pytest.raises(ValidationError, match=said):
+        Recipe(**joint, decoder_rl={"num_steps": 1} | given)
 
 
 @given(

@@ -16,12 +16,14 @@ from uae.recipe_file import (
     RECIPES,
     Setting,
     build,
+    check_values,
     find_recipe,
     read_environment,
     read_file,
     read_flags,
 )
 from uae.recipe_keys import RecipeKey, recipe_keys
+from uae.yaml_text import to_yaml
 
 KEYS = recipe_keys()
 LEAVES = [key for key in KEYS.values() if key.kind]
@@ -144,6 +146,82 @@ def test_true_and_false_alone_are_booleans_in_a_file(tmp_path, text):
     assert build(Recipe, in_file(tmp_path, printed)) == recipe
 
 
+REFUSED = None
+"""The value is refused with file, line and key."""
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("10", 10),
+        ("010", 10),
+        ("0o10", REFUSED),
+        ("0x10", REFUSED),
+        ("0b11", REFUSED),
+        ("1:30", REFUSED),
+        ("1:30.5", REFUSED),
+        ("1_000", 1000),
+        ("1,000", REFUSED),
+        ("1 000", REFUSED),
+        ("0,0001", REFUSED),
+        ("1e3", 1000),
+        ("1E3", 1000),
+        ("1.5e3", 1500),
+        ("+3", 3),
+        (".inf", REFUSED),
+        ("-.INF", REFUSED),
+        (".nan", REFUSED),
+        ("nan", REFUSED),
+        ("1e999", REFUSED),
+        ("2026-11-30", REFUSED),
+        ("2026-11-30 10:00:00", REFUSED),
+        ("yes", REFUSED),
+        ("on", REFUSED),
+        ("true", REFUSED),
+        ("~", REFUSED),
+        ("=", REFUSED),
+        ("50%", REFUSED),
+        ("!!int 010", 10),
+        ("!!int 1:30", REFUSED),
+        ("!!int ten", REFUSED),
+        ("!!timestamp 2026-11-30", REFUSED),
+    ],
+)
+@pytest.mark.parametrize("key", ["checkpoint_every", "decoder_rl.max_advantage", "reward.clip"])
+def test_a_number_is_read_as_it_is_written_or_refused_by_its_place(tmp_path, key, text, number):
+    section, _, name = key.rpartition(".")
+    file = in_file(
+        tmp_path, f"{section}:\n  {name}: {text}\n" if section else f"\n{name}: {text}\n"
+    )
+    flag = f"--{key.replace('_', '-')}"
+    flags = read_flags([f"{flag}={text}"], KEYS)
+    if number is REFUSED:
+        line = 1 if section == "reward" else 2  # of a table, where it begins
+        assert f"mine.yaml, line {line}: {key} is " in message(build, Recipe, file)
+        assert f"{flag}: {key} is " in message(build, Recipe, flags)
+        return
+    recipe = build(Recipe, file)
+    assert (recipe.reward["clip"] if section == "reward" else value_of(recipe, key)) == number
+    if not text.startswith("!!"):  # which is of files
+        assert build(Recipe, flags) == recipe
+
+
+TEXTS = ["010", "1:30", "0o10", "1_000", "2026-11-30", "0,5", "=", "y", "NO", "1e-5", ".5", "~", ""]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_text_that_looks_like_something_else_comes_back_from_a_printed_recipe(tmp_path, text):
+    recipe = build(Recipe, [Setting("data.folder", text, "--data.folder")])
+    printed = to_yaml(TypeAdapter(Recipe).dump_python(recipe, mode="json"))
+    assert build(Recipe, in_file(tmp_path, printed)) == recipe
+    assert yaml.safe_load(printed)["data"]["folder"] == text, "other readers agree"
+
+
+@pytest.mark.parametrize("text", ["010", "1:30", "0o10", "1_000", "2026-11-30", "0,5", "=", "NO"])
+def test_a_plain_text_of_a_file_is_taken_as_it_is_written(tmp_path, text):
+    assert build(Recipe, in_file(tmp_path, f"data:\n  folder: {text}")).data.folder == text
+
+
 @pytest.mark.parametrize(("text", "expected"), [("on", True), ("yes", True), ("off", False)])
 def test_other_words_for_true_and_false_still_turn_a_switch(tmp_path, text, expected):
     assert build(Recipe, in_file(tmp_path, f"track: {text}")).track is expected
@@ -233,6 +311,25 @@ def test_a_mistyped_value_is_named_with_its_place(tmp_path, text, expected):
     assert "mine.yaml, line 1: " in said
     assert expected in said
     assert "pydantic" not in said
+
+
+@pytest.mark.parametrize("text", ["ten", "-1", "2.5", "true", "1:30", "[1]", "{a: 1}", "''"])
+@pytest.mark.parametrize("key", LEAVES, ids=lambda key: key.name)
+def test_a_value_is_judged_without_the_classes_as_with_them(tmp_path, key, text):
+    *sections, name = key.name.split(".")
+    opened = "".join(f"{section}: {{" for section in sections)
+    file = in_file(tmp_path, f"{opened}{name}: {text}{'}' * len(sections)}")
+
+    def said_by(check, *arguments) -> str:
+        try:
+            check(*arguments)
+        except UsageError as error:
+            return str(error)
+        return ""
+
+    told = said_by(check_values, KEYS, file)
+    assert told in ("", said_by(build, Recipe, file))
+    assert told or f"{key.name} is " not in said_by(build, Recipe, file)
 
 
 def test_all_mistyped_values_are_said_at_once_each_with_its_source(tmp_path):

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 import yaml
+from stub_dreamsim import install
 
 from uae import preflight
 from uae.errors import DamagedCheckpoint, EnvironmentFault, RunFailed, Stopped, UsageError
@@ -267,6 +268,18 @@ def test_a_finished_run_does_nothing_again(finished):
     assert (out / "metrics.jsonl").read_bytes() == metrics
 
 
+def test_a_damaged_line_of_metrics_ends_neither_report_nor_resume(finished, tmp_path, caplog):
+    recipe, whole = finished
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    first, *others = (out / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    (out / "metrics.jsonl").write_bytes(first[:20] + b"\n" + b"".join(others))
+    write_run_report(out)
+    assert train_recipe(recipe, out).model == out / "model"
+    said = [text for text in caplog.messages if "metrics.jsonl, line 1 is damaged" in text]
+    assert len(said) == 2
+
+
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove", "add"])
 def test_a_damaged_stage_is_named_and_made_again(finished, tmp_path, damage):
     recipe, whole = finished
@@ -340,6 +353,34 @@ def test_a_recipe_without_steps_is_refused_before_anything_is_written(tmp_path):
 def test_an_unknown_reward_backbone_is_named(random_model_folder, tmp_path):
     recipe = small_recipe(random_model_folder, reward={"clip": 1.0, "siglip": 0.5})
     with pytest.raises(UsageError, match=r"reward\.siglip: .* expected one of clip, dinov2"):
+        train_recipe(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_dreamsim_rewards_a_model_that_does_not_name_it(random_model_folder, tmp_path, monkeypatch):
+    install(monkeypatch, tmp_path)
+    recipe = small_recipe(
+        random_model_folder,
+        reward={"dreamsim": 1.0, "clip": 0.0},
+        schedule="decoder",
+        pretrain={"num_steps": 0},
+    )
+    train_recipe(recipe, tmp_path / "run")
+    _, points = score_run(tmp_path / "run")
+    similarities = points[-1].observations.similarities
+    assert set(similarities) == {"clip", "dinov2", "dreamsim"}
+    assert points[-1].audit.reward_similarity == pytest.approx(similarities["dreamsim"])
+    assert points[-1].audit.held_out_similarity == pytest.approx(similarities["dinov2"])
+    [line] = [x for x in read_metrics(tmp_path / "run/metrics.jsonl") if x["stage"] == "decoder_rl"]
+    assert math.isfinite(line["reward/mean"])
+
+
+def test_a_reward_without_its_package_says_what_to_install_and_leaves_no_folder(
+    random_model_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(UnifiedAutoEncoder, "from_pretrained", None)
+    recipe = small_recipe(random_model_folder, reward={"dreamsim": 1.0})
+    with pytest.raises(EnvironmentFault, match=r'dreamsim: pip install "uae\[dreamsim\]"'):
         train_recipe(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -6,8 +6,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-
 _PACKAGES = (
     "uae",
     "torch",
@@ -24,6 +22,8 @@ _CHANGES_NUMBERS = ("packages", "revision", "python", "device", "num_threads")
 
 def describe_environment() -> dict[str, Any]:
     """Return the environment as JSON; entries that cannot be found are None."""
+    import torch  # a folder is judged before it is loaded
+
     return {
         "packages": {name: _version(name) for name in _PACKAGES},
         "revision": source_revision(Path(__file__).parents[2]),
@@ -79,6 +79,8 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 def _version(package: str) -> str | None:
     if package == "torch":
+        import torch
+
         return torch.__version__  # with its build, +cu130 say, which its metadata may lack
     try:
         return metadata.version(package)
@@ -88,6 +90,8 @@ def _version(package: str) -> str | None:
 
 def _device_name() -> str:
     """Return the GPU's name, or the processor's: `platform.processor` is empty on most Linux."""
+    import torch
+
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     info = Path("/proc/cpuinfo")

@@ -1,14 +1,14 @@
 """What a run does at an evaluation point: observe, write down, show, and hold against the gate."""
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
 
 from PIL import Image
 
 from uae.data.scenes.render import render
-from uae.errors import RunFailed, UsageError
+from uae.errors import RunFailed
 from uae.eval.config import EvaluationConfig
 from uae.eval.drawability import consequence_in_words, shares_in_words
 from uae.eval.observe import ShowProgress
@@ -106,22 +106,3 @@ def check_gate(recipe: Recipe, run_folder: Path, model: str | Path) -> None:
         f"To begin RL all the same:\n  {again} --pretrain.num-steps 0 --cold-start.num-steps 0 "
         "--gate warn"
     )
-
-
-def check_reward(names: Collection[str], known: Collection[str], prefix: str) -> None:
-    """Refuse a reward by a backbone that the model does not name.
-
-    Args:
-        names: The rewarded backbones.
-        known: The model's backbones.
-        prefix: What the user wrote before a name, e.g. "reward.".
-
-    Raises:
-        UsageError: Names the backbone and those there are.
-    """
-    unknown = sorted(set(names) - set(known))
-    if unknown:
-        raise UsageError(
-            f"{prefix}{unknown[0]}: the model has no such similarity backbone; expected one of "
-            f"{', '.join(known)}"
-        )

@@ -7,10 +7,10 @@ from uae.data.images import list_images
 from uae.errors import UsageError
 from uae.eval.scenes import held_out_scenes
 from uae.eval.understanding import question_set
-from uae.evaluation import check_reward
 from uae.models.settings import ModelSettings, find_settings
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe import Recipe
+from uae.rewards.places import rewarding
 from uae.train.tracking import check_installed
 
 log = logging.getLogger(__name__)
@@ -21,12 +21,12 @@ def check_inputs(recipe: Recipe) -> None:
 
     Raises:
         UsageError: Data or model are missing, or do not fit the recipe; names the key.
-        EnvironmentFault: trackio is asked for and not installed.
+        EnvironmentFault: trackio or DreamSim is asked for and not installed.
     """
     if recipe.data.folder:
         list_images(recipe.data.folder)
     settings = find_settings(recipe.model)
-    check_reward(recipe.reward, settings.similarity, "reward.")
+    rewarding(recipe.reward, settings.similarity, "reward.")
     if recipe.track:
         check_installed()
     evaluation = recipe.evaluation

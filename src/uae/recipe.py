@@ -82,7 +82,8 @@ class Recipe:
     def _fits(self) -> "Recipe":
         check_divides("encoder_rl", self.encoder_rl.num_images, self.encoder_rl.micro_images)
         check_divides("decoder_rl", self.decoder_rl.num_images, self.decoder_rl.micro_images)
-        check_window(self.decoder_rl)
+        if "decoder" in trained_sides(self) and self.decoder_rl.objective == "flow_grpo":
+            check_window(self.decoder_rl)
         if not any(self.reward.values()):
             raise ValueError(
                 f"reward: {self.reward} gives no reward; expected a backbone with a weight "
@@ -104,20 +105,15 @@ def check_groups(recipe: Recipe) -> None:
     Raises:
         ValueError: Names the key.
     """
-    encoder, decoder = recipe.encoder_rl, recipe.decoder_rl
-    for key, size, is_trained in (
+    for side, key, size in (
         (
+            "encoder",
             "encoder_rl.captioning.num_captions",
-            encoder.captioning.num_captions,
-            encoder.num_steps and recipe.schedule != "decoder",
+            recipe.encoder_rl.captioning.num_captions,
         ),
-        (
-            "decoder_rl.num_redraws",
-            decoder.num_redraws,
-            decoder.num_steps and recipe.schedule != "encoder",
-        ),
+        ("decoder", "decoder_rl.num_redraws", recipe.decoder_rl.num_redraws),
     ):
-        if is_trained and size < 2:
+        if side in trained_sides(recipe) and size < 2:
             raise ValueError(
                 f"{key} {size}: an advantage compares the samples of a group, expected at least 2"
             )
@@ -189,6 +185,12 @@ def turns(schedule: Schedule, encoder_steps: int, decoder_steps: int, every: int
                 plan.append(Turn(side, size))
                 left[side] -= size
     return [turn for turn in plan if turn.num_steps]
+
+
+def trained_sides(recipe: Recipe) -> set[Side]:
+    """Return which of encoder and decoder RL trains."""
+    sides: set[Side] = {turn.side for turn in turns_of(recipe)}
+    return sides if "joint" not in sides else {"encoder", "decoder"}
 
 
 def turns_of(recipe: Recipe) -> list[Turn]:

@@ -5,17 +5,17 @@ Every value keeps the name of its source, so that an error can say where to look
 
 import difflib
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from uae.errors import UsageError
 from uae.recipe_keys import RecipeKey
+from uae.yaml_text import Loader, parsing, text_of
 
 RECIPES = Path(__file__).parent / "recipes"
 ENVIRONMENT_PREFIX = "UAE_"
@@ -37,24 +37,8 @@ _BOUND = {  # pydantic's error types that come with what was expected
     "greater_than_equal": "{ge:g} or more",
 }
 
-_BOOLEAN = "tag:yaml.org,2002:bool"
-
 Config = TypeVar("Config")
 Keys = Mapping[str, RecipeKey]
-
-
-class RecipeLoader(yaml.SafeLoader):
-    """YAML where `true` and `false` alone are booleans, as in 1.2: `off` and `no` are texts."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
-RecipeLoader.add_implicit_resolver(
-    _BOOLEAN, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,25 +79,13 @@ def read_file(path: Path, keys: Keys) -> list[Setting]:
     Raises:
         UsageError: Not YAML, a key unknown or written twice; names file, line and key.
     """
-    loader = None
-    try:
-        loader = RecipeLoader(path.read_text(encoding="utf-8"))
+    with parsing(text_of(path), path) as loader:
         node = loader.get_single_node()
         return list(_settings_of(loader, node, path, "", keys)) if node else []
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: byte {error.start} is not UTF-8: expected YAML") from error
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UsageError(f"{path}{line}: not YAML: {error.problem or error.context}") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path}: not YAML: {error}") from error
-    finally:
-        if loader:
-            loader.dispose()
 
 
 def _settings_of(
-    loader: RecipeLoader, node: yaml.Node, path: Path, section: str, keys: Keys
+    loader: Loader, node: yaml.Node, path: Path, section: str, keys: Keys
 ) -> Iterator[Setting]:
     where = f"{path}, line {node.start_mark.line + 1}"
     if isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null"):
@@ -248,18 +220,47 @@ def _parsed(text: str, key: RecipeKey, source: str) -> Any:
     """Read a value from a flag or a variable as YAML would, text excepted."""
     if key.is_text:
         return text
-    loader = None
     try:
-        loader = RecipeLoader(text)
-        return loader.get_single_data()
-    except yaml.YAMLError as error:
+        with parsing(text, source) as loader:
+            return loader.get_single_data()
+    except UsageError as error:
         raise UsageError(f"{source}: {text!r} is no value: expected {key.kind}") from error
-    finally:
-        if loader:
-            loader.dispose()
 
 
 # -- all together ---------------------------------------------------------------------------------
+
+
+def check_values(keys: Keys, *layers: Sequence[Setting]) -> dict[str, Any]:
+    """Check each value by its own type, and return the chosen ones by key.
+
+    `build` says the same of them, but cannot without the classes that import torch.
+
+    Raises:
+        UsageError: Values that do not fit their types; names keys and sources.
+    """
+    chosen, faults = _chosen(layers), []
+    for name, setting in chosen.items():
+        key = keys[name]
+        _check_number(setting, is_number=key.kind != "bool" and not key.is_text)
+        try:
+            adapter = TypeAdapter(key.type, config=ConfigDict(allow_inf_nan=False))
+            adapter.validate_python(setting.value)
+        except ValidationError as error:
+            place = tuple(name.split("."))
+            faults += [
+                _fault({**fault, "loc": (*place, *fault["loc"])}, chosen)
+                for fault in error.errors(include_url=False)
+            ]
+    if faults:
+        raise UsageError("\n".join(faults))
+    return {name: setting.value for name, setting in chosen.items()}
+
+
+def _chosen(layers: Sequence[Sequence[Setting]]) -> dict[str, Setting]:
+    chosen: dict[str, Setting] = {}
+    for layer in layers:
+        chosen |= {setting.key: setting for setting in _joined(layer)}
+    return chosen
 
 
 def build(config_type: type[Config], *layers: Sequence[Setting]) -> Config:
@@ -268,9 +269,7 @@ def build(config_type: type[Config], *layers: Sequence[Setting]) -> Config:
     Raises:
         UsageError: Values that do not fit their types or each other; names keys and sources.
     """
-    chosen: dict[str, Setting] = {}
-    for layer in layers:
-        chosen |= {setting.key: setting for setting in _joined(layer)}
+    chosen = _chosen(layers)
     adapter = TypeAdapter(config_type)
     # The defaults are written out: a section made of the given keys alone would take its class's
     # defaults where the recipe has others, e.g. lose the learning rate if only its warm-up is set.
@@ -280,7 +279,7 @@ def build(config_type: type[Config], *layers: Sequence[Setting]) -> Config:
         place = values
         for section in sections:
             place = place[section]
-        _check_number(setting, place[name])
+        _check_number(setting, is_number=not isinstance(place[name], bool | str))
         place[name] = setting.value
     try:
         return adapter.validate_python(values)
@@ -301,16 +300,18 @@ def _joined(layer: Sequence[Setting]) -> Iterator[Setting]:
     yield from tables.values()
 
 
-def _check_number(setting: Setting, default: object) -> None:
+def _check_number(setting: Setting, *, is_number: bool) -> None:
     """Refuse what pydantic would take: true for 1, nan and infinity."""
-    values = setting.value.values() if isinstance(setting.value, dict) else [setting.value]
-    for value in values:
-        if isinstance(value, bool) and not isinstance(default, bool | str):
-            raise UsageError(f"{setting.source}: {setting.key} is {value}: expected a number")
+    if not is_number:
+        return
+    values = {setting.key: setting.value}
+    if isinstance(setting.value, dict):
+        values = {f"{setting.key}.{name}": value for name, value in setting.value.items()}
+    for key, value in values.items():
+        if isinstance(value, bool):
+            raise UsageError(f"{setting.source}: {key} is {value}: expected a number")
         if isinstance(value, float) and not math.isfinite(value):
-            raise UsageError(
-                f"{setting.source}: {setting.key} is {value}: expected a finite number"
-            )
+            raise UsageError(f"{setting.source}: {key} is {value}: expected a finite number")
 
 
 def _fault(fault: Any, chosen: Mapping[str, Setting]) -> str:

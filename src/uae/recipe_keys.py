@@ -1,7 +1,7 @@
 """The keys of a recipe, read from the source of its dataclasses.
 
 Importing those dataclasses imports torch, which takes seconds: too long for `--help`, and to tell
-someone that a key is misspelt. The values are still checked by the dataclasses themselves.
+someone that a key or its value is wrong. What must fit together, the dataclasses check themselves.
 """
 
 import ast
@@ -10,6 +10,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from uae.config import OpenShare, Share
 
 PLAIN = {
     "PositiveInt": "int",
@@ -20,6 +25,18 @@ PLAIN = {
     "OpenShare": "float",
 }
 """Bounded types: the help names their kind, and an error the bound."""
+_TYPES: dict[str, Any] = {
+    "bool": bool,
+    "int": int,
+    "float": float,
+    "str": str,
+    "PositiveInt": PositiveInt,
+    "NonNegativeInt": NonNegativeInt,
+    "PositiveFloat": PositiveFloat,
+    "NonNegativeFloat": NonNegativeFloat,
+    "Share": Share,
+    "OpenShare": OpenShare,
+}
 
 PACKAGE = Path(__file__).parent
 RECIPE = ("uae.recipe", "Recipe")
@@ -33,6 +50,13 @@ class RecipeKey:
     kind: str
     default: str
     help: str
+    annotation: str = ""
+    """Its type with its bound, by the name in the source."""
+
+    @property
+    def type(self) -> Any:
+        """The type that its values are checked by."""
+        return _type(ast.parse(self.annotation, mode="eval").body)
 
     @property
     def is_table(self) -> bool:
@@ -97,8 +121,19 @@ def _keys_of(
             kind = ast.unparse(node.annotation)
             if found and kind not in PLAIN:
                 kind = ast.unparse(found[1])
-            kind = re.sub(r"\w+", lambda word: PLAIN.get(word[0], word[0]), kind)
-            yield RecipeKey(prefix + name, kind, _shown(default), help_text)
+            plain = re.sub(r"\w+", lambda word: PLAIN.get(word[0], word[0]), kind)
+            yield RecipeKey(prefix + name, plain, _shown(default), help_text, kind)
+
+
+def _type(node: ast.expr) -> Any:
+    """Return the type that an annotation stands for; one that is new here is a `KeyError`."""
+    if not isinstance(node, ast.Subscript):
+        return _TYPES[ast.unparse(node)]
+    if ast.unparse(node.value) == "Literal":
+        return Literal[ast.literal_eval(node.slice)]
+    assert isinstance(node.slice, ast.Tuple), f"{ast.unparse(node)} is no dict[str, VALUE]"
+    key, value = node.slice.elts
+    return dict[_type(key), _type(value)]
 
 
 def _made_by(value: ast.expr | None) -> ast.expr:

@@ -26,11 +26,12 @@ from uae.durable import storage_faults, sync_tree
 from uae.errors import UsageError
 from uae.eval.points import evaluate_point
 from uae.eval.run_report import write_run_report
-from uae.evaluation import check_gate, check_reward, record_point, shown_as
-from uae.models.settings import resolve
+from uae.evaluation import check_gate, record_point, shown_as
 from uae.models.unified import UnifiedAutoEncoder
 from uae.preflight import check_inputs, say_long_captions
-from uae.recipe import Recipe, turns_of
+from uae.recipe import Recipe, Side, turns_of
+from uae.rewards.loading import load_backbones
+from uae.rewards.places import rewarding
 from uae.rewards.similarity import Similarity
 from uae.train import cold_start, decoder_rl, encoder_rl, joint, pretrain
 from uae.train.folder import Resume, check_folder
@@ -153,7 +154,8 @@ def train_recipe(
     source = source_of(recipe, untrained.decoder.size_px, data)
     if isinstance(source, FolderSource):
         say_long_captions(source.captions, untrained)
-    backbones = load_backbones(untrained, device)
+    named = untrained.settings.similarity
+    backbones = load_backbones(rewarding(recipe.reward, named, "reward."), device)
     with Run.open(
         out, config, resume=resume, overwrite=overwrite, track=recipe.track, data=data
     ) as run:
@@ -203,14 +205,6 @@ def run_stage(stage: str, before: str | Path, start: Context) -> None:
     save_stage(model, run.folder / "stages" / stage)
 
 
-def load_backbones(model: UnifiedAutoEncoder, device: str) -> dict[str, Similarity]:
-    """Load the similarity backbones that the model names."""
-    return {
-        name: Similarity.from_pretrained(resolve(path), device)
-        for name, path in model.settings.similarity.items()
-    }
-
-
 def source_of(recipe: Recipe, size_px: int, own: Survey | None) -> ImageSource:
     """Return the training images: the user's own, or rendered scenes."""
     if own is not None:
@@ -222,12 +216,7 @@ def source_of(recipe: Recipe, size_px: int, own: Survey | None) -> ImageSource:
 
 
 def rewarder_of(recipe: Recipe, backbones: dict[str, Similarity]) -> Rewarder:
-    """Join the backbones that the recipe rewards.
-
-    Raises:
-        UsageError: The recipe rewards a backbone that the model does not name.
-    """
-    check_reward(recipe.reward, backbones, "reward.")
+    """Join the backbones that the recipe rewards."""
     return Rewarder({name: (backbones[name], weight) for name, weight in recipe.reward.items()})
 
 
@@ -273,6 +262,8 @@ def run_rl(context: Context) -> None:
             tuning.parameters(), recipe.decoder_rl.optimizer, "decoder_rl.optimizer.lr"
         )
     session = context.session("rl", learners)
+    for turn in plan:
+        session.planned[LOOPS[turn.side]] += turn.num_steps
     for i, turn in enumerate(plan):
         if turn.side == "encoder":
             encoder_rl.train(session, recipe.encoder_rl, turn.num_steps)
@@ -283,6 +274,9 @@ def run_rl(context: Context) -> None:
         if i + 1 < len(plan) and not recipe.alternate_every:
             context.evaluate(f"{turn.side}-rl")
 
+
+LOOPS: dict[Side, str] = {"encoder": "encoder_rl", "decoder": "decoder_rl", "joint": "joint"}
+"""What each side's steps are called in metrics and progress."""
 
 STAGES: dict[str, Callable[[Context], None]] = {
     "pretrain": run_pretrain,

@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 
 from uae.commands import judges, loop
-from uae.errors import UsageError
 from uae.eval import rewriting
 from uae.eval.geneval import detector as detector_module
 from uae.eval.geneval import run as scoring
@@ -422,13 +421,3 @@ def test_what_cannot_be_compared(run, mmt, geneval, tmp_path):
     code, _, err = run("compare", "run", "scored")
     assert code == 2
     assert "only runs of one benchmark" in err
-
-
-def test_a_disk_fault_is_not_taken_for_a_missing_model():
-    with (
-        pytest.raises(UsageError, match="--clip x cannot be loaded"),
-        judges.found("--clip", "x"),
-    ):
-        raise OSError("x is not a local folder")
-    with pytest.raises(OSError, match="No space"), judges.found("--clip", "x"):
-        raise OSError(28, "No space left")

@@ -254,7 +254,7 @@ def test_an_address_without_log_probabilities_names_the_flag(run, tsv):
         ("", (), "--model uae:: expected one of uae:..., vlm:..., endpoint:..."),
         ("vlm:", (), "--model vlm:: expected one of"),
         ("nowhere", (), "--model uae:nowhere is no model folder"),
-        ("vlm:nowhere", (), "--model vlm:nowhere cannot be loaded"),
+        ("vlm:./nowhere", (), "--model vlm:./nowhere cannot be loaded"),
         ("endpoint:gpt", (), "expected endpoint:MODEL@URL"),
         ("endpoint:gpt@http://127.0.0.1:9/v1", (), "does not answer"),
         ("uae-tiny", ("--dtype", "bfloat16"), "--dtype bfloat16 is for vlm or diffusers models"),

@@ -323,6 +323,28 @@ def test_hidden_states_are_another_benchmark(run, bench):
 
 
 @pytest.mark.parametrize(
+    "options",
+    [
+        ("--captioner", "vlm:org/model"),
+        ("--captioner", "vlm:nowhere"),
+        ("--generator", "diffusers:org/model"),
+        ("--backbone", "other=org/model"),
+        ("--backbone", "longclip"),
+        ("--tokenizer", "org/model", "--curve", "cut", "--budgets", 2, "--budgets", 4),
+    ],
+    ids=str,
+)
+def test_a_hub_that_cannot_be_reached_is_one_line_about_the_surroundings(run, bench, options):
+    code, out, err = run(*bench, *options, "--out", "run")
+    assert (code, out) == (3, "")
+    [line] = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert options[1] in line
+    assert line.endswith("(HF_HUB_OFFLINE is set): check the name and the network")
+    assert "Traceback" not in err
+    assert "couldn't connect" not in err
+
+
+@pytest.mark.parametrize(
     ("options", "fault"),
     [
         (("--captioner", "gpt-4o"), "--captioner gpt-4o: expected one of uae:..., vlm:..."),
@@ -330,10 +352,10 @@ def test_hidden_states_are_another_benchmark(run, bench):
         (("--generator", "folder:nowhere"), "nowhere is no folder"),
         (("--captioner", "file:none.jsonl"), "--captioner file:none.jsonl does not exist"),
         (("--captioner", "endpoint:x"), "expected endpoint:MODEL@URL"),
-        (("--captioner", "vlm:nowhere"), "--captioner vlm:nowhere cannot be loaded"),
+        (("--captioner", "vlm:./nowhere"), "--captioner vlm:./nowhere cannot be loaded"),
         (("--backbone", "resnet"), "--backbone resnet: expected clip, longclip"),
         (("--backbone", "clip=elsewhere"), "expected a name that no other one has"),
-        (("--backbone", "other=nowhere"), "--backbone other=nowhere cannot be loaded"),
+        (("--backbone", "other=./nowhere"), "--backbone other=./nowhere cannot be loaded"),
         (("--backbone", "x=dreamsim:vgg"), "dreamsim:vgg: expected one of dreamsim:ensemble"),
         (("--curve", "cut", "--budgets", 8), "budgets 8: expected at least two"),
         (("--hidden-states", "--captioner", "uae:uae-tiny"), "expected one uae model for both"),

@@ -18,7 +18,10 @@ SAMPLES = {
 def audited(tmp_path, *lines):
     """Audit a run that logged `(stage, values)`."""
     path = tmp_path / "metrics.jsonl"
-    rows = [{"step": i, "stage": stage, **values} for i, (stage, values) in enumerate(lines)]
+    rows = [
+        {"step": i, "stage": stage, "session": "rl", "wall_s": i, **values}
+        for i, (stage, values) in enumerate(lines)
+    ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return exclusion_audit(curves_from_metrics(path), SAMPLES)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from uae.eval.config import EvaluationConfig
 from uae.eval.observe import draw
 from uae.models.batches import parts_by_length
-from uae.models.decoder import SamplingConfig
+from uae.models.settings import SamplingConfig
 from uae.models.unified import UnifiedAutoEncoder
 from uae.train.rollout import redraw
 

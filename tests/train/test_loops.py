@@ -10,10 +10,12 @@ from uae.data.sources import SceneSource
 from uae.errors import NonFinite, Stopped
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe import Recipe
-from uae.stages import Context, load_backbones, run_cold_start, run_pretrain, run_rl
+from uae.rewards.loading import load_backbones
+from uae.stages import Context, run_cold_start, run_pretrain, run_rl
 from uae.train import cold_start, decoder_rl, encoder_rl, pretrain
 from uae.train.learner import Learner
 from uae.train.metrics import read_metrics
+from uae.train.progress import Progress
 from uae.train.run import Run
 from uae.train.session import Session
 
@@ -68,7 +70,9 @@ def trained(folder, model_folder, stage, recipe=None, stop_at=None):
     start = UnifiedAutoEncoder.from_pretrained(model_folder)
     source = SceneSource("train", 50, model.decoder.size_px, recipe.seed)
     with Run.open(folder, {"stage": stage}) as run:
-        context = Context(recipe, run, model, start, source, load_backbones(model, "cpu"))
+        context = Context(
+            recipe, run, model, start, source, load_backbones(model.settings.similarity)
+        )
         if stop_at is not None:
             stop_in_step(run, stop_at)
         RUNNERS[stage](context)
@@ -174,6 +178,30 @@ def test_alternating_turns_share_one_count_of_steps(tmp_path, random_model_folde
     lines = read_metrics(tmp_path / "metrics.jsonl")
     assert [line["stage"] for line in lines] == ["encoder_rl", "decoder_rl"] * 2
     assert [line["step"] for line in lines] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("every", "stop_at", "expected"),
+    [
+        (0, None, ["encoder_rl 1/2", "encoder_rl 2/2", "decoder_rl 1/2", "decoder_rl 2/2"]),
+        (1, 2, ["encoder_rl 1/2", "decoder_rl 1/2", "encoder_rl 2/2", "decoder_rl 2/2"]),
+    ],
+)
+def test_progress_counts_the_own_steps_of_each_side(
+    every, stop_at, expected, tmp_path, random_model_folder, monkeypatch
+):
+    shown = []
+    monkeypatch.setattr(
+        Progress, "show", lambda _, stage, done, total, *__: shown.append(f"{stage} {done}/{total}")
+    )
+    recipe = recipe_with(
+        alternate_every=every, encoder_rl={"num_steps": 2}, decoder_rl={"num_steps": 2}
+    )
+    if stop_at is not None:
+        with pytest.raises(Stopped):
+            trained(tmp_path, random_model_folder, "rl", recipe, stop_at=stop_at)
+    trained(tmp_path, random_model_folder, "rl", recipe)
+    assert shown == expected
 
 
 @pytest.mark.parametrize("objective", ["flow_grpo", "awm"])

@@ -27,8 +27,8 @@ from uae.bases.encoder import CAPTION_PROMPT, EncoderBaseConfig, build_encoder
 from uae.bases.similarity import ClipBaseConfig, Dinov2BaseConfig, build_clip, build_dinov2
 from uae.bases.vae import VaeConfig, build_vae
 from uae.durable import give_usual_rights
-from uae.models.decoder import SamplingConfig
 from uae.models.encoder import Encoder
+from uae.models.settings import SamplingConfig
 from uae.models.unified import ModelSettings, UnifiedAutoEncoder
 from uae.recipe import Recipe
 from uae.recipe_file import Setting, find_recipe, read_file

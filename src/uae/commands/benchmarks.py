@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from cyclopts.types import PositiveInt
 
 from uae.commands.address import BY_DEFAULT, AddressChoice
+from uae.commands.ours import check_named
 from uae.commands.runs import RunChoice, ended, progress_of
 from uae.commands.startup import quick_start
 from uae.commands.talk import PLAINLY, SWITCH, Talk
@@ -119,6 +120,8 @@ def mmt_bench(
 
     if predictions:
         check_format(predictions)
+    check_named("--model", answerer.model)
+    task = MmtTask.read(tsv, MmtConfig(**asdict(asked)))
     with quick_start():
         from uae.commands.mcq_models import answers_of, answers_stamp
         from uae.eval.mmt_bench.evaluate import evaluate_mmt
@@ -126,7 +129,6 @@ def mmt_bench(
 
         spec, given = answerer.read(place)
         load = answers_of(spec, given, answerer.max_new_tokens)
-    task = MmtTask.read(tsv, MmtConfig(**asdict(asked)))
     stamp = answers_stamp(spec, given, answerer.max_new_tokens)
     progress, show = progress_of("mmt-bench", "question", talk)
     result = evaluate_mmt(

@@ -30,7 +30,9 @@ from uae.commands.unified_bench import caption_duel, unified_bench
 from uae.durable import holds_nothing_but
 from uae.errors import EXIT_DONE, UsageError
 from uae.eval.config import EvaluationConfig
+from uae.models.settings import find_settings
 from uae.ranks import check_alone
+from uae.rewards.places import rewarding
 
 if TYPE_CHECKING:
     from uae.eval.drawability import DrawabilityGate
@@ -102,9 +104,13 @@ def scenes(
         "seed": seed,
     }
     config = EvaluationConfig(**settings, micro_batch=batch_size)
-    names = {"model": model, "swap": swap}
+    names: dict[str, Any] = {"model": model, "swap": swap}
+    named = find_settings(model).similarity
+    places = rewarding(reward, named, "--reward ")
+    if beside := [name for name in places if name not in named]:
+        names["backbones"] = beside  # an evaluation without them cannot be taken up
     with _working_folder(out, names | settings) as folder:
-        point = _score(folder, names | settings, config, reward, device, talk)
+        point = _score(folder, names | settings, config, reward, places, device, talk)
         values: dict[str, Any] = names | settings | {"reward": list(reward)} | _values(point)
         if out is not None:
             (out / SCORES).write_text(json_line(values) + "\n")
@@ -152,28 +158,30 @@ def _score(
     settings: Mapping[str, Any],
     config: EvaluationConfig,
     reward: Sequence[str],
+    places: Mapping[str, str],
     device: str,
     talk: Talk,
 ) -> "Point":
     """Observe the model, unless the folder holds that already, and score what was seen."""
     with quick_start():
         from uae.commands import loop
+        from uae.device import device_of
         from uae.eval.points import evaluate_point, point_folders, score_point
         from uae.eval.run_report import known_words
         from uae.eval.scenes import held_out_scenes
         from uae.eval.understanding import question_set
-        from uae.evaluation import check_reward, shown_as
+        from uae.evaluation import shown_as
         from uae.models.settings import find_settings
+        from uae.rewards.loading import load_backbones
         from uae.train.progress import Progress
 
         question_set(held_out_scenes(config.num_scenes), config.num_questions, config.seed)
         known = find_settings(settings["model"])
-        check_reward(reward, known.similarity, "--reward ")
         limit, weights = known.max_caption_tokens, dict.fromkeys(reward, 1.0)
         if done := point_folders(folder):
             return score_point(done[0], config, weights, limit, known_words())
         model = loop.load(settings["model"], device)
-        backbones = loop.load_backbones(model, device)
+        backbones = load_backbones(places, device_of(device))
         swap = loop.load(settings["swap"], device) if settings["swap"] else None
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SETTINGS).write_text(json_line(settings) + "\n")

@@ -10,7 +10,6 @@ from transformers import PreTrainedTokenizerBase
 
 from uae.commands import judges
 from uae.commands.backbones import load_backbones
-from uae.commands.judges import found
 from uae.commands.loop import load
 from uae.commands.spec import ENCODER_PARTS, Given, Spec, stamp_of
 from uae.device import device_of
@@ -35,6 +34,7 @@ from uae.eval.unified_bench.generators import (
 )
 from uae.eval.unified_bench.task import Task
 from uae.identity import Inputs, text_digests
+from uae.models.hub import found
 from uae.models.plain_text import PlainText
 from uae.models.settings import resolve
 

@@ -1,11 +1,8 @@
 """Loads the networks that judge images, with errors that name the flag they were given by."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoTokenizer, CLIPModel
 
 from uae.device import device_of
@@ -15,6 +12,7 @@ from uae.eval.geneval.detector import Detector, Variant
 from uae.eval.geneval.run import Judges
 from uae.eval.judges.local_vlm import LocalVlm
 from uae.eval.results.stamp import weights_digest
+from uae.models.hub import found
 from uae.rewards.similarity import Similarity
 
 _VIDEO_PACKAGE = "torchvision"
@@ -76,23 +74,3 @@ def load_vlm(
             ) from error
         # transformers' word for another kind of model
         raise UsageError(f"{flag} {shown} is no vision-language model: {error}") from error
-
-
-@contextmanager
-def found(flag: str, name: str) -> Iterator[None]:
-    """Turn transformers' errors for a model that is not there, or damaged, into ones of usage."""
-    try:
-        yield
-    except UsageError as error:
-        if flag in str(error):
-            raise
-        raise UsageError(f"{flag} {name}: {error}") from error
-    except SafetensorError as error:
-        raise UsageError(
-            f"{flag} {name}: a weights file is damaged or incomplete ({error}): copy or download "
-            "it again"
-        ) from error
-    except OSError as error:
-        if error.errno is not None:  # the disk's or the network's own
-            raise
-        raise UsageError(f"{flag} {name} cannot be loaded: {error}") from error

@@ -16,7 +16,7 @@ from uae.data.sources import to_pixels
 from uae.device import device_of
 from uae.flow.noise import stream
 from uae.models.encoder import caption_stream, uniforms
-from uae.models.settings import find_settings, resolve
+from uae.models.settings import find_settings
 from uae.models.unified import UnifiedAutoEncoder
 from uae.rewards.similarity import Similarity, cosine
 from uae.train.rollout import redraw as redraw_from
@@ -25,14 +25,6 @@ from uae.train.rollout import redraw as redraw_from
 def load(name: str, device: str) -> UnifiedAutoEncoder:
     """Load a model by folder or preset."""
     return UnifiedAutoEncoder.from_pretrained(name, device_of(device))
-
-
-def load_backbones(model: UnifiedAutoEncoder, device: str) -> dict[str, Similarity]:
-    """Load the similarity backbones that the model names."""
-    return {
-        name: Similarity.from_pretrained(resolve(path), device_of(device))
-        for name, path in model.settings.similarity.items()
-    }
 
 
 def writing(

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from uae.commands import loop
 from uae.commands.halves import load_vlm
-from uae.commands.judges import found
 from uae.commands.spec import Given, Spec, stamp_of
 from uae.eval.mmt_bench.encoder_answers import EncoderAnswers, encoder_stamp
 from uae.eval.mmt_bench.endpoint_answers import EndpointAnswers
 from uae.eval.mmt_bench.model import MAX_NEW_TOKENS, McqModel
 from uae.eval.mmt_bench.vlm_answers import VlmAnswers
 from uae.eval.results.stamp import ModelStamp
+from uae.models.hub import found
 from uae.models.settings import resolve
 
 MODELS = ("uae", "vlm", "endpoint")

@@ -27,6 +27,7 @@ from uae.data.captions_file import CaptionRow, CaptionsWriter, Writing
 from uae.data.images import WRITTEN_FORMATS, write_image
 from uae.data.sidecars_writer import RECORD_NAME, SidecarsWriter
 from uae.errors import EXIT_DONE, UsageError
+from uae.models.settings import find_settings
 from uae.unicode import check_text
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ def caption(
     files = find_images(images, allow_stdin=True)
     if write_as == "txt":
         out = _record(images, out)
+    find_settings(model)
     with quick_start():
         from uae.commands import loop
 
@@ -188,6 +190,7 @@ def draw(
     if not text:
         raise UsageError('the caption is empty: expected a text, e.g. uae draw "A red circle."')
     path = _picture_path(out, text, seed)
+    find_settings(model)
     with quick_start():
         from uae.commands import loop
         from uae.data.sources import to_images

@@ -28,6 +28,8 @@ from uae.data.sheet import MAX_ROWS, SheetRow, reconstruction_sheet
 from uae.data.untrusted.file import UnreadableImage
 from uae.disks import fitting_name, folded, result_path
 from uae.errors import UnfitName, UsageError
+from uae.models.settings import find_settings
+from uae.rewards.places import rewarding
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,15 +75,18 @@ def reconstruct(
     out = out or _folder_for(images)
     files = find_images(images, without=out)
     _check_folder(out)
+    rewarding((), find_settings(model).similarity, "")  # says here what a backbone lacks
     with quick_start():
         from uae.commands import loop
+        from uae.device import device_of
+        from uae.rewards.loading import load_backbones
 
         writing = loop.writing(model, seed, temperature)
         todo = missing(out / CAPTIONS_NAME, files.paths, writing)
         if not todo and files.paths:
             return _finish(out, files, 0, 0, talk)
         auto_encoder = loop.load(model, device)
-        backbones = loop.load_backbones(auto_encoder, device)
+        backbones = load_backbones(auto_encoder.settings.similarity, device_of(device))
     size_px = auto_encoder.decoder.size_px
     num_done = 0
     with CaptionsWriter(out / CAPTIONS_NAME) as writer:

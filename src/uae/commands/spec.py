@@ -15,17 +15,17 @@ import torch
 from transformers.utils.hub import cached_file, extract_commit_hash
 
 from uae.commands.address import BY_DEFAULT, AddressChoice
-from uae.commands.judges import found
+from uae.commands.ours import check_ours
 from uae.device import device_of
 from uae.endpoint import Endpoint
 from uae.errors import UsageError
 from uae.eval.results.refusals import keeper
 from uae.eval.results.stamp import ModelStamp, folder_digests, image_digests, images_stamp
 from uae.eval.unified_bench.captioners import captions_stamp
+from uae.models.hub import found
 from uae.models.settings import (
     SETTINGS_FILE,
     ModelSettings,
-    expected_model,
     read_settings,
     resolve,
 )
@@ -99,12 +99,7 @@ class Spec:
         Raises:
             UsageError: Names the flag.
         """
-        if self.folder is None or not (self.folder / SETTINGS_FILE).is_file():
-            raise UsageError(
-                f"{self.flag} uae:{self.name} is no model folder (it has no {SETTINGS_FILE}): "
-                f"{expected_model(self.folder or Path(self.name))}; a model of another kind is "
-                "named KIND:NAME"
-            )
+        check_ours(self.flag, self.name)
 
     def settings(self) -> ModelSettings:
         """Read the settings of a model of this package.

@@ -3,29 +3,34 @@
 import itertools
 import os
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
-import yaml
 from cyclopts import Parameter
 from pydantic import TypeAdapter
 
 from uae.commands.startup import quick_start
 from uae.commands.talk import PLAINLY, SWITCH, Talk, json_line, write
+from uae.data.images import list_images
 from uae.errors import EXIT_DONE, EXIT_PARTIAL, UsageError
+from uae.models.settings import find_settings
 from uae.ranks import check_alone
 from uae.recipe_file import (
     RECIPES,
     Setting,
     build,
+    check_values,
     find_recipe,
     read_environment,
     read_file,
     read_flags,
 )
 from uae.recipe_keys import RecipeKey, recipe_keys
+from uae.rewards.places import rewarding
+from uae.train.folder import Resume, check_contents
+from uae.yaml_text import to_yaml
 
 CONFIG_NAME = "config.yaml"
 OWN_FLAGS = ("--recipe", "--out", "--data", "--resume", "--overwrite", "--print-config", "--json")
@@ -36,7 +41,7 @@ def train(
     recipe: str | None = None,
     out: Path | None = None,
     data: Path | None = None,
-    resume: Literal["auto", "must", "never"] = "auto",
+    resume: Resume = "auto",
     overwrite: Annotated[bool, SWITCH] = False,
     print_config: Annotated[bool, SWITCH] = False,
     talk: Talk = PLAINLY,
@@ -66,6 +71,9 @@ def train(
     layers = read_layers(recipe, out, overwrite, settings, given)
     if out is None and not print_config:
         raise UsageError("no folder for the run: give --out, e.g. --out runs/first")
+    values = check_values(recipe_keys(), *layers)
+    if out is not None and not print_config:
+        _check_places(values, out, resume, overwrite)
     with quick_start():
         from uae.recipe import Recipe
 
@@ -73,7 +81,7 @@ def train(
     if print_config:
         values = TypeAdapter(Recipe).dump_python(chosen, mode="json")
         is_json = talk.chosen == "json"
-        write(json_line(values) if is_json else yaml.safe_dump(values, sort_keys=False).rstrip())
+        write(json_line(values) if is_json else to_yaml(values).rstrip())
         return 0
     assert out is not None
     with quick_start():
@@ -86,6 +94,22 @@ def train(
     plain = str(model) if talk.chosen == "quiet" else "\n".join(lines)
     talk.result(plain, {"run": str(out), "model": str(model), "report": str(report)})
     return EXIT_PARTIAL if trained.num_left_out else EXIT_DONE
+
+
+def _check_places(values: Mapping[str, Any], out: Path, resume: Resume, overwrite: bool) -> None:
+    """Look for what the recipe names, before torch is imported.
+
+    Raises:
+        UsageError: The model, a reward's backbone or the images are not there, or `out` may not be
+            used.
+        EnvironmentFault: A package is not installed.
+    """
+    folder = values.get("data.folder", "")
+    if folder and not Path(folder).is_dir():
+        list_images(folder)  # says why
+    named = find_settings(values.get("model", recipe_keys()["model"].default)).similarity
+    rewarding(values.get("reward", {}), named, "reward.")
+    check_contents(out, resume, overwrite)
 
 
 def read_layers(

@@ -12,10 +12,12 @@ from cyclopts.types import NonNegativeFloat, NonNegativeInt, PositiveInt
 from uae.commands.address import BY_DEFAULT, AddressChoice
 from uae.commands.inputs import find_images
 from uae.commands.judge_choice import JudgeChoice
+from uae.commands.ours import check_named
 from uae.commands.runs import RunChoice, ended, progress_of, stages_of
 from uae.commands.startup import quick_start
 from uae.commands.talk import PLAINLY, SWITCH, Talk
 from uae.errors import UsageError
+from uae.rewards.places import KNOWN, OFFICIAL, check_place
 from uae.unicode import check_text
 
 if TYPE_CHECKING:
@@ -24,17 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-OFFICIAL = {
-    "clip": "openai/clip-vit-large-patch14",
-    "longclip": "zer0int/LongCLIP-L-Diffusers",
-    "dinov2": "facebook/dinov2-large",
-    "dinov3": "facebook/dinov3-vitl16-pretrain-lvd1689m",
-}
-"""The paper's four."""
-KNOWN = OFFICIAL | {
-    "siglip2": "google/siglip2-large-patch16-256",
-    "dreamsim": "dreamsim:ensemble",
-}
 SIZES = (8, 16, 32, 64, 128, 256, 512)
 
 NEXT = {
@@ -92,6 +83,18 @@ class PairChoice:
         pair = Pair.read(*names, given, sees_image=self.hidden_states)
         check_dtype(self.dtype, pair.writes, pair.draws)
         return pair
+
+    def check_models(self) -> None:
+        """Look for the halves that are models of this package, before anything is loaded.
+
+        Raises:
+            UsageError: One is not there; names its flag.
+        """
+        for flag, text in (("--captioner", self.captioner), ("--generator", self.generator)):
+            if text is None:
+                check_named("--model", self.model)
+            elif text.startswith("uae:"):
+                check_named(flag, text)
 
     def check_curve(self, curve: tuple[Method, ...]) -> None:
         """Refuse curves of captions that are to be written where a file holds them.
@@ -173,6 +176,7 @@ def unified_bench(
     """
     talk.begin()
     place.check()
+    halves.check_models()
     halves.check_curve(lengths.curve)
     files = find_images(images, without=place.out)
     with quick_start():
@@ -291,6 +295,7 @@ def backbones_of(texts: Iterable[str]) -> dict[str, str]:
 
     Raises:
         UsageError: A name is not known, or comes twice.
+        EnvironmentFault: DreamSim is among them, and its package is not installed.
     """
     chosen: dict[str, str] = {}
     for text in texts:
@@ -302,6 +307,7 @@ def backbones_of(texts: Iterable[str]) -> dict[str, str]:
         if not name or name in chosen:
             raise UsageError(f"--backbone {text}: expected a name that no other one has")
         chosen[name] = place or KNOWN[name]
+        check_place(chosen[name])
     return chosen
 
 

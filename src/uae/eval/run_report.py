@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
@@ -19,7 +18,7 @@ from uae.data.sheet import StageColumn, progress_sheet
 from uae.errors import UsageError
 from uae.eval.audit import Audit, verdict
 from uae.eval.config import EvaluationConfig
-from uae.eval.curves import curves_from_metrics, throughput_from_metrics
+from uae.eval.curves import curves_from_metrics, throughput_of
 from uae.eval.drawability import shares_in_words
 from uae.eval.exclusion_audit import exclusion_audit
 from uae.eval.points import BEFORE_RL, STAGE, Point, pixel_audit, point_folders, score_point
@@ -33,8 +32,10 @@ from uae.eval.report_data import (
     worst_of,
 )
 from uae.eval.scenes import held_out_scenes, scene_rows
+from uae.metrics_file import METRICS
 from uae.models.settings import read_settings, resolve
 from uae.rewards.text_audit import training_words
+from uae.yaml_text import read_yaml, to_yaml
 
 REPORT, SHEET = "report.html", "before_after.png"
 NUM_ON_SHEET = 4
@@ -48,9 +49,9 @@ def read_config(run_folder: Path) -> tuple[dict[str, Any], EvaluationConfig]:
     """
     path = run_folder / "config.yaml"
     try:
-        config = yaml.safe_load(path.read_text())
+        config = read_yaml(path)
         return config, TypeAdapter(EvaluationConfig).validate_python(config["evaluation"])
-    except (yaml.YAMLError, ValidationError, KeyError, TypeError) as error:
+    except (ValidationError, KeyError, TypeError) as error:
         raise UsageError(f"{path} is not the configuration of a run: {error}") from error
 
 
@@ -86,7 +87,7 @@ def write_run_report(run_folder: Path) -> Path:
     _, evaluation = read_config(run_folder)
     scenes = held_out_scenes(evaluation.num_scenes)
     originals = np.stack([render(scene, points[0].redraws.shape[1]) for scene in scenes])
-    curves = curves_from_metrics(run_folder / "metrics.jsonl")
+    curves = curves_from_metrics(run_folder / METRICS)
     audits = (
         *verdict(before_rl(points).audit, points[-1].audit, pixel_audit(originals)),
         *exclusion_audit(curves, samples_per_step(config)),
@@ -103,7 +104,7 @@ def write_run_report(run_folder: Path) -> Path:
             title=f"Unified-GRPO on {config['model']}",
             result=result_of(config, points, main, audits, notes),
             reproduce=command_again(run_folder),
-            config_yaml=yaml.safe_dump(config, sort_keys=False),
+            config_yaml=to_yaml(config),
             environment={key: str(value) for key, value in environment.items()},
             points=tuple(point.name for point in points),
             rows=rows,
@@ -111,9 +112,7 @@ def write_run_report(run_folder: Path) -> Path:
             gallery=tuple(items[: evaluation.num_shown]),
             curves=tuple(c for c in curves if c.stage != STAGE),  # the table has the points
             audits=audits,
-            throughput=throughput_from_metrics(
-                run_folder / "metrics.jsonl", samples_per_step(config)
-            ),
+            throughput=throughput_of(curves, samples_per_step(config)),
             worst=worst_of(items),
         ),
     )

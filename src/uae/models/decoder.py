@@ -20,15 +20,13 @@ from diffusers import (
 from diffusers.models.attention_processor import Attention
 from einops import rearrange, repeat
 from jaxtyping import Float
-from pydantic import NonNegativeFloat, PositiveInt
-from pydantic.dataclasses import dataclass as config_dataclass
 from torch import Tensor
 
-from uae.config import STRICT
 from uae.flow.noise import gaussian
 from uae.flow.ode import ode_sample
 from uae.flow.schedule import sigmas as schedule_sigmas
 from uae.models.projector import Conditions
+from uae.models.settings import SamplingConfig
 
 
 class MaskedJointAttention:
@@ -70,16 +68,6 @@ class MaskedJointAttention:
             return image
         text = mixed[:, num_image:]
         return image, text if attn.context_pre_only else attn.to_add_out(text)
-
-
-@config_dataclass(frozen=True, kw_only=True, config=STRICT)
-class SamplingConfig:
-    """How images are drawn from captions."""
-
-    num_steps: PositiveInt = 8
-    """Euler steps from noise to image."""
-    guidance_scale: NonNegativeFloat = 1.0
-    """Classifier-free guidance; 1 is without, at half the cost."""
 
 
 class Decoder:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from diffusers import StableDiffusion3Pipeline
 from peft import (
     LoraConfig,
     get_peft_model_state_dict,
@@ -144,6 +145,23 @@ class FineTuning:
             folder / "adapter_model.safetensors",
         )
         self._lora.save_pretrained(str(folder))
+
+    def save_pipeline_adapter(self, folder: str | Path) -> None:
+        """Write the adapter of an SD3 transformer beside PEFT's file, for `pipe.load_lora_weights`.
+
+        Either library knows only its own file by its own names of the weights.
+        """
+        assert self._lora is not None, "full fine-tuning has no adapter to save"
+        tensors = get_peft_model_state_dict(self.module)
+        StableDiffusion3Pipeline.save_lora_weights(
+            folder,
+            transformer_lora_layers={n: t.detach().contiguous() for n, t in tensors.items()},
+            transformer_lora_adapter_metadata={  # without it diffusers takes alpha for the rank
+                "r": self._lora.r,
+                "lora_alpha": self._lora.lora_alpha,
+                "target_modules": self._lora.target_modules,
+            },
+        )
 
 
 def merge_adapter(module: nn.Module, folder: str | Path) -> None:

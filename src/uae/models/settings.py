@@ -1,16 +1,32 @@
-"""What belongs to a trained pair besides its weights, and where models are found by name."""
+"""What belongs to a trained pair besides its weights, and where models are found by name.
+
+Nothing heavy is imported here: a command looks for its model before it loads torch.
+"""
 
 import json
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
+from pydantic import NonNegativeFloat, PositiveInt
+from pydantic.dataclasses import dataclass as config_dataclass
+
+from uae.config import STRICT
 from uae.errors import UsageError
-from uae.models.decoder import SamplingConfig
 from uae.unicode import check_text
 
 PRESETS = ("uae-tiny",)
 SETTINGS_FILE = "uae.json"
+
+
+@config_dataclass(frozen=True, kw_only=True, config=STRICT)
+class SamplingConfig:
+    """How images are drawn from captions."""
+
+    num_steps: PositiveInt = 8
+    """Euler steps from noise to image."""
+    guidance_scale: NonNegativeFloat = 1.0
+    """Classifier-free guidance; 1 is without, at half the cost."""
 
 
 @dataclass(frozen=True, kw_only=True)

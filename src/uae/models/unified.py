@@ -11,7 +11,8 @@ Folder layout (each part loads without this package):
     projector/      diffusers ModelMixin
     decoder/        diffusers StableDiffusion3Pipeline without text encoders
     encoder_lora/   PEFT adapter over encoder/, where there is one
-    decoder_lora/   PEFT adapter over decoder/transformer/, where there is one
+    decoder_lora/   PEFT adapter over decoder/transformer/, where there is one, and the same again
+                    as a diffusers pipeline reads it
 """
 
 import json
@@ -30,7 +31,7 @@ from uae.durable import give_usual_rights
 from uae.errors import UsageError
 from uae.flow.noise import stream
 from uae.models.batches import parts_of
-from uae.models.decoder import Decoder, SamplingConfig
+from uae.models.decoder import Decoder
 from uae.models.encoder import Captions, Encoder, caption_stream, uniforms
 from uae.models.finetune import (
     DECODER_FULL,
@@ -46,6 +47,7 @@ from uae.models.projector import Conditions, Projector, load_projector
 from uae.models.settings import (
     SETTINGS_FILE,
     ModelSettings,
+    SamplingConfig,
     expected_model,
     read_settings,
     resolve,
@@ -120,6 +122,8 @@ class UnifiedAutoEncoder:
         with ExitStack() as stack:
             for name, tuning in self._adapters().items():
                 tuning.save_adapter(folder / f"{name}_lora")
+                if name == "decoder":
+                    tuning.save_pipeline_adapter(folder / f"{name}_lora")
                 stack.enter_context(tuning.without_adapters())
             self.encoder.save_pretrained(folder / "encoder")
             self.decoder.save_pretrained(folder / "decoder")

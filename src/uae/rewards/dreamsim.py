@@ -5,27 +5,14 @@
 Its distance is 1 - cos(f(x), f(x')); what is measured here is the cosine.
 """
 
-import importlib.util
 import io
 from contextlib import redirect_stdout
 from pathlib import Path
 
 import torch
 
-from uae.errors import EnvironmentFault, UsageError
+from uae.rewards.places import DREAMSIM, check_place
 from uae.rewards.similarity import Preparation, Similarity
-
-EXTRA = "dreamsim"
-PREFIX = "dreamsim:"
-"""Before a kind, where a folder or hub id would stand."""
-KINDS = (
-    "ensemble",
-    "dino_vitb16",
-    "clip_vitb32",
-    "open_clip_vitb32",
-    "dinov2_vitb14",
-    "synclr_vitb16",
-)
 
 
 def load_dreamsim(place: str, device: str = "cpu") -> Similarity:
@@ -43,12 +30,7 @@ def load_dreamsim(place: str, device: str = "cpu") -> Similarity:
         EnvironmentFault: The package is not installed.
         OSError: The weights cannot be downloaded.
     """
-    kind = place.removeprefix(PREFIX)
-    if kind not in KINDS:
-        expected = ", ".join(PREFIX + kind for kind in KINDS)
-        raise UsageError(f"similarity backbone {place}: expected one of {expected}")
-    if importlib.util.find_spec("dreamsim") is None:
-        raise EnvironmentFault(f'{place} needs the package dreamsim: pip install "uae[{EXTRA}]"')
+    check_place(place)
     from dreamsim import dreamsim
 
     hub = torch.hub.get_dir()
@@ -56,7 +38,9 @@ def load_dreamsim(place: str, device: str = "cpu") -> Similarity:
     weights.mkdir(parents=True, exist_ok=True)
     try:
         with redirect_stdout(io.StringIO()):  # it prints where it looks; stdout is for results
-            model, _ = dreamsim(dreamsim_type=kind, device=device, cache_dir=str(weights))
+            model, _ = dreamsim(
+                dreamsim_type=place.removeprefix(DREAMSIM), device=device, cache_dir=str(weights)
+            )
     finally:
         torch.hub.set_dir(hub)  # it sets its own, for the whole process
     preparation = Preparation(

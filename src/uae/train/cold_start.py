@@ -16,9 +16,9 @@ from pydantic.dataclasses import dataclass as config_dataclass
 from uae.config import STRICT
 from uae.flow.noise import stream
 from uae.models.batches import parts_of
-from uae.models.decoder import SamplingConfig
 from uae.models.encoder import Captions
 from uae.models.projector import Conditions
+from uae.models.settings import SamplingConfig
 from uae.models.unified import UnifiedAutoEncoder
 from uae.train.learner import OptimizerConfig, check_finite
 from uae.train.logged import caption_metrics

@@ -24,8 +24,8 @@ from uae.flow.path import noised
 from uae.flow.rollout import concatenate, rows_of
 from uae.flow.sde import TRANSITIONS, Trajectory, log_prob, sde_rollout
 from uae.models.batches import parts_of
-from uae.models.decoder import SamplingConfig
 from uae.models.projector import Conditions
+from uae.models.settings import SamplingConfig
 from uae.models.unified import UnifiedAutoEncoder
 from uae.rl.advantage import Advantages, group_advantages
 from uae.rl.forward_process import Matching, draw_noisings, matching_log_prob, velocity_kl

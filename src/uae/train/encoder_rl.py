@@ -17,8 +17,8 @@ from torch import Tensor
 from uae.config import STRICT, OpenShare
 from uae.data.sources import Sample
 from uae.models.batches import parts_of
-from uae.models.decoder import SamplingConfig
 from uae.models.encoder import Captions
+from uae.models.settings import SamplingConfig
 from uae.rl.advantage import group_advantages
 from uae.rl.objective import Diagnostics, merged, token_denominator, token_loss
 from uae.train.learner import OptimizerConfig, StepReport, check_finite

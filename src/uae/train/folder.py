@@ -14,8 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from uae.config import config_differences
 from uae.data.survey import Survey
 from uae.durable import (
@@ -31,6 +29,7 @@ from uae.errors import UsageError
 from uae.identity import LISTING, write_inputs
 from uae.lock import LOCK_NAME, RunLock, check_free
 from uae.train.data_listing import check_data
+from uae.yaml_text import read_yaml, to_yaml
 
 log = logging.getLogger(__name__)
 
@@ -155,6 +154,18 @@ def _is_leftover(name: str) -> bool:
     return name.startswith(".probe-") or name == f".{MARKER}.tmp"
 
 
+def check_contents(folder: Path, resume: Resume, overwrite: bool) -> None:
+    """Refuse a folder that may not be used, before anything is loaded; `open_folder` looks again.
+
+    Raises:
+        UsageError: It holds something else, or is against `resume`.
+        EnvironmentFault: It cannot be read, or does not answer.
+    """
+    with storage_faults("cannot read the run folder", folder):
+        contents = answer_within(_ANSWER_S, folder, partial(contents_of, folder))
+    _check_contents(folder, contents, resume, overwrite)
+
+
 def _check_contents(folder: Path, contents: Contents, resume: Resume, overwrite: bool) -> None:
     if contents == "other":
         raise UsageError(
@@ -186,8 +197,7 @@ def _create(folder: Path, config: dict[str, Any], config_name: str, data: Survey
     replace_file(folder / ENVIRONMENT, (environment + "\n").encode())
     if data is not None:
         write_inputs(folder, data.inputs)
-    text = yaml.safe_dump(_plain(config), sort_keys=False)
-    replace_file(folder / CONFIG, text.encode())
+    replace_file(folder / CONFIG, to_yaml(_plain(config)).encode())
 
 
 def _check_config(folder: Path, config: dict[str, Any], config_name: str) -> None:
@@ -199,9 +209,9 @@ def _check_config(folder: Path, config: dict[str, Any], config_name: str) -> Non
             "folder, or overwrite it"
         )
     try:
-        before = yaml.safe_load((folder / CONFIG).read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{folder / CONFIG} cannot be read ({error}): restore it") from error
+        before = read_yaml(folder / CONFIG)
+    except UsageError as error:
+        raise UsageError(f"{error}; restore the file") from error
     differences = config_differences(before, _plain(config))
     if differences:
         raise UsageError(

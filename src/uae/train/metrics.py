@@ -18,12 +18,12 @@ from typing import Any
 
 from uae.durable import append_whole, replace_file, storage_faults, sync_open
 from uae.errors import NonFinite
+from uae.metrics_file import METRICS, read_metrics
 from uae.train.progress import Progress
 from uae.train.tracking import SampleRow, Tracker
 
 log = logging.getLogger(__name__)
 
-METRICS = "metrics.jsonl"
 _NAME = re.compile(r"[a-z0-9_]+(/[a-z0-9_.-]+)+")
 _SHOWN = "reward/mean"
 
@@ -61,12 +61,21 @@ class Metrics:
                 self._descriptor = self._opened()
 
     @contextmanager
-    def step(self, step: int, stage: str, num_steps: int) -> Iterator[None]:
-        """Say which step the body is, and show progress when it is done."""
+    def step(
+        self, step: int, stage: str, num_steps: int, num_done: int | None = None
+    ) -> Iterator[None]:
+        """Say which step the body is, and show progress when it is done.
+
+        Args:
+            step: As it is written.
+            stage: What loops.
+            num_steps: Of the loop.
+            num_done: The loop's own steps after the body, where it shares `step` with another.
+        """
         self._place = (step, stage)
         yield
         self._place = None
-        self.progress.show(stage, step + 1, num_steps, self._shown)
+        self.progress.show(stage, num_done or step + 1, num_steps, self._shown)
 
     def write(self, values: Mapping[str, int | float]) -> None:
         """Append the values of the current step.
@@ -135,17 +144,6 @@ class Metrics:
         data = "".join(json.dumps(line) + "\n" for line in lines).encode()
         if not self.path.exists() or self.path.read_bytes() != data:
             replace_file(self.path, data)
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a metrics file; one that a kill cut short is left out."""
-    lines = []
-    for text in path.read_text(errors="replace").splitlines():
-        try:
-            lines.append(json.loads(text))
-        except ValueError:
-            log.warning("%s: left out a line that is not JSON: %.60s", path, text)
-    return lines
 
 
 def _checked(name: str, value: int | float, step: int, stage: str) -> int | float:

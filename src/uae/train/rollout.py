@@ -18,8 +18,8 @@ from uae.config import STRICT
 from uae.data.sources import Sample, to_pixels
 from uae.flow.noise import stream
 from uae.models.batches import parts_by_length
-from uae.models.decoder import SamplingConfig
 from uae.models.encoder import Captions, uniforms
+from uae.models.settings import SamplingConfig
 from uae.models.unified import UnifiedAutoEncoder
 from uae.rewards.similarity import Similarity, cosine
 

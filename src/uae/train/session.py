@@ -11,6 +11,7 @@ number: resuming skips the steps that are done and repeats nothing.
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,6 +45,9 @@ class Session:
     done: int = 0
     """Steps finished before this process, by the checkpoint."""
     turn_end: int = 0
+    planned: Counter[str] = field(default_factory=Counter)
+    """Steps of each loop over all of its turns, where it has several."""
+    _begun: Counter[str] = field(default_factory=Counter)
     _seconds: dict[str, float] = field(default_factory=dict)
     _idle_sides: set[str] = field(default_factory=set)
 
@@ -68,12 +72,15 @@ class Session:
         Raises:
             Stopped: After the step in which the run was asked to stop; its state is saved.
         """
+        offset = self._begun[loop] - self.turn_end  # from the stage's steps to the loop's own
         self.turn_end += num_steps
+        self._begun[loop] += num_steps
+        total = max(self.planned[loop], self._begun[loop])
         if self.step < self.done:
             self.step = min(self.done, self.turn_end)
         while self.step < self.turn_end:
             self._seconds.clear()
-            with self.run.metrics.step(self.step, loop, self.turn_end):
+            with self.run.metrics.step(self.step, loop, total, self.step + offset + 1):
                 yield self.step
             self.step += 1
             stop = self.run.should_stop
