@@ -28,13 +28,18 @@ import torch
 from PIL import Image
 
 from faults.random_detector import SURE, random_clip_folder, random_mask2former_folder
-from uae.eval.geneval import detector as detector_module
-from uae.eval.geneval import run as geneval
-from uae.eval.geneval import score as scoring
-from uae.eval.geneval.colors import ColorClassifier
-from uae.eval.geneval.detector import Detector
-from uae.eval.geneval.layout import SAMPLES_PER_PROMPT, read_folder, sample_path, write_metadata
-from uae.eval.geneval.prompts import PromptSet, official_prompts
+from uae.benchmarks.geneval import detector as detector_module
+from uae.benchmarks.geneval import run as geneval
+from uae.benchmarks.geneval import score as scoring
+from uae.benchmarks.geneval.colors import ColorClassifier
+from uae.benchmarks.geneval.detector import Detector
+from uae.benchmarks.geneval.layout import (
+    SAMPLES_PER_PROMPT,
+    read_folder,
+    sample_path,
+    write_metadata,
+)
+from uae.benchmarks.geneval.prompts import PromptSet, official_prompts
 
 MAX_LOADING = 0.1
 """Share of the time that loading data may take."""

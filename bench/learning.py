@@ -15,15 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from uae.commands.train import read_layers
-from uae.eval.figures import Kind, change_interval_text, change_text, value_text
-from uae.eval.report_data import Row
-from uae.eval.run_report import score_run
-from uae.eval.scenes import scene_rows
-from uae.eval.statistics import Estimate, paired_difference
-from uae.recipe import Recipe
-from uae.recipe_file import Setting, build
-from uae.stages import train_recipe
+from uae.cli.train import read_layers
+from uae.recipe.loading import Setting, build
+from uae.recipe.recipe import Recipe
+from uae.report.format import Kind, change_interval_text, change_text, value_text
+from uae.report.statistics import Estimate, paired_difference
+from uae.report.tables import Row
+from uae.scenes.evaluation import scene_rows
+from uae.scenes.run_report import score_run
+from uae.train.run import train_recipe
 
 MIN_SEEDS = 3  # fewer give no interval
 SHOWN = (

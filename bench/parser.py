@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import UInt8
 from scipy import ndimage
 
-from uae.data.scenes.graph import Scene, scene_at
-from uae.data.scenes.parser import ParsedScene, parse
-from uae.data.scenes.render import render
-from uae.eval.statistics import proportion
+from uae.report.statistics import proportion
+from uae.scenes.graph import Scene, scene_at
+from uae.scenes.parser import ParsedScene, parse
+from uae.scenes.render import render
 
 CLEAN = ("clean", 0.0)
 CORRUPTIONS = (

@@ -26,13 +26,13 @@ from pydantic import RootModel
 from torch.utils.flop_counter import FlopCounterMode
 
 from uae.data.sources import SceneSource
-from uae.eval.run_report import samples_per_step
 from uae.models.unified import UnifiedAutoEncoder
-from uae.recipe import Recipe
+from uae.recipe.recipe import Recipe
 from uae.rewards.loading import load_backbones
-from uae.stages import STAGES, Context
-from uae.train.metrics import read_metrics
-from uae.train.run import Run
+from uae.runs.metrics import read_metrics
+from uae.runs.run import Run
+from uae.scenes.run_report import samples_per_step
+from uae.train.run import STAGES, Context
 
 RL_SCHEDULES = {"encoder_rl": "encoder", "decoder_rl": "decoder", "joint": "joint"}
 SECTIONS = {

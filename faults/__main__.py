@@ -13,7 +13,7 @@ import sys
 import time
 
 from faults.table import FAULTS, RESULTS, ROOT, read_results, rewrite_page
-from uae.environment import source_revision
+from uae.core.environment import source_revision
 
 log = logging.getLogger("faults")
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from faults.real_loop import Result, bitwise_equal, recipe_of, result_of, train
 from faults.trials import Outcome, arguments, report
-from uae.errors import NonFinite
+from uae.core.errors import NonFinite
 from uae.train.learner import Learner, StepReport
 
 NUM_STEPS = 6

@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 
 from faults.trials import Outcome, arguments, fork, open_to_all, quantile, report, wait
-from uae.errors import EXIT_DONE, EXIT_ENVIRONMENT, EXIT_USAGE, UaeError
-from uae.train.checkpoint import load_latest
-from uae.train.folder import CHECKPOINTS
-from uae.train.run import Run
+from uae.core.errors import EXIT_DONE, EXIT_ENVIRONMENT, EXIT_USAGE, UaeError
+from uae.runs.checkpoint import load_latest
+from uae.runs.folder import CHECKPOINTS
+from uae.runs.run import Run
 
 LIMIT_S = 5.0
 

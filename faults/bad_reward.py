@@ -29,7 +29,7 @@ from faults.real_loop import (
     train,
 )
 from faults.trials import Outcome, arguments, report
-from uae.recipe import Schedule
+from uae.recipe.recipe import Schedule
 from uae.rl.advantage import Advantages, Scale, group_advantages
 from uae.train import decoder_rl, encoder_rl
 

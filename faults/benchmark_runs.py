@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from faults.trials import fork, wait
-from uae import environment
-from uae.errors import UaeError
+from uae.core import environment
+from uae.core.errors import UaeError
 
 Show = Callable[..., None]
 Fill = Callable[[Path, Show, bool], object]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from faults.real_loop import Result, largest_gap, recipe_of, result_of, train
 from faults.trials import Outcome, arguments, quantile, report
-from uae.errors import Stopped
-from uae.recipe import Recipe
-from uae.train.checkpoint import load_latest
-from uae.train.folder import CHECKPOINTS
+from uae.core.errors import Stopped
+from uae.recipe.recipe import Recipe
+from uae.runs.checkpoint import load_latest
+from uae.runs.folder import CHECKPOINTS
 
 
 def stop_and_resume(folder: Path, recipe: Recipe, step: int) -> tuple[bool, float, Result]:

@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 
 from faults.trials import Outcome, arguments, quantile, report
-from uae.errors import DamagedCheckpoint
-from uae.train.checkpoint import load_latest, read_checkpoint, save_checkpoint
-from uae.train.manifest import MANIFEST, STATE, TENSORS, json_bytes
+from uae.core.errors import DamagedCheckpoint
+from uae.runs.checkpoint import load_latest, read_checkpoint, save_checkpoint
+from uae.runs.manifest import MANIFEST, STATE, TENSORS, json_bytes
 
 LIMIT_S = 0.1
 

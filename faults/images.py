@@ -22,7 +22,7 @@ from typing import Any
 
 from faults.hostile_images import bombs, gray_jpeg, mutated, seed_files
 from faults.trials import Outcome, arguments, quantile, report
-from uae.data.images import open_image
+from uae.data.folder import open_image
 from uae.data.opening import read_image
 from uae.data.untrusted.file import UnreadableImage
 

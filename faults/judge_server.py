@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from faults.trials import fork, wait
 from tests.stub_endpoint import Answer, said, stub
-from uae.endpoint import Endpoint, EndpointConfig
-from uae.eval.judges.endpoint_judge import EndpointJudge
+from uae.backends.endpoint import Endpoint, EndpointConfig
+from uae.backends.endpoint_judge import EndpointJudge
 
 _POINTS = ("completeness", "fluency", "insight")
 

@@ -11,16 +11,16 @@ import numpy as np
 from PIL import Image
 
 from faults.benchmark_runs import Fill
-from uae.data.captions_file import CaptionRow, CaptionsWriter
-from uae.eval.dpg import run as dpg
-from uae.eval.dpg.drawing import image_path as dpg_path
-from uae.eval.dpg.prompts import COLUMNS, read_dpg
-from uae.eval.geneval2 import prompts as geneval2_prompts
-from uae.eval.geneval2 import run as geneval2
-from uae.eval.geneval_pp import prompts as geneval_pp_prompts
-from uae.eval.geneval_pp import run as geneval_pp
-from uae.eval.judges.judge import Judge, JudgeStamp
-from uae.eval.unified_bench import duel
+from uae.backends.judge import Judge, JudgeStamp
+from uae.benchmarks.dpg import run as dpg
+from uae.benchmarks.dpg.drawing import image_path as dpg_path
+from uae.benchmarks.dpg.prompts import COLUMNS, read_dpg
+from uae.benchmarks.geneval2 import prompts as geneval2_prompts
+from uae.benchmarks.geneval2 import run as geneval2
+from uae.benchmarks.geneval_pp import prompts as geneval_pp_prompts
+from uae.benchmarks.geneval_pp import run as geneval_pp
+from uae.benchmarks.unified_bench import duel
+from uae.data.captions import CaptionRow, CaptionsWriter
 
 NUM_PROMPTS = 36
 NUM_GRIDS = 12

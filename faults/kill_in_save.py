@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 from faults.trials import Outcome, arguments, fork, quantile, report, wait
-from uae.errors import DamagedCheckpoint
-from uae.train.checkpoint import load_latest, read_checkpoint, save_checkpoint, step_folders
+from uae.core.errors import DamagedCheckpoint
+from uae.runs.checkpoint import load_latest, read_checkpoint, save_checkpoint, step_folders
 
 NUM_VALUES = 500_000  # two tensors of 2 MB, one of 1 MB: about the state of a LoRA on a tiny model
 

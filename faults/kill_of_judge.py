@@ -15,8 +15,8 @@ from faults.benchmark_runs import Fill, Whole, begin, fix_revision, left_by, run
 from faults.judge_server import JudgeServer
 from faults.judged_runs import JUDGED
 from faults.trials import Outcome, arguments, quantile, report
-from uae.errors import EXIT_DONE, EXIT_FAILED
-from uae.eval.results.rows import ITEMS, read_rows
+from uae.core.errors import EXIT_DONE, EXIT_FAILED
+from uae.runs.rows import ITEMS, read_rows
 
 NUM_LAST = 4
 """Steps at the end of a run that are left for the fault to meet."""

@@ -12,26 +12,26 @@ from faults.benchmark_runs import Fill
 from faults.judged_runs import NUM_PROMPTS, write_noise
 from faults.random_detector import SURE, random_clip_folder, random_mask2former_folder
 from faults.random_model import random_model_folder
-from uae.eval.geneval import detector as detector_module
-from uae.eval.geneval import run as geneval
-from uae.eval.geneval.colors import ColorClassifier
-from uae.eval.geneval.detector import Detector
-from uae.eval.geneval.layout import read_folder, sample_path, write_metadata
-from uae.eval.geneval.prompts import PromptSet, official_prompts
-from uae.eval.mmt_bench.encoder_answers import EncoderAnswers, encoder_stamp
-from uae.eval.mmt_bench.evaluate import evaluate_mmt
-from uae.eval.mmt_bench.task import MmtTask
-from uae.eval.pair_audit import run as pair_audit
-from uae.eval.pair_audit import summary as pair_audit_summary
-from uae.eval.results.stamp import ModelStamp
-from uae.eval.scene_folder import IMAGES, QUESTIONS, write_scenes
-from uae.eval.unified_bench import run as unified_bench
-from uae.eval.unified_bench.budgets import Tokens
-from uae.eval.unified_bench.captioners import EncoderCaptioner, Request
-from uae.eval.unified_bench.generators import DecoderGenerator
-from uae.eval.unified_bench.task import Curve, Task
+from uae.backends.captioners import EncoderCaptioner, Request
+from uae.backends.encoder_answers import EncoderAnswers, encoder_stamp
+from uae.backends.generators import DecoderGenerator
+from uae.benchmarks.geneval import detector as detector_module
+from uae.benchmarks.geneval import run as geneval
+from uae.benchmarks.geneval.colors import ColorClassifier
+from uae.benchmarks.geneval.detector import Detector
+from uae.benchmarks.geneval.layout import read_folder, sample_path, write_metadata
+from uae.benchmarks.geneval.prompts import PromptSet, official_prompts
+from uae.benchmarks.mmt_bench.evaluate import evaluate_mmt
+from uae.benchmarks.mmt_bench.task import MmtTask
+from uae.benchmarks.pair_audit import run as pair_audit
+from uae.benchmarks.pair_audit import summary as pair_audit_summary
+from uae.benchmarks.unified_bench import run as unified_bench
+from uae.benchmarks.unified_bench.budgets import Tokens
+from uae.benchmarks.unified_bench.task import Curve, Task
+from uae.core.provenance import ModelStamp
 from uae.models.unified import UnifiedAutoEncoder
 from uae.rewards.similarity import Similarity
+from uae.scenes.folder import IMAGES, QUESTIONS, write_scenes
 
 NUM_SCENES = 40  # to ask about
 NUM_IMAGES = 5  # of them, to redraw

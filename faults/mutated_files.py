@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from faults.trials import Outcome, arguments, quantile, report
-from uae.train.checkpoint import load_latest, save_checkpoint
+from uae.runs.checkpoint import load_latest, save_checkpoint
 
 
 def make_checkpoints(root: Path) -> Path:

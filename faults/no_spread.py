@@ -25,7 +25,7 @@ from faults.real_loop import (
     train,
 )
 from faults.trials import Outcome, arguments, report
-from uae.recipe import Schedule
+from uae.recipe.recipe import Schedule
 from uae.train import decoder_rl, encoder_rl
 
 LOSSES = {"encoder": (encoder_rl, "token_loss"), "decoder": (decoder_rl, "flow_loss")}

@@ -20,9 +20,9 @@ from transformers import (
     SwinConfig,
 )
 
-from uae.eval.geneval.colors import TEMPLATES
-from uae.eval.geneval.decisions import DecisionConfig
-from uae.eval.geneval.prompts import CLASS_NAMES, COLORS
+from uae.benchmarks.geneval.colors import TEMPLATES
+from uae.benchmarks.geneval.decisions import DecisionConfig
+from uae.benchmarks.geneval.prompts import CLASS_NAMES, COLORS
 
 NUM_LABELS = len(CLASS_NAMES)
 SURE = DecisionConfig(threshold=0.01, counting_threshold=0.02, max_overlap=0.9)

@@ -15,11 +15,11 @@ from uae.bases.encoder_tasks import completions
 from uae.bases.similarity import new_clip, new_dinov2, save_clip, save_dinov2
 from uae.bases.tokenizer import build_tokenizer
 from uae.bases.vae import new_vae
-from uae.data.scenes.graph import scene_at
-from uae.data.scenes.render import render_image
 from uae.models.encoder import Encoder
 from uae.models.settings import SamplingConfig
 from uae.models.unified import ModelSettings, UnifiedAutoEncoder
+from uae.scenes.graph import scene_at
+from uae.scenes.render import render_image
 
 COLORS = ("red", "blue", "green", "pink")
 

@@ -16,13 +16,13 @@ from faults.random_model import random_model_folder
 from faults.trials import untimed_metrics
 from uae.data.sources import SceneSource
 from uae.models.unified import UnifiedAutoEncoder
-from uae.recipe import Recipe, Schedule
+from uae.recipe.recipe import Recipe, Schedule
 from uae.rewards.loading import load_backbones
-from uae.stages import Context, run_rl
-from uae.train.checkpoint import load_latest
-from uae.train.folder import CHECKPOINTS
+from uae.runs.checkpoint import load_latest
+from uae.runs.folder import CHECKPOINTS
+from uae.runs.run import Run
 from uae.train.rollout import Rewarder
-from uae.train.run import Run
+from uae.train.run import Context, run_rl
 
 NUM_IMAGES = 4
 GROUP_SIZE = 4

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 from faults.trials import Outcome, arguments, fork, quantile, report, wait
-from uae.errors import UsageError
-from uae.train.run import Run
+from uae.core.errors import UsageError
+from uae.runs.run import Run
 
 
 def hold(folder: Path, pipe: int) -> int:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from faults.toy_loop import SAVE_EVERY, STAGE, new_learner, new_model, train
 from faults.trials import Outcome, arguments, fork, quantile, report, untimed_metrics, wait
-from uae.train.checkpoint import load_latest
-from uae.train.folder import CHECKPOINTS
-from uae.train.metrics import METRICS, read_metrics
+from uae.runs.checkpoint import load_latest
+from uae.runs.folder import CHECKPOINTS
+from uae.runs.metrics import METRICS, read_metrics
 
 NUM_STEPS = 30
 STEP_S = 0.005

@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from uae.core.errors import UaeError
 from uae.data.sources import SceneSource
-from uae.errors import UaeError
 from uae.flow.noise import stream
+from uae.runs.run import Run
 from uae.train.learner import Learner, OptimizerConfig
 from uae.train.rollout import Rewarder
-from uae.train.run import Run
 from uae.train.session import Session
 
 STAGE = "toy"

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from uae.train.metrics import METRICS, read_metrics
+from uae.runs.metrics import METRICS, read_metrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

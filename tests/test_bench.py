@@ -10,17 +10,17 @@ import pytest
 from pydantic import RootModel
 
 from bench import learning, stages
-from uae.data.scenes.language import long_caption, short_caption
-from uae.data.scenes.parser import parse
-from uae.data.scenes.render import render
-from uae.eval.drawability import drawability_samples
-from uae.eval.generation import generation_samples
-from uae.eval.run_report import samples_per_step
-from uae.eval.scene_prompts import generation_prompts
-from uae.eval.scenes import SceneEvaluation, evaluate_captions, held_out_scenes
-from uae.eval.understanding import answer_samples, question_set
-from uae.recipe import Recipe
-from uae.stages import stages_of
+from uae.recipe.recipe import Recipe
+from uae.scenes.drawability import drawability_samples
+from uae.scenes.evaluation import SceneEvaluation, evaluate_captions, held_out_scenes
+from uae.scenes.generation import generation_samples
+from uae.scenes.language import long_caption, short_caption
+from uae.scenes.parser import parse
+from uae.scenes.prompts import generation_prompts
+from uae.scenes.render import render
+from uae.scenes.run_report import samples_per_step
+from uae.scenes.understanding import answer_samples, question_set
+from uae.train.run import stages_of
 
 ROOT = Path(__file__).parents[1]
 SCENES = held_out_scenes(12)

@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 from documented import documented, expanded
 
-from uae.data.scenes.parser import parse
-from uae.data.scenes.questions import CATEGORIES
-from uae.data.scenes.render import render_image
-from uae.eval.drawability import drawability_samples
-from uae.eval.generation import GenerationSamples
-from uae.eval.geneval.clauses import TAGS
-from uae.eval.points import HEADLINES, headlines
-from uae.eval.scenes import SceneEvaluation, evaluate_captions, held_out_scenes, scene_metrics
-from uae.eval.understanding import AnswerSamples
+from uae.benchmarks.geneval.clauses import TAGS
+from uae.scenes.drawability import drawability_samples
+from uae.scenes.evaluation import SceneEvaluation, evaluate_captions, held_out_scenes, scene_metrics
+from uae.scenes.generation import GenerationSamples
+from uae.scenes.parser import parse
+from uae.scenes.points import HEADLINES, headlines
+from uae.scenes.questions import CATEGORIES
+from uae.scenes.render import render_image
+from uae.scenes.understanding import AnswerSamples
 
 TRAIN = Path(__file__).parents[1] / "src" / "uae" / "train"
 LOOPS = ("pretrain", "cold_start", "encoder_rl", "decoder_rl", "joint")

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from uae.cli import build_app
-from uae.commands.train import read_layers
+from uae.cli.app import build_app
+from uae.cli.train import read_layers
 from uae.models.finetune import FineTuneConfig
 from uae.models.unified import UnifiedAutoEncoder
-from uae.recipe import Recipe
-from uae.recipe_file import build
+from uae.recipe.loading import build
+from uae.recipe.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

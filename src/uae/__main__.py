@@ -1,5 +1,5 @@
 """`python -m uae` is the same as `uae`."""
 
-from uae.cli import main
+from uae.cli.app import main
 
 main()

@@ -19,13 +19,13 @@ from uae.bases.encoder import EncoderBaseConfig
 from uae.bases.encoder_tasks import TalkingConfig
 from uae.bases.similarity import ClipBaseConfig, Dinov2BaseConfig
 from uae.bases.vae import VaeConfig
-from uae.data.scenes.graph import scene_at
-from uae.data.scenes.render import render_image
-from uae.errors import UsageError
+from uae.core.errors import UsageError
 from uae.models.unified import UnifiedAutoEncoder
-from uae.recipe import Recipe
-from uae.recipe_file import Setting
-from uae.stages import Trained
+from uae.recipe.loading import Setting
+from uae.recipe.recipe import Recipe
+from uae.scenes.graph import scene_at
+from uae.scenes.render import render_image
+from uae.train.run import Trained
 
 PARTS = ("vae", "encoder", "dinov2", "clip")
 TALKING = TalkingConfig(num_lists=1, num_images=2, num_choices=1)

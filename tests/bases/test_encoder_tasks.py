@@ -16,11 +16,11 @@ from uae.bases.encoder_tasks import (
 )
 from uae.bases.layout import MentionHead
 from uae.bases.tokenizer import build_tokenizer
-from uae.data.scenes.graph import Scene, SceneObject, scene_at
-from uae.data.scenes.language import inventory
-from uae.data.scenes.questions import LETTERS, question_text, questions_for
-from uae.data.scenes.reading import full_claim, read_caption
-from uae.data.scenes.render import render_image
+from uae.scenes.graph import Scene, SceneObject, scene_at
+from uae.scenes.language import inventory
+from uae.scenes.questions import LETTERS, question_text, questions_for
+from uae.scenes.reading import full_claim, read_caption
+from uae.scenes.render import render_image
 
 SCENES = [scene_at(i, "train") for i in range(3)]
 

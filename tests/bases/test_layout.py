@@ -13,9 +13,9 @@ from uae.bases.layout import (
     layout_of,
     layout_told,
 )
-from uae.data.scenes.graph import CELLS, Scene, SceneObject, scene_at
-from uae.data.scenes.language import long_caption, short_caption, terse_caption
-from uae.data.scenes.reading import read_caption
+from uae.scenes.graph import CELLS, Scene, SceneObject, scene_at
+from uae.scenes.language import long_caption, short_caption, terse_caption
+from uae.scenes.reading import read_caption
 
 SCENES = [scene_at(i, "train") for i in range(60)]
 ONE = Scene("teal", (SceneObject("cross", "pink", "large", 5 / 6, 1 / 6),))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from uae.data import base64_image
 from uae.data.base64_image import NotBase64, open_base64
-from uae.data.questions_file import Question, QuestionRow, decode_images
+from uae.data.questions import Question, QuestionRow, decode_images
 from uae.data.untrusted.file import Reason, UnreadableImage
 
 QUESTION = Question("Which?", ("a", "b"), "A", "all", "all")

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uae.data.captions_file import (
+from uae.core.errors import EnvironmentFault, UsageError
+from uae.data.captions import (
     CaptionRow,
     CaptionsWriter,
     read_rows,
     take_in,
 )
-from uae.errors import EnvironmentFault, UsageError
 
 ROW = CaptionRow(
     image="b/2.jpg",

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from uae.core.errors import EnvironmentFault, UsageError
 from uae.data.folder_captions import folder_captions, read_captions
 from uae.data.sources import FolderSource
-from uae.errors import EnvironmentFault, UsageError
 
 NAMES = ("1.png", "2.JPG", "b/3.png")
 TEXTS = {name: f"a picture of {name}" for name in NAMES}

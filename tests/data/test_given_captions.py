@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from uae.data.captions_file import CaptionRow, CaptionsWriter
+from uae.core.errors import EnvironmentFault, UsageError
+from uae.data.captions import CaptionRow, CaptionsWriter
 from uae.data.given_captions import read_given_captions
-from uae.errors import EnvironmentFault, UsageError
 
 CAPTIONS = {"0": "A red tram, twice.", "1": ""}
 

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from faults.hostile_images import bombs, gray_jpeg, mutated, png_file, seed_files
-from uae.data.images import fit_square, list_images
+from uae.core.errors import UsageError
+from uae.data.folder import fit_square, list_images
 from uae.data.opening import open_image, read_image
 from uae.data.untrusted.file import MAX_PIXELS, Reason, UnreadableImage
-from uae.errors import UsageError
 
 TRANSPOSED_BY = {  # EXIF orientation to how the stored picture was turned from the upright one
     1: None,

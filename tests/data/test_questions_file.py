@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from uae.data.questions_file import (
+from uae.core.errors import UsageError
+from uae.data.questions import (
     LETTERS,
     Question,
     QuestionRow,
@@ -18,11 +19,10 @@ from uae.data.questions_file import (
     read_tsv,
     write_tsv,
 )
-from uae.data.scenes.graph import scene_at
-from uae.data.scenes.questions import questions_for
-from uae.data.scenes.render import render_image
 from uae.data.untrusted.file import Reason, UnreadableImage
-from uae.errors import UsageError
+from uae.scenes.graph import scene_at
+from uae.scenes.questions import questions_for
+from uae.scenes.render import render_image
 
 RED = encode_image(Image.new("RGB", (3, 2), "red"))
 BLUE = encode_image(Image.new("RGB", (2, 3), "blue"))

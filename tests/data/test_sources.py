@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from uae.core.errors import UsageError
 from uae.data import sources
-from uae.data.scenes.graph import scene_at
-from uae.data.scenes.render import render_image
 from uae.data.sources import (
     FolderSource,
     ImageSource,
@@ -23,7 +22,8 @@ from uae.data.sources import (
     to_pixels,
 )
 from uae.data.survey import survey
-from uae.errors import UsageError
+from uae.scenes.graph import scene_at
+from uae.scenes.render import render_image
 
 PROMPT_START = "a photo of "
 

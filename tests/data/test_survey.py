@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from faults.hostile_images import bombs, seed_files
+from uae.core.errors import UsageError
 from uae.data.opening import open_image
 from uae.data.survey import look_at, survey
 from uae.data.untrusted.file import MAX_FILE_BYTES, Reason, UnreadableImage
-from uae.errors import UsageError
 
 
 def encoded(kind: str = "JPEG", seed: int = 0) -> bytes:

@@ -8,7 +8,7 @@ import pytest
 from faults.benchmark_runs import Whole
 from faults.kill_in_benchmark import tear
 from faults.kill_of_judge import in_any_order, leaves_out
-from uae.eval.results.rows import ItemRow, read_rows, to_line
+from uae.runs.rows import ItemRow, read_rows, to_line
 
 ANSWERED = ItemRow(item="a", samples={"p": 0.5})
 WHOLE = Whole(

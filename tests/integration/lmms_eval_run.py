@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from uae.data.questions_file import QuestionRow, decode_images, encode_image, write_tsv
-from uae.data.scenes.graph import scene_at
-from uae.data.scenes.questions import question_text, questions_for
-from uae.data.scenes.render import render_image
-from uae.eval.answers import extract_answer
-from uae.eval.mmt_bench.encoder_answers import EncoderAnswers
+from uae.backends.encoder_answers import EncoderAnswers
+from uae.benchmarks.answers import extract_answer
+from uae.data.questions import QuestionRow, decode_images, encode_image, write_tsv
 from uae.models.unified import UnifiedAutoEncoder
+from uae.scenes.graph import scene_at
+from uae.scenes.questions import question_text, questions_for
+from uae.scenes.render import render_image
 
 TASK = "uae_scenes"
 TASKS = Path(__file__).with_name("lmms_tasks")

@@ -25,8 +25,8 @@ import openai
 import pytest
 from PIL import Image
 
-from uae.data.scenes.graph import scene_at
-from uae.data.scenes.render import render_image
+from uae.scenes.graph import scene_at
+from uae.scenes.render import render_image
 
 KEY = "a key of this test"
 PATIENCE_S = 300

@@ -5,11 +5,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uae.eval.config import EvaluationConfig
-from uae.eval.observe import draw
 from uae.models.batches import parts_by_length
 from uae.models.settings import SamplingConfig
 from uae.models.unified import UnifiedAutoEncoder
+from uae.recipe.evaluation import EvaluationConfig
+from uae.scenes.observe import draw
 from uae.train.rollout import redraw
 
 CAPTIONS = [

@@ -8,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uae.data.scenes.graph import scene_at
-from uae.data.scenes.render import render_image
 from uae.flow.noise import stream
 from uae.models.chat import Message, ReplyConfig, chat_prompts, grow_replies, settled
 from uae.models.encoder import Encoder, uniforms
+from uae.scenes.graph import scene_at
+from uae.scenes.render import render_image
 
 # float32 rounding of one pass done in two (prefix, then completion)
 TOLERANCE = 1e-5

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from uae.data.scenes.graph import scene_at
-from uae.data.scenes.render import render_image
-from uae.errors import NonFinite
+from uae.core.errors import NonFinite
 from uae.flow.noise import stream
 from uae.models.encoder import Encoder, uniforms
+from uae.scenes.graph import scene_at
+from uae.scenes.render import render_image
 
 # float32 rounding of one pass done in two (prefix, then completion)
 TOLERANCE = 1e-5

@@ -15,7 +15,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from uae.errors import EnvironmentFault, UaeError, UsageError
+from uae.core.errors import EnvironmentFault, UaeError, UsageError
 from uae.models.hub import found
 
 ADVICE = "We couldn't connect to the hub.\nCheck your connection\n\nor see the docs"

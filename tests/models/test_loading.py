@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import CLIPModel
 
-from uae.errors import UsageError
+from uae.core.errors import UsageError
 from uae.models.loading import load_whole, read_config
 
 KEY = "vision_model.embeddings.class_embedding"

@@ -5,10 +5,10 @@ import logging
 import pytest
 import torch
 
-from uae.data.scenes.graph import scene_at
-from uae.data.scenes.render import render_image
-from uae.errors import UsageError
+from uae.core.errors import UsageError
 from uae.models.unified import UnifiedAutoEncoder
+from uae.scenes.graph import scene_at
+from uae.scenes.render import render_image
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from stub_dreamsim import PerceptualModel, install
 
-from uae.data.scenes.graph import scene_at
-from uae.data.scenes.render import render_image
+from uae.core.errors import EnvironmentFault, UsageError
 from uae.data.sources import to_pixels
-from uae.errors import EnvironmentFault, UsageError
 from uae.rewards.dreamsim import load_dreamsim
 from uae.rewards.similarity import cosine
+from uae.scenes.graph import scene_at
+from uae.scenes.render import render_image
 
 
 @pytest.fixture

@@ -22,11 +22,11 @@ from transformers import (
     ViTConfig,
 )
 
-from uae.data.scenes.graph import scene_at
-from uae.data.scenes.render import render_image
+from uae.core.errors import UsageError
 from uae.data.sources import to_pixels
-from uae.errors import UsageError
 from uae.rewards.similarity import Similarity, cosine
+from uae.scenes.graph import scene_at
+from uae.scenes.render import render_image
 
 BACKBONES = ("clip", "dinov2")
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from uae.data.scenes.graph import scene_at
-from uae.data.scenes.render import render_image
 from uae.models.unified import UnifiedAutoEncoder
+from uae.scenes.graph import scene_at
+from uae.scenes.render import render_image
 from uae.serve.app import build_app
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from base64_spellings import HEAD, PLAIN, URLS
 
-from uae.endpoint import Endpoint, EndpointConfig
-from uae.eval.mmt_bench.encoder_answers import EncoderAnswers
-from uae.eval.mmt_bench.endpoint_answers import EndpointAnswers
-from uae.eval.mmt_bench.letters import letter_tokens
+from uae.backends.encoder_answers import EncoderAnswers
+from uae.backends.endpoint import Endpoint, EndpointConfig
+from uae.backends.endpoint_answers import EndpointAnswers
+from uae.backends.letters import letter_tokens
 from uae.models.chat import Message, chat_prompts, context_length
 from uae.serve.chat_request import ChatRequest
 from uae.serve.chatting import prepare_chat

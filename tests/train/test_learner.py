@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from uae.errors import NonFinite, UsageError
-from uae.train.checkpoint import load_latest, save_checkpoint
+from uae.core.errors import NonFinite, UsageError
+from uae.runs.checkpoint import load_latest, save_checkpoint
 from uae.train.learner import Learner, OptimizerConfig, check_finite
 
 OPTIMIZERS = ("adamw", "muon")

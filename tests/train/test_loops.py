@@ -6,17 +6,17 @@ import signal
 import pytest
 import torch
 
+from uae.core.errors import NonFinite, Stopped
 from uae.data.sources import SceneSource
-from uae.errors import NonFinite, Stopped
 from uae.models.unified import UnifiedAutoEncoder
-from uae.recipe import Recipe
+from uae.recipe.recipe import Recipe
 from uae.rewards.loading import load_backbones
-from uae.stages import Context, run_cold_start, run_pretrain, run_rl
+from uae.runs.metrics import read_metrics
+from uae.runs.progress import Progress
+from uae.runs.run import Run
 from uae.train import cold_start, decoder_rl, encoder_rl, pretrain
 from uae.train.learner import Learner
-from uae.train.metrics import read_metrics
-from uae.train.progress import Progress
-from uae.train.run import Run
+from uae.train.run import Context, run_cold_start, run_pretrain, run_rl
 from uae.train.session import Session
 
 RECIPE = {

@@ -26,16 +26,16 @@ from uae.bases.decoder import new_decoder, new_projector
 from uae.bases.encoder import CAPTION_PROMPT, EncoderBaseConfig, build_encoder
 from uae.bases.similarity import ClipBaseConfig, Dinov2BaseConfig, build_clip, build_dinov2
 from uae.bases.vae import VaeConfig, build_vae
-from uae.durable import give_usual_rights
+from uae.core.durable import give_usual_rights
 from uae.models.encoder import Encoder
 from uae.models.settings import SamplingConfig
 from uae.models.unified import ModelSettings, UnifiedAutoEncoder
-from uae.recipe import Recipe
-from uae.recipe_file import Setting, find_recipe, read_file
-from uae.recipe_file import build as build_config
-from uae.recipe_keys import recipe_keys
-from uae.stages import train_recipe
-from uae.train.run import Run
+from uae.recipe.keys import recipe_keys
+from uae.recipe.loading import Setting, find_recipe, read_file
+from uae.recipe.loading import build as build_config
+from uae.recipe.recipe import Recipe
+from uae.runs.run import Run
+from uae.train.run import train_recipe
 
 log = logging.getLogger(__name__)
 

@@ -35,7 +35,7 @@ from uae.bases.fit import cosine, fit
 from uae.bases.layout import LayoutProbe
 from uae.bases.tokenizer import build_tokenizer
 from uae.models.encoder import Encoder
-from uae.train.run import Run
+from uae.runs.run import Run
 
 CAPTION_PROMPT = "Describe the image."
 NUM_VISUAL = 16  # visual tokens of an image

@@ -13,24 +13,24 @@ from torch import Tensor, nn
 from transformers import BatchEncoding
 
 from uae.bases.layout import LayoutProbe, MentionHead, layout_loss, layout_of, layout_told
-from uae.data.scenes.graph import Scene, scene_at
-from uae.data.scenes.language import (
+from uae.models.encoder import READ_ROLE, Encoder, Prompts
+from uae.scenes.graph import Scene, scene_at
+from uae.scenes.language import (
     inventory,
     long_caption,
     prompt,
     short_caption,
     terse_caption,
 )
-from uae.data.scenes.questions import (
+from uae.scenes.questions import (
     LETTERS,
     Question,
     open_question_text,
     question_text,
     questions_for,
 )
-from uae.data.scenes.reading import read_caption
-from uae.data.scenes.render import render_image
-from uae.models.encoder import READ_ROLE, Encoder, Prompts
+from uae.scenes.reading import read_caption
+from uae.scenes.render import render_image
 
 LIST_PROMPT = "List the objects row by row."
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from uae.runs.run import Run
 from uae.train.learner import Learner, OptimizerConfig, check_finite
-from uae.train.run import Run
 
 SAVE_EVERY = 100
 

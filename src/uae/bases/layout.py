@@ -15,8 +15,8 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from uae.data.scenes.graph import BACKGROUNDS, CELLS, COLORS, SHAPES, SIZES, Scene
-from uae.data.scenes.reading import Claims, ObjectClaim, full_claim, read_caption
+from uae.scenes.graph import BACKGROUNDS, CELLS, COLORS, SHAPES, SIZES, Scene
+from uae.scenes.reading import Claims, ObjectClaim, full_claim, read_caption
 
 NUM_CLASSES = (1 + len(SHAPES), 1 + len(COLORS), 1 + len(SIZES))
 """Classes of a cell's shape, colour and size; class 0 is an empty cell."""

@@ -36,12 +36,12 @@ from uae.bases.layout import (
     layout_of,
     layout_told,
 )
-from uae.data.scenes.graph import BACKGROUNDS, COLORS, SHAPES, SIZES, Scene, scene_at
-from uae.data.scenes.language import long_caption, terse_caption
-from uae.data.scenes.reading import read_caption
-from uae.data.scenes.render import render
 from uae.flow.noise import stream
-from uae.train.run import Run
+from uae.runs.run import Run
+from uae.scenes.graph import BACKGROUNDS, COLORS, SHAPES, SIZES, Scene, scene_at
+from uae.scenes.language import long_caption, terse_caption
+from uae.scenes.reading import read_caption
+from uae.scenes.render import render
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 HIDDEN, DEPTH, HEADS, PATCH_PX, SIZE_PX = 160, 4, 5, 8, 64

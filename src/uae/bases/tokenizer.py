@@ -9,9 +9,9 @@ import numpy as np
 from tokenizers import pre_tokenizers, trainers
 from transformers import Qwen2Tokenizer
 
-from uae.data.scenes.graph import scene_at
-from uae.data.scenes.language import long_caption, prompt, short_caption
-from uae.data.scenes.questions import question_text, questions_for
+from uae.scenes.graph import scene_at
+from uae.scenes.language import long_caption, prompt, short_caption
+from uae.scenes.questions import question_text, questions_for
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",

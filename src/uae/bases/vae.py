@@ -12,10 +12,10 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from uae.bases.fit import cosine, fit
-from uae.data.scenes.graph import scene_at
-from uae.data.scenes.render import render
 from uae.flow.noise import stream
-from uae.train.run import Run
+from uae.runs.run import Run
+from uae.scenes.graph import scene_at
+from uae.scenes.render import render
 
 
 @dataclass(frozen=True, kw_only=True)

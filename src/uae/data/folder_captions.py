@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from uae.core.errors import UsageError
 from uae.data.caption_layouts import CAPTIONS_NAME, sidecars, tables
+from uae.data.folder import FolderListing, list_images, named
 from uae.data.given_captions import check_has_caption, read_table
 from uae.data.image_names import ImageNames, rows_by_image
-from uae.data.images import FolderListing, list_images, named
-from uae.errors import UsageError
 
 log = logging.getLogger(__name__)
 

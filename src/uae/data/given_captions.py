@@ -15,11 +15,11 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from uae.data.captions_file import json_lines
+from uae.core.errors import EnvironmentFault, UsageError
+from uae.core.unicode import check_text
+from uae.data.captions import json_lines
 from uae.data.image_names import Row
-from uae.data.questions_file import read_cells
-from uae.errors import EnvironmentFault, UsageError
-from uae.unicode import check_text
+from uae.data.questions import read_cells
 
 PREDICTION = "prediction"
 COLUMNS = ("index", PREDICTION)

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from uae.core.errors import UsageError
 from uae.data.caption_layouts import loose, split
-from uae.data.images import SUFFIXES, UNSUPPORTED
-from uae.errors import UsageError
+from uae.data.folder import SUFFIXES, UNSUPPORTED
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 
+from uae.core.durable import replace_file, storage_faults
 from uae.data.caption_layouts import sidecars, split
-from uae.data.captions_file import CaptionRow, CaptionsWriter, read_rows
-from uae.durable import replace_file, storage_faults
+from uae.data.captions import CaptionRow, CaptionsWriter, read_rows
 
 RECORD_NAME = ".captions.jsonl"
 """Of the record in the folder of images; hidden, so that sidecars changed by hand go before it."""

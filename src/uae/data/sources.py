@@ -15,16 +15,16 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from uae.data.images import fit_square
+from uae.core.errors import UsageError
+from uae.core.identity import file_digest
+from uae.data.folder import fit_square
 from uae.data.opening import open_image
-from uae.data.scenes.graph import Split, scene_at
-from uae.data.scenes.language import long_caption, prompt, terse_caption
-from uae.data.scenes.render import render_image
 from uae.data.survey import Survey
 from uae.data.untrusted.file import UnreadableImage
-from uae.errors import UsageError
 from uae.flow.noise import stream
-from uae.identity import file_digest
+from uae.scenes.graph import Split, scene_at
+from uae.scenes.language import long_caption, prompt, terse_caption
+from uae.scenes.render import render_image
 
 log = logging.getLogger(__name__)
 

@@ -12,12 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from uae.core.errors import UsageError
+from uae.core.identity import Inputs, text_digests
+from uae.data.folder import FolderListing, count_of, list_images, named
 from uae.data.folder_captions import FolderCaptions, folder_captions
-from uae.data.images import FolderListing, count_of, list_images, named
 from uae.data.opening import check_image, regular_file
 from uae.data.untrusted.file import MAX_FILE_BYTES, UnreadableImage
-from uae.errors import UsageError
-from uae.identity import Inputs, text_digests
 
 _AT_ONCE = 16
 """Files that one worker looks at before it takes others."""

@@ -25,9 +25,9 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
 )
 
-from uae.errors import NonFinite
+from uae.core.errors import NonFinite
 from uae.flow.noise import stream
-from uae.models.likely import LikelyTokens, likely_tokens
+from uae.models.log_probs import LikelyTokens, likely_tokens
 from uae.models.plain_text import PlainText
 
 READ_ROLE = "generate"

@@ -25,8 +25,8 @@ from pydantic.dataclasses import dataclass as config_dataclass
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from uae.config import STRICT
-from uae.errors import UsageError
+from uae.core.config import STRICT
+from uae.core.errors import UsageError
 
 ENCODER_TARGETS = r".*language_model\..*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 """Linear layers of the language model; the vision tower stays frozen (arXiv 2509.09666 Fig. 9)."""

@@ -21,7 +21,7 @@ from huggingface_hub.errors import (
 )
 from safetensors import SafetensorError
 
-from uae.errors import EnvironmentFault, UaeError, UsageError
+from uae.core.errors import EnvironmentFault, UaeError, UsageError
 
 _REFUSALS: dict[type[Exception], str] = {
     GatedRepoError: "its owners let in whom they choose: ask on its page on the hub, then run "

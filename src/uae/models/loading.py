@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
-from uae.durable import files_below, read_faults
-from uae.errors import UsageError
+from uae.core.durable import files_below, read_faults
+from uae.core.errors import UsageError
 
 M = TypeVar("M", bound=PreTrainedModel)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from pydantic import NonNegativeFloat, PositiveInt
 from pydantic.dataclasses import dataclass as config_dataclass
 
-from uae.config import STRICT
-from uae.errors import UsageError
-from uae.unicode import check_text
+from uae.core.config import STRICT
+from uae.core.errors import UsageError
+from uae.core.unicode import check_text
 
 PRESETS = ("uae-tiny",)
 SETTINGS_FILE = "uae.json"
@@ -54,7 +54,7 @@ def resolve(name: str | Path) -> str | Path:
     """
     first, _, rest = str(name).partition("/")
     if first in PRESETS and not Path(name).exists():
-        return Path(str(resources.files("uae.bases"))) / first / rest
+        return Path(str(resources.files("uae") / "presets")) / first / rest
     return name
 
 

@@ -27,8 +27,8 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from uae.durable import give_usual_rights
-from uae.errors import UsageError
+from uae.core.durable import give_usual_rights
+from uae.core.errors import UsageError
 from uae.flow.noise import stream
 from uae.models.batches import parts_of
 from uae.models.decoder import Decoder

@@ -3,7 +3,7 @@
 import importlib.util
 from collections.abc import Collection, Mapping
 
-from uae.errors import EnvironmentFault, UsageError
+from uae.core.errors import EnvironmentFault, UsageError
 
 OFFICIAL = {
     "clip": "openai/clip-vit-large-patch14",

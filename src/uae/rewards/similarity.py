@@ -26,7 +26,7 @@ from transformers import (
 )
 from transformers.image_processing_base import ImageProcessingMixin
 
-from uae.errors import UsageError
+from uae.core.errors import UsageError
 from uae.models.loading import load_whole, read_config
 
 Resampling = Literal["bicubic", "bilinear"]

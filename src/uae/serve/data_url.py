@@ -7,7 +7,7 @@ from uae.data.untrusted.file import UnreadableImage
 from uae.serve.errors import ApiError
 from uae.serve.fields import shown
 
-MAX_ASPECT = 200  # Qwen2.5-VL's own limit, as in `data/questions_file.py`
+MAX_ASPECT = 200  # Qwen2.5-VL's own limit, as in `data/questions.py`
 
 
 def open_data_url(url: str, param: str) -> Image.Image:

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass as config_dataclass
 
-from uae.config import STRICT
+from uae.core.config import STRICT
 from uae.flow.noise import stream
 from uae.models.batches import parts_of
 from uae.models.encoder import Captions
@@ -21,9 +21,9 @@ from uae.models.projector import Conditions
 from uae.models.settings import SamplingConfig
 from uae.models.unified import UnifiedAutoEncoder
 from uae.train.learner import OptimizerConfig, check_finite
-from uae.train.logged import caption_metrics
 from uae.train.rollout import CaptioningConfig, original_pixels, write_captions
 from uae.train.session import Session
+from uae.train.step_metrics import caption_metrics
 
 
 @config_dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -17,7 +17,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from pydantic.dataclasses import dataclass as config_dataclass
 from torch import Tensor
 
-from uae.config import STRICT, OpenShare
+from uae.core.config import STRICT, OpenShare
 from uae.data.sources import Sample
 from uae.flow.noise import stream
 from uae.flow.path import noised
@@ -32,14 +32,14 @@ from uae.rl.forward_process import Matching, draw_noisings, matching_log_prob, v
 from uae.rl.kl import Weighting, transition_kl
 from uae.rl.objective import Diagnostics, flow_loss, merged
 from uae.train.learner import OptimizerConfig, StepReport, check_finite
-from uae.train.logged import (
+from uae.train.rollout import CaptioningConfig, original_pixels, redraw_noise, write_captions
+from uae.train.session import Session
+from uae.train.step_metrics import (
     caption_metrics,
     check_first_ratio,
     policy_metrics,
     reward_metrics,
 )
-from uae.train.rollout import CaptioningConfig, original_pixels, redraw_noise, write_captions
-from uae.train.session import Session
 
 
 @config_dataclass(frozen=True, kw_only=True, config=STRICT)

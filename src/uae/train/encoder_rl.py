@@ -14,7 +14,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from pydantic.dataclasses import dataclass as config_dataclass
 from torch import Tensor
 
-from uae.config import STRICT, OpenShare
+from uae.core.config import STRICT, OpenShare
 from uae.data.sources import Sample
 from uae.models.batches import parts_of
 from uae.models.encoder import Captions
@@ -22,13 +22,6 @@ from uae.models.settings import SamplingConfig
 from uae.rl.advantage import group_advantages
 from uae.rl.objective import Diagnostics, merged, token_denominator, token_loss
 from uae.train.learner import OptimizerConfig, StepReport, check_finite
-from uae.train.logged import (
-    caption_metrics,
-    check_first_ratio,
-    policy_metrics,
-    reward_metrics,
-    sampling_gap,
-)
 from uae.train.rollout import (
     CaptioningConfig,
     original_pixels,
@@ -37,6 +30,13 @@ from uae.train.rollout import (
     write_captions,
 )
 from uae.train.session import Session
+from uae.train.step_metrics import (
+    caption_metrics,
+    check_first_ratio,
+    policy_metrics,
+    reward_metrics,
+    sampling_gap,
+)
 
 
 @config_dataclass(frozen=True, kw_only=True, config=STRICT)

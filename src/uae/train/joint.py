@@ -12,9 +12,9 @@ from uae.rl.advantage import group_advantages
 from uae.train import decoder_rl, encoder_rl
 from uae.train.decoder_rl import DecoderRLConfig
 from uae.train.encoder_rl import EncoderRLConfig
-from uae.train.logged import caption_metrics, policy_metrics, reward_metrics, sampling_gap
 from uae.train.rollout import original_pixels, write_captions
 from uae.train.session import Session
+from uae.train.step_metrics import caption_metrics, policy_metrics, reward_metrics, sampling_gap
 
 
 def train(

@@ -9,8 +9,8 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
 from pydantic.dataclasses import dataclass as config_dataclass
 from torch import Tensor, nn
 
-from uae.config import STRICT
-from uae.errors import NonFinite, UsageError
+from uae.core.config import STRICT
+from uae.core.errors import NonFinite, UsageError
 
 _FINAL_SHARE = 0.02
 _NOT_MUON = ("embed", "head", "proj_out", "projection", "lora_")

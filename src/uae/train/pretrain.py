@@ -18,7 +18,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from pydantic.dataclasses import dataclass as config_dataclass
 from torch import Tensor
 
-from uae.config import STRICT, Share
+from uae.core.config import STRICT, Share
 from uae.data.sources import Sample
 from uae.flow.noise import stream
 from uae.flow.path import (

@@ -14,7 +14,7 @@ from pydantic import PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass as config_dataclass
 from torch import Tensor
 
-from uae.config import STRICT
+from uae.core.config import STRICT
 from uae.data.sources import Sample, to_pixels
 from uae.flow.noise import stream
 from uae.models.batches import parts_by_length

@@ -1,154 +1,285 @@
-"""A run: its folder, lock, configuration, metrics, checkpoints and its end by signal.
+"""Runs a recipe: its stages in order, with evaluations between them and a report at the end.
 
-    with Run.open(folder, config) as run:
-        checkpoint = run.latest("rl")
-        for step in range(checkpoint.step if checkpoint else 0, num_steps):
-            with run.metrics.step(step, "encoder_rl", num_steps):
-                ...
-                run.metrics.write({"reward/mean": reward})
-            stop = run.should_stop     # asked once: a signal may come while saving
-            if stop or (step + 1) % checkpoint_every == 0:
-                run.checkpoint("rl", step + 1, tensors, state)
-            if stop:
-                raise run.stopped()
-
-A run folder is taken up again only with an equal configuration.
+A run folder holds
+    config.yaml environment.json metrics.jsonl lock      written by `run.py`
+    data.json                                            names and digests of the user's own data
+    checkpoints/STAGE/STEP/                              trained weights, optimizers, place
+    stages/STAGE/                                        the model after each finished stage
+    evaluations/N-POINT/                                 what the model made of the same scenes
+    model/                                               the result, for `from_pretrained`
+    report.html
 """
 
 import logging
-import shlex
-import signal
-import sys
-from collections.abc import Mapping
-from contextlib import ExitStack
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from torch import Tensor
+from pydantic import RootModel
 
-from uae.data.survey import Survey
-from uae.errors import Stopped, UsageError
-from uae.lock import RunLock
-from uae.train.checkpoint import Checkpoint, load_latest, save_checkpoint
-from uae.train.folder import CHECKPOINTS, Resume, check_folder, open_folder
-from uae.train.metrics import Metrics
-from uae.train.signals import StopSignals
-from uae.train.tracking import Tracker
+from uae.core.device import device_of
+from uae.core.durable import storage_faults, sync_tree
+from uae.core.errors import UsageError
+from uae.data.sources import FolderSource, ImageSource, SceneSource
+from uae.data.survey import Survey, survey
+from uae.models.unified import UnifiedAutoEncoder
+from uae.recipe.recipe import Recipe, Side, turns_of
+from uae.rewards.loading import load_backbones
+from uae.rewards.places import rewarding
+from uae.rewards.similarity import Similarity
+from uae.runs.folder import Resume, check_folder
+from uae.runs.progress import Progress
+from uae.runs.run import Run
+from uae.scenes.points import evaluate_point
+from uae.scenes.run_evaluation import check_gate, record_point, shown_as
+from uae.scenes.run_report import write_run_report
+from uae.train import cold_start, decoder_rl, encoder_rl, joint, pretrain
+from uae.train.checks import check_inputs, say_long_captions
+from uae.train.learner import Learner
+from uae.train.rollout import Rewarder
+from uae.train.session import Session
+from uae.train.stage_folder import check_stage, save_stage
 
 log = logging.getLogger(__name__)
 
 
-class Run:
-    """An open run folder. Use as a context manager: signals are watched inside."""
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a stage is given."""
 
-    def __init__(
-        self, folder: Path, metrics: Metrics, lock: RunLock, keep: int, resume_command: str
-    ) -> None:
-        """Hold the parts; `Run.open` makes them."""
-        self.folder = folder
-        self.metrics = metrics
-        self._lock = lock
-        self._keep = keep
-        self._resume_command = resume_command
-        self._signals = StopSignals()
-        self._saved: Path | None = None
+    recipe: Recipe
+    run: Run
+    model: UnifiedAutoEncoder
+    untrained: UnifiedAutoEncoder
+    """The model the run began with: the swap test redraws with it."""
+    source: ImageSource
+    backbones: dict[str, Similarity]
 
-    @classmethod
-    def open(
-        cls,
-        folder: Path,
-        config: dict[str, Any],
-        config_name: str = "Recipe",
-        *,
-        resume: Resume = "auto",
-        overwrite: bool = False,
-        keep: int = 2,
-        track: bool = False,
-        data: Survey | None = None,
-        resume_command: str | None = None,
-    ) -> "Run":
-        """Make a run folder, or take one up.
+    def session(self, stage: str, learners: dict[str, Learner]) -> Session:
+        """Open a stage where its newest checkpoint left it."""
+        session = Session(
+            stage=stage,
+            model=self.model,
+            source=self.source,
+            rewarder=rewarder_of(self.recipe, self.backbones),
+            learners=learners,
+            run=self.run,
+            seed=self.recipe.seed,
+            checkpoint_every=self.recipe.checkpoint_every,
+        )
+        session.resume()
+        return session
 
-        Args:
-            folder: Made if missing. Must be empty, or a run of the same configuration.
-            config: Everything the run's numbers depend on, as nested plain values.
-            config_name: Name of the dataclass the values belong to.
-            resume: `must` refuses a folder without a run, `never` one with a run.
-            overwrite: Delete the run that is there; a folder that is no run is still refused.
-            keep: Checkpoints kept per stage.
-            track: Write to trackio too.
-            data: The user's own images and captions, if it trains on them; a run is taken up again
-                only with equal ones.
-            resume_command: Printed when a signal ends the run; by default this process's command.
+    def evaluate(self, point: str) -> None:
+        """Score the model on held-out scenes, unless this point is done already.
 
         Raises:
-            UsageError: The folder may not be used; nothing in it was changed.
-            EnvironmentFault: It cannot be written or does not answer, or trackio is missing.
+            Stopped: A signal asked for the end; the point begins again when the run goes on.
         """
-        check_folder(folder, config, config_name, resume, overwrite)
-        lock = open_folder(folder, config, config_name, resume, overwrite, data)
-        with ExitStack() as undo:
-            undo.callback(lock.release)
-            metrics = Metrics(folder, Tracker(folder, config) if track else None)
-            undo.pop_all()
-        return cls(folder, metrics, lock, keep, resume_command or own_command())
+        run, recipe = self.run, self.recipe
+        shown = shown_as(f"evaluation {point}", run.metrics.progress)
 
-    def __enter__(self) -> "Run":
-        self._signals.__enter__()
-        return self
+        def show(what: str, done: int, total: int) -> None:
+            shown(what, done, total)
+            if run.should_stop:
+                raise run.stopped()
 
-    def __exit__(self, *_: object) -> None:
-        self._signals.__exit__()
-        self.metrics.close()
-        self._lock.release()
-
-    def latest(self, stage: str) -> Checkpoint | None:
-        """Return a stage's newest good checkpoint, and drop the metrics of what comes after it.
-
-        Raises:
-            DamagedCheckpoint: Every checkpoint of the stage is damaged.
-        """
-        checkpoint = load_latest(self.folder / CHECKPOINTS / stage)
-        self.metrics.begin(stage, checkpoint.step if checkpoint else 0)
-        if checkpoint:
-            log.info("%s goes on after step %d of %s", self.folder, checkpoint.step, stage)
-        return checkpoint
-
-    def checkpoint(
-        self, stage: str, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]
-    ) -> Path:
-        """Save a stage after `step` finished steps, with the metrics that belong to it.
-
-        Raises:
-            EnvironmentFault: No space or no rights; the checkpoint before is untouched.
-        """
-        self.metrics.sync()
-        root = self.folder / CHECKPOINTS / stage
-        self._saved = save_checkpoint(root, step, tensors, state, self._keep)
-        return self._saved
-
-    @property
-    def should_stop(self) -> bool:
-        """True once SIGINT or SIGTERM came: finish the step, save, then `raise run.stopped()`."""
-        return self._signals.requested
-
-    def stopped(self) -> Stopped:
-        """Return the error that ends the run: exit code 130 or 143, and how to resume."""
-        name = signal.Signals(self._signals.number).name
-        return Stopped(f"stopped by {name}, {self._how_to_go_on}", self._signals.number)
-
-    def ended_by(self, fault: UsageError) -> UsageError:
-        """Return the error that ends the run for what the user can mend, and how to resume."""
-        return UsageError(f"{fault}; the run is {self._how_to_go_on}")
-
-    @property
-    def _how_to_go_on(self) -> str:
-        saved = f"saved as {self._saved}" if self._saved else "before the first checkpoint"
-        return f"{saved}; resume with:\n  {self._resume_command}"
+        folder = evaluate_point(
+            point,
+            run.folder,
+            self.model,
+            self.untrained,
+            self.backbones,
+            recipe.evaluation,
+            show,
+        )
+        run.metrics.progress.close()
+        limit = self.model.settings.max_caption_tokens
+        record_point(folder, run.metrics, recipe.evaluation, recipe.reward, limit)
 
 
-def own_command() -> str:
-    """Return the command of this process, fit to be typed again: it must not overwrite the run."""
-    program = Path(sys.argv[0])
-    start = ["python", "-m", "uae"] if program.name == "__main__.py" else [program.name]
-    return shlex.join(start + [a for a in sys.argv[1:] if a != "--overwrite"])
+def stages_of(recipe: Recipe) -> list[str]:
+    """Return the stages that the recipe gives steps to, in order."""
+    num_steps = {
+        "pretrain": recipe.pretrain.num_steps,
+        "cold_start": recipe.cold_start.num_steps,
+        "rl": sum(turn.num_steps for turn in turns_of(recipe)),
+    }
+    return [stage for stage, steps in num_steps.items() if steps]
+
+
+def point_after(stage: str, recipe: Recipe) -> str:
+    """Name the evaluation point that a stage ends with: RL's by its last turn, if few."""
+    sides = [turn.side for turn in turns_of(recipe)]
+    if stage != "rl" or len(sides) > len(set(sides)):
+        return stage
+    return f"{sides[-1]}-rl"
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A finished run: the folder of its model, and how many images could not be read."""
+
+    model: Path
+    num_left_out: int
+
+
+def train_recipe(
+    recipe: Recipe, out: Path, *, resume: Resume = "auto", overwrite: bool = False
+) -> Trained:
+    """Run a recipe from its beginning, or from where it stopped.
+
+    Raises:
+        UsageError: The recipe does nothing, or `out` belongs to another run or other data, or
+            lies among these.
+        EnvironmentFault: The recipe's device is not there.
+        DamagedCheckpoint: What a finished stage left has changed since.
+        Stopped: A signal asked for the end; the state is saved.
+        RunFailed: The decoder fails the drawability gate, and the recipe stops at that.
+    """
+    plan = stages_of(recipe)
+    if not plan:
+        raise UsageError(
+            "the recipe has no steps: set pretrain.num_steps, cold_start.num_steps, "
+            "encoder_rl.num_steps or decoder_rl.num_steps above 0"
+        )
+    device = device_of(recipe.device)
+    check_inputs(recipe)
+    config = RootModel[Recipe](recipe).model_dump(mode="json")
+    check_folder(out, config, Recipe.__name__, resume, overwrite)
+    data = _own_data(Path(recipe.data.folder), out) if recipe.data.folder else None
+    untrained = UnifiedAutoEncoder.from_pretrained(recipe.model, device)
+    source = source_of(recipe, untrained.decoder.size_px, data)
+    if isinstance(source, FolderSource):
+        say_long_captions(source.captions, untrained)
+    named = untrained.settings.similarity
+    backbones = load_backbones(rewarding(recipe.reward, named, "reward."), device)
+    with Run.open(
+        out, config, resume=resume, overwrite=overwrite, track=recipe.track, data=data
+    ) as run:
+        folder: str | Path = recipe.model
+        start = Context(recipe, run, untrained, untrained, source, backbones)
+        start.evaluate("start")
+        for stage in plan:
+            finished = out / "stages" / stage
+            if not finished.exists():
+                run_stage(stage, folder, start)
+            folder = finished
+        if not (out / "model").exists():
+            check_stage(Path(folder))
+            with storage_faults("cannot write the model in", out):
+                shutil.copytree(folder, out / ".model", dirs_exist_ok=True)
+                sync_tree(out / ".model")
+                (out / ".model").rename(out / "model")
+        write_run_report(out)
+    num_left_out = source.num_left_out if isinstance(source, FolderSource) else 0
+    return Trained(out / "model", num_left_out)
+
+
+def _own_data(folder: Path, out: Path) -> Survey:
+    """Look at the images and captions to train on, apart from what the run writes."""
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise UsageError(
+            f"{out} lies in data.folder {folder}, so its pictures would be trained on: give an "
+            "--out elsewhere"
+        )
+    progress = Progress()
+    found = survey(folder, lambda done, total: progress.show("data", done, total, unit="image"))
+    progress.close()
+    return found
+
+
+def run_stage(stage: str, before: str | Path, start: Context) -> None:
+    """Train and evaluate a stage from the model it begins with, and save what came of it."""
+    recipe, run = start.recipe, start.run
+    if before != recipe.model:
+        check_stage(Path(before))
+    if stage == "rl":
+        check_gate(recipe, run.folder, before)
+    model = UnifiedAutoEncoder.from_pretrained(before, device_of(recipe.device))
+    context = replace(start, model=model)
+    STAGES[stage](context)
+    context.evaluate(point_after(stage, recipe))
+    save_stage(model, run.folder / "stages" / stage)
+
+
+def source_of(recipe: Recipe, size_px: int, own: Survey | None) -> ImageSource:
+    """Return the training images: the user's own, or rendered scenes."""
+    if own is not None:
+        return FolderSource(own, size_px)
+    data = recipe.data
+    return SceneSource(
+        "train", data.num_scenes, size_px, recipe.seed, data.prompt_share, data.terse_share
+    )
+
+
+def rewarder_of(recipe: Recipe, backbones: dict[str, Similarity]) -> Rewarder:
+    """Join the backbones that the recipe rewards."""
+    return Rewarder({name: (backbones[name], weight) for name, weight in recipe.reward.items()})
+
+
+def run_pretrain(context: Context) -> None:
+    """Stage 1: projector and decoder learn from long captions."""
+    recipe = context.recipe
+    session = context.session("pretrain", {"decoder": drawing_learner(context, "pretrain")})
+    pretrain.train(session, recipe.pretrain, recipe.pretrain.num_steps, context.untrained)
+
+
+def run_cold_start(context: Context) -> None:
+    """Stage 1b: projector and decoder learn through a short render."""
+    recipe = context.recipe
+    session = context.session("cold_start", {"decoder": drawing_learner(context, "cold_start")})
+    cold_start.train(session, recipe.cold_start, recipe.cold_start.num_steps)
+
+
+def drawing_learner(context: Context, stage: Literal["pretrain", "cold_start"]) -> Learner:
+    """Make projector and decoder trainable together."""
+    recipe, model = context.recipe, context.model
+    tuning = model.tune_decoder(recipe.tune_pretrain, recipe.seed, keep_reference=False)
+    model.projector.requires_grad_(True)
+    parameters = {f"decoder.{n}": p for n, p in tuning.parameters().items()}
+    parameters |= {f"projector.{n}": p for n, p in model.projector.named_parameters()}
+    config = recipe.pretrain if stage == "pretrain" else recipe.cold_start
+    return Learner(parameters, config.optimizer, f"{stage}.optimizer.lr")
+
+
+def run_rl(context: Context) -> None:
+    """Stages 2 and 3: the turns of the recipe's schedule, evaluated after each whole turn."""
+    recipe, model = context.recipe, context.model
+    plan = turns_of(recipe)
+    sides = {turn.side for turn in plan}
+    learners = {}
+    if sides & {"encoder", "joint"}:
+        tuning = model.tune_encoder(recipe.tune_encoder, recipe.seed)
+        learners["encoder"] = Learner(
+            tuning.parameters(), recipe.encoder_rl.optimizer, "encoder_rl.optimizer.lr"
+        )
+    if sides & {"decoder", "joint"}:
+        tuning = model.tune_decoder(recipe.tune_decoder, recipe.seed)
+        learners["decoder"] = Learner(
+            tuning.parameters(), recipe.decoder_rl.optimizer, "decoder_rl.optimizer.lr"
+        )
+    session = context.session("rl", learners)
+    for turn in plan:
+        session.planned[LOOPS[turn.side]] += turn.num_steps
+    for i, turn in enumerate(plan):
+        if turn.side == "encoder":
+            encoder_rl.train(session, recipe.encoder_rl, turn.num_steps)
+        elif turn.side == "decoder":
+            decoder_rl.train(session, recipe.decoder_rl, turn.num_steps)
+        else:
+            joint.train(session, recipe.encoder_rl, recipe.decoder_rl, turn.num_steps)
+        if i + 1 < len(plan) and not recipe.alternate_every:
+            context.evaluate(f"{turn.side}-rl")
+
+
+LOOPS: dict[Side, str] = {"encoder": "encoder_rl", "decoder": "decoder_rl", "joint": "joint"}
+"""What each side's steps are called in metrics and progress."""
+
+STAGES: dict[str, Callable[[Context], None]] = {
+    "pretrain": run_pretrain,
+    "cold_start": run_cold_start,
+    "rl": run_rl,
+}

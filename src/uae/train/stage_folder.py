@@ -7,8 +7,8 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from uae.durable import storage_faults, sync_tree
-from uae.errors import DamagedCheckpoint, EnvironmentFault
+from uae.core.durable import storage_faults, sync_tree
+from uae.core.errors import DamagedCheckpoint, EnvironmentFault
 from uae.models.unified import UnifiedAutoEncoder
 
 SUMS = "SHA256SUMS"

@@ -5,9 +5,9 @@ import io
 
 from PIL import Image
 
-from uae.data.questions_file import LETTERS, Question
-from uae.data.scenes.questions import question_text
-from uae.eval.answers import extract_answer
+from uae.benchmarks.answers import extract_answer
+from uae.data.questions import LETTERS, Question
+from uae.scenes.questions import question_text
 
 
 def question_of(doc: dict) -> Question:

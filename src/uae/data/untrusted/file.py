@@ -6,7 +6,7 @@ from enum import StrEnum
 from io import BufferedIOBase
 from pathlib import Path
 
-from uae.errors import UsageError
+from uae.core.errors import UsageError
 
 MAX_PIXELS = 2**26
 """Of a picture in memory: what phones of 50 and 64 megapixels store fits."""

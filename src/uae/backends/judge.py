@@ -1,0 +1,111 @@
+"""What judges an image: a model that answers a question about it, in words or by probability."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from PIL import Image
+
+from uae.core.errors import RunFailed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeStamp:
+    """What a judge's answers depend on; it stands in the settings of every run.
+
+    Attributes:
+        kind: "local" for weights on this machine, "endpoint" for a model behind an address.
+        name: Folder or hub id; behind an address the model's name there.
+        dtype: Of weights and arithmetic; "unknown" behind an address.
+        weights: sha256 of the weights; empty behind an address.
+        options: Anything else, the address say.
+    """
+
+    kind: Literal["local", "endpoint"]
+    name: str
+    dtype: str
+    weights: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> str:
+        """What two runs must share to be compared."""
+        return self.weights or f"{self.kind} {self.name}"
+
+    def values(self) -> dict[str, Any]:
+        """Return the stamp as plain values."""
+        return asdict(self)
+
+
+class JudgeFailed(RunFailed):
+    """A judge gave no answer to one question: the item is excluded and counted."""
+
+    def __init__(self, reason: str, detail: str, *, can_retry: bool = True) -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+        self.can_retry = can_retry
+
+
+MIN_ANSWERED = 0.1
+"""Least probability that a reply begins as any answer; below it the judge says something else."""
+
+
+def check_answered(question: str, p: Sequence[float]) -> None:
+    """Refuse a reply that is no answer, such as "I cannot" or "Sorry".
+
+    Args:
+        question: What was asked.
+        p: Probabilities of all answers that it may have, see `Judge.p_of`.
+
+    Raises:
+        JudgeFailed: Next to none of the probability is on them.
+    """
+    if sum(p) < MIN_ANSWERED:
+        detail = f"{question!r}: a reply begins as an answer with probability {sum(p):.2g} alone"
+        raise JudgeFailed("judge: no verdict", detail)
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """A model that answers questions about one image.
+
+    reply = judge.reply(image, "You check images.", "Is the bus red? Answer in JSON.", 200)
+    p_yes, p_no = judge.p_of(image, "Is the bus red? Answer in one word.", [["Yes"], ["No"]])
+    """
+
+    @property
+    def stamp(self) -> JudgeStamp: ...
+
+    def reply(self, image: Image.Image, system: str, text: str, max_tokens: int) -> str:
+        """Return the most probable reply, of at most `max_tokens` tokens.
+
+        Args:
+            image: Any size.
+            system: Text of the system turn; none if empty.
+            text: Stands after the image in the user's turn.
+            max_tokens: What is longer is cut.
+
+        Raises:
+            JudgeFailed: There is none; the next question may go well.
+        """
+        ...
+
+    def p_of(
+        self, image: Image.Image, question: str, answers: Sequence[Sequence[str]]
+    ) -> list[float]:
+        """Return the probability, in [0, 1], that a reply begins as each answer does.
+
+        It comes from raw logits: no temperature, no penalty. A token that several forms begin with
+        counts once, for the first of the answers.
+
+        Args:
+            image: Any size.
+            question: The user's turn, after the image.
+            answers: The forms of each answer, of which the first token counts.
+
+        Raises:
+            JudgeFailed: It cannot be told; the next question may go well.
+            UsageError: This judge tells no probabilities at all.
+        """
+        ...

@@ -1,0 +1,212 @@
+"""A model as a command line names it: `KIND:NAME`.
+
+What its results depend on is told before it is loaded, so that a folder of another run is refused
+within a second.
+"""
+
+import functools
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers.utils.hub import cached_file, extract_commit_hash
+
+from uae.backends.captioners import captions_stamp
+from uae.backends.endpoint import Endpoint
+from uae.backends.refused_parameters import keeper
+from uae.cli.address import BY_DEFAULT, AddressChoice
+from uae.cli.ours import check_ours
+from uae.core.device import device_of
+from uae.core.errors import UsageError
+from uae.core.provenance import ModelStamp, folder_digests, image_digests, images_stamp
+from uae.models.hub import found
+from uae.models.settings import (
+    SETTINGS_FILE,
+    ModelSettings,
+    read_settings,
+    resolve,
+)
+
+ENCODER_PARTS = ("encoder", "encoder_lora", SETTINGS_FILE)
+DECODER_PARTS = ("projector", "decoder", "decoder_lora")
+INDEX_FILES = {"vlm": "config.json", "diffusers": "model_index.json"}
+"""A small file that every model of a kind has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A model, a file or a folder as the user named it."""
+
+    flag: str
+    kind: str
+    name: str
+
+    @classmethod
+    def read(cls, flag: str, text: str, kinds: tuple[str, ...]) -> "Spec":
+        """Read KIND:NAME.
+
+        Raises:
+            UsageError: It is of no known kind, or names nothing.
+        """
+        kind, _, name = text.partition(":")
+        if kind not in kinds or not name:
+            expected = ", ".join(f"{kind}:..." for kind in kinds)
+            raise UsageError(f"{flag} {text}: expected one of {expected}")
+        return cls(flag, kind, name)
+
+    @classmethod
+    def read_model(cls, flag: str, text: str, kinds: tuple[str, ...]) -> "Spec":
+        """Read KIND:NAME, or the plain name of a model of this package.
+
+        Raises:
+            UsageError: It names nothing.
+        """
+        return cls.read(flag, text if text.partition(":")[0] in kinds else f"uae:{text}", kinds)
+
+    @property
+    def shown(self) -> str:
+        """How it is named on the command line."""
+        return f"{self.kind}:{self.name}"
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is a model of this package."""
+        return self.kind == "uae"
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of weights that it names; None for a hub id or an address."""
+        place = Path(resolve(self.name))
+        return place if place.is_dir() else None
+
+    @property
+    def commit(self) -> str | None:
+        """The commit that a hub id stands for, here or on the hub; None for anything else.
+
+        Raises:
+            UsageError: There is no such model.
+        """
+        if self.kind not in INDEX_FILES or self.folder:
+            return None
+        return _commit(self)
+
+    def check(self) -> None:
+        """Refuse a folder that holds no model of this package.
+
+        Raises:
+            UsageError: Names the flag.
+        """
+        check_ours(self.flag, self.name)
+
+    def settings(self) -> ModelSettings:
+        """Read the settings of a model of this package.
+
+        Raises:
+            UsageError: The folder holds none.
+        """
+        self.check()
+        return read_settings(Path(resolve(self.name)))
+
+    def endpoint(self, given: "Given") -> Endpoint:
+        """Return the model behind MODEL@URL.
+
+        Raises:
+            UsageError: It is not of that form, or nothing answers there.
+        """
+        model, _, url = self.name.rpartition("@")
+        if not model:
+            raise UsageError(
+                f"{self.flag} endpoint:{self.name}: expected endpoint:MODEL@URL, such as "
+                "endpoint:qwen@http://localhost:8000/v1"
+            )
+        endpoint = Endpoint(given.address.config(url, model), keeper(given.out))
+        endpoint.probe()
+        return endpoint
+
+
+@functools.cache  # what is loaded is to be what was stamped, though the hub may change meanwhile
+def _commit(spec: Spec) -> str | None:
+    with found(spec.flag, spec.shown):
+        file = cached_file(spec.name, INDEX_FILES[spec.kind])
+    return extract_commit_hash(file, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a model is loaded with.
+
+    Attributes:
+        prompt: Asks a captioner that is not ours for a caption.
+        seed: Of noise and sampled words.
+        device: As the command has it.
+        dtype: Of models that are not ours.
+        out: The command's folder, where it is kept what an address refuses.
+        address: How an address is asked.
+        size: Width and height in pixels that a generator that is not ours draws; None for its own.
+    """
+
+    prompt: str
+    seed: int
+    device: str
+    dtype: torch.dtype
+    out: Path
+    address: AddressChoice = BY_DEFAULT
+    size: tuple[int, int] | None = None
+
+
+def check_dtype(dtype: str, *specs: Spec) -> None:
+    """Refuse a dtype that nothing would heed.
+
+    Raises:
+        UsageError: None of these is a model of others.
+    """
+    if dtype != "float32" and not any(spec.kind in INDEX_FILES for spec in specs):
+        kinds = " or ".join(INDEX_FILES)
+        shown = " and ".join(f"{spec.flag} {spec.shown}" for spec in specs)
+        raise UsageError(f"--dtype {dtype} is for {kinds} models: expected none with {shown}")
+
+
+def stamp_of(
+    spec: Spec, given: Given, parts: Sequence[str] = ENCODER_PARTS + DECODER_PARTS
+) -> ModelStamp:
+    """Say what its results depend on, without loading it.
+
+    Args:
+        spec: A model, a file or a folder.
+        given: What it is loaded with.
+        parts: Of a model of this package, those that count.
+
+    Raises:
+        UsageError: It is not there.
+    """
+    if spec.kind == "file":
+        return captions_stamp(Path(spec.name))
+    if spec.kind == "folder":
+        root = Path(spec.name)
+        paths = sorted(path for path in root.rglob("*") if path.is_file())
+        digests = image_digests({path.relative_to(root).as_posix(): path for path in paths})
+        return images_stamp(root, digests)
+    if spec.kind == "endpoint":
+        return ModelStamp(name=spec.name, dtype="unknown", backend="endpoint")
+    return ModelStamp(
+        name=spec.name,
+        dtype="float32" if spec.is_ours else str(given.dtype).removeprefix("torch."),
+        backend=f"{spec.kind}, {torch.device(device_of(given.device)).type}",
+        files=_files(spec, parts),
+    )
+
+
+def _files(spec: Spec, parts: Sequence[str]) -> dict[str, str]:
+    """Return one sha256 of all files that a model is made of; of a hub id its commit."""
+    folder, commit = spec.folder, spec.commit
+    if folder is None:
+        return {"commit": commit} if commit else {}
+    kept = {
+        path: digest
+        for path, digest in folder_digests(folder).items()
+        if not spec.is_ours or path.split("/")[0] in parts
+    }
+    return {"weights": hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()}

@@ -1,0 +1,244 @@
+"""DPG-Bench as a benchmark run: rows for each image of an item, each question, each item.
+
+The official judge, mPLUG-large, needs modelscope, fairseq and taming-transformers; here any model
+answers by P(yes) and P(no), so the benchmark has another name and its numbers are not the published
+ones. A reply that begins as neither is excluded and counted.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from PIL import Image
+
+from uae.backends.judge import Judge, JudgeFailed, check_answered
+from uae.benchmarks.dpg.drawing import NumImages, image_path, set_name
+from uae.benchmarks.dpg.prompts import NUM_PROMPTS, Item, Question, prompts_digest
+from uae.benchmarks.dpg.score import IMAGE, ITEM, QUESTION, dpg_scores, with_dependencies
+from uae.benchmarks.image_origin import check_prompts
+from uae.benchmarks.judged.images import ImageSet, check_images, files_of_no_item
+from uae.benchmarks.judged.run import (
+    Rows,
+    Work,
+    failed_row,
+    judged_settings,
+    run_works,
+    unscored,
+)
+from uae.benchmarks.prompt_set import PromptSet
+from uae.benchmarks.results.notes import part_option
+from uae.benchmarks.results.result import BenchResult
+from uae.benchmarks.results.run import Resume
+from uae.core.provenance import BenchSettings
+from uae.data.opening import open_image
+from uae.data.untrusted.file import UnreadableImage
+from uae.runs.rows import ItemRow
+
+BENCHMARK = "dpg-other-judge"
+RULES, COMPAT_RULES = "uae-dpg-2", "uae-dpg-2-compat"
+YES = ("Yes", "yes", " Yes", " yes")
+NO = ("No", "no", " No", " no")
+
+
+@dataclass(frozen=True, slots=True)
+class DpgTask:
+    """What is scored, by whom, and how.
+
+    Attributes:
+        prompts: With their questions.
+        images: One file per item.
+        judge: Answers the questions.
+        num_images: 4 in a grid of two by two, or one alone.
+        compat: Score categories with upstream's faults.
+    """
+
+    prompts: PromptSet[Item]
+    images: ImageSet
+    judge: Judge
+    num_images: NumImages = 4
+    compat: bool = False
+
+
+def find_images(
+    root: Path, prompts: PromptSet[Item], num_images: NumImages, *, allow_missing: bool = False
+) -> ImageSet:
+    """Find the file of each item.
+
+    Raises:
+        UsageError: As `check_images`, the images were drawn for other prompts, or with another
+            number of images each, or two files are of one item.
+    """
+    digest = prompts_digest({name: item.prompt for name, item in prompts.by_name.items()})
+    check_prompts(root, digest, set_name(num_images))
+    expected = {name: image_path(root, name) for name in prompts.by_name}
+    return check_images(
+        root,
+        expected,
+        files_of_no_item(root, expected),
+        allow_missing=allow_missing,
+        fault_of=_no_grid if num_images == 4 else lambda _: "",
+    )
+
+
+def _no_grid(image: Image.Image) -> str:
+    width, height = image.size
+    if width % 2 or height % 2:
+        return f"{width} x {height} pixels: expected a grid of two by two images of one size"
+    return ""
+
+
+def crops(image: Image.Image, num_images: NumImages) -> list[Image.Image]:
+    """Cut a grid into its images, row by row."""
+    side = round(num_images**0.5)
+    width, height = image.width // side, image.height // side
+    return [
+        image.crop((x * width, y * height, (x + 1) * width, (y + 1) * height))
+        for y in range(side)
+        for x in range(side)
+    ]
+
+
+def settings_of(task: DpgTask) -> BenchSettings:
+    """Return what the numbers of a run depend on."""
+    return judged_settings(
+        BENCHMARK,
+        COMPAT_RULES if task.compat else RULES,
+        task.images,
+        task.judge.stamp,
+        task.prompts,
+        options={
+            "num_prompts": len(task.prompts.prompts),
+            **part_option(len(task.prompts.prompts), NUM_PROMPTS, "prompts"),
+            "num_images": task.num_images,
+            "compat": task.compat,
+        },
+    )
+
+
+def score(
+    task: DpgTask,
+    out: Path,
+    *,
+    resume: Resume = "auto",
+    retry_failed: bool = False,
+    show: Callable[[int, int], None] = lambda _done, _total: None,
+) -> BenchResult:
+    """Ask what has no row in the folder yet, and score all; raises as `run_works`."""
+    works = [work for item in task.prompts.prompts for work in _works(task, item)]
+    return run_works(
+        works,
+        out,
+        settings_of(task),
+        dpg_scores,
+        resume=resume,
+        retry_failed=retry_failed,
+        show=show,
+    )
+
+
+def _works(task: DpgTask, item: Item) -> list[Work]:
+    """Return the works of an item: its images, then what follows from them."""
+    if item.item_id not in task.images.paths:
+        return []
+    work = partial(Work, group=item.item_id, image=task.images.paths[item.item_id])
+    if item.fault:
+        return [work(item.item_id, lambda _: _faulty_row(item), is_asked=False)]
+    return [
+        *(
+            work(_image_name(item, i), partial(_image_row, task, item, i), is_asked=True)
+            for i in range(task.num_images)
+        ),
+        *(
+            work(_question_name(item, q), partial(_question_row, task, item, q), is_asked=False)
+            for q in item.questions
+        ),
+        work(item.item_id, partial(_item_row, task, item), is_asked=False),
+    ]
+
+
+def _image_name(item: Item, image_id: int) -> str:
+    return f"{item.item_id}/image {image_id}"
+
+
+def _question_name(item: Item, question: Question) -> str:
+    return f"{item.item_id}/question {question.question_id}"
+
+
+def _faulty_row(item: Item) -> ItemRow:
+    return ItemRow(
+        item=item.item_id,
+        labels={"of": ITEM},
+        cluster=item.item_id,
+        excluded="faulty questions",
+        excluded_detail=item.fault,
+        details={"prompt": item.prompt},
+    )
+
+
+def _image_row(task: DpgTask, item: Item, image_id: int, _: Rows) -> ItemRow:
+    """Ask all questions of one image."""
+    row = ItemRow(
+        item=_image_name(item, image_id),
+        labels={"of": IMAGE},
+        cluster=item.item_id,
+        details={"prompt": item.prompt},
+    )
+    try:
+        image = crops(open_image(task.images.paths[item.item_id]), task.num_images)[image_id]
+        p = {str(q.question_id): _p_yes_no(task.judge, image, q) for q in item.questions}
+    except (UnreadableImage, JudgeFailed) as error:
+        return failed_row(row, error)
+    answers = {key: float(yes > no) for key, (yes, no) in p.items()}
+    scores = with_dependencies(item.questions, {int(key): x for key, x in answers.items()})
+    return replace(
+        row,
+        samples={"image": sum(scores.values()) / len(scores)},
+        details={
+            **row.details,
+            "p_yes": {key: yes for key, (yes, _) in p.items()},
+            "p_no": {key: no for key, (_, no) in p.items()},
+            "answers": answers,
+            "scores": {str(key): x for key, x in scores.items()},
+        },
+    )
+
+
+def _p_yes_no(judge: Judge, image: Image.Image, question: Question) -> tuple[float, float]:
+    yes, no = judge.p_of(image, f"{question.text} Answer yes or no.", (YES, NO))
+    check_answered(question.text, (yes, no))
+    return yes, no
+
+
+def _question_row(task: DpgTask, item: Item, question: Question, rows: Rows) -> ItemRow:
+    images = [rows[_image_name(item, i)] for i in range(task.num_images)]
+    labels = {"of": QUESTION, "L1": question.broad_category, "L2": question.category}
+    row = ItemRow(
+        item=_question_name(item, question),
+        labels=labels,
+        cluster=item.item_id,
+        details={"prompt": item.prompt, "question": question.text, "answer": "Yes"},
+    )
+    if any(image.excluded for image in images):
+        return unscored(row, images)
+    chosen, part = (images[-1:], "answers") if task.compat else (images, "scores")
+    values = [image.details[part][str(question.question_id)] for image in chosen]
+    return replace(row, samples={"category": sum(values) / len(values)})
+
+
+def _item_row(task: DpgTask, item: Item, rows: Rows) -> ItemRow:
+    images = [rows[_image_name(item, i)] for i in range(task.num_images)]
+    row = ItemRow(
+        item=item.item_id,
+        labels={"of": ITEM},
+        cluster=item.item_id,
+        details={"prompt": item.prompt},
+    )
+    if any(image.excluded for image in images):
+        return unscored(row, images)
+    mean = sum(image.samples["image"] for image in images) / len(images)
+    questions = [
+        (q.text, sum(image.details["scores"][str(q.question_id)] for image in images) / len(images))
+        for q in item.questions
+    ]
+    return replace(row, samples={"dpg": mean}, details={**row.details, "questions": questions})

@@ -1,0 +1,238 @@
+"""GenEval's prompts, made again byte for byte, and prompt files of the same schema.
+
+The file `prompts/evaluation_metadata.jsonl` of djghosh13/geneval@af4902f (arXiv 2310.11513) follows
+from its class names, its colours and one random generator, so it needs no download. A line asks for
+objects (`include`), forbids some (`exclude`) and says so in words (`prompt`).
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from uae.benchmarks.geneval.clauses import TAGS, Clause
+from uae.core.errors import EnvironmentFault, UsageError
+from uae.core.identity import text_digests
+from uae.core.json_lines import check_keys, parse_json, read_lines
+from uae.scenes.graph import COLORS as COLOR_VALUES
+from uae.scenes.graph import RELATIONS
+from uae.scenes.language import NUMBER_WORDS
+
+CLASS_NAMES = (  # COCO's 80 in COCO's order; 64 to 66 are named more clearly than there
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
+    "traffic light", "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog",
+    "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella",
+    "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard", "sports ball", "kite",
+    "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle",
+    "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich", "orange",
+    "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant",
+    "bed", "dining table", "toilet", "tv", "laptop", "computer mouse", "tv remote",
+    "computer keyboard", "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator",
+    "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
+)  # fmt: skip
+COLORS = tuple(COLOR_VALUES)
+
+OFFICIAL = "geneval"
+NUM_PROMPTS = 553
+OFFICIAL_SHA256 = "5c48e0813e812e3c373fa5c8ed07a8f0a483be30272b4427b0559c8048e67c13"
+
+_SEED = 43
+_NUM_DRAWS = 100  # per category but the first; repetitions are dropped, hence 80 to 100 prompts
+_PERSON = 0  # never asked for in a colour
+_LINE_KEYS = ("tag", "include", "exclude", "prompt")
+_CLAUSE_KEYS = ("class", "count", "color", "position")
+
+
+@dataclass(frozen=True, slots=True)
+class PromptLine:
+    """A prompt and what its image must show: every `include` clause and no `exclude` clause."""
+
+    tag: str
+    include: tuple[Clause, ...]
+    exclude: tuple[Clause, ...]
+    prompt: str
+
+    @property
+    def metadata(self) -> str:
+        """The line as JSON: the content of a `metadata.jsonl`, and the prompt's key in results."""
+        values: dict[str, Any] = {"tag": self.tag, "include": [c.values() for c in self.include]}
+        if self.exclude:
+            values["exclude"] = [c.values() for c in self.exclude]
+        return json.dumps(values | {"prompt": self.prompt})
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSet:
+    """Prompts in order; a prompt's index names its image folder.
+
+    A score without the name of its set says little: rewritten prompts score higher.
+    """
+
+    name: str
+    """"geneval" for the official prompts whatever their file is called, else the file's name."""
+    lines: tuple[PromptLine, ...]
+
+    @property
+    def text(self) -> str:
+        """The whole file."""
+        return "".join(f"{line.metadata}\n" for line in self.lines)
+
+    @property
+    def digests(self) -> dict[str, str | None]:
+        """The sha256 of each prompt's line, by the name of its folder."""
+        return text_digests({f"{i:05d}": line.metadata for i, line in enumerate(self.lines)})
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+@cache
+def official_prompts() -> PromptSet:
+    """Make the 553 official prompts.
+
+    Raises:
+        EnvironmentFault: This NumPy draws other random numbers, so that the file would differ.
+    """
+    rng = np.random.default_rng(_SEED)
+    lines = [_single_object(i) for i in rng.choice(80, 80, replace=False).tolist()]
+    for draw in (_two_object, _counting, _colors, _position, _color_attr):
+        lines += [draw(rng) for _ in range(_NUM_DRAWS)]
+    prompts = PromptSet(OFFICIAL, tuple(dict.fromkeys(lines)))
+    if prompts.sha256 != OFFICIAL_SHA256:
+        raise EnvironmentFault(
+            f"NumPy {np.__version__} draws other prompts than GenEval's (sha256 {prompts.sha256}, "
+            f"expected {OFFICIAL_SHA256}): give the official evaluation_metadata.jsonl instead"
+        )
+    return prompts
+
+
+def _a(words: str) -> str:
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+
+
+def _line(tag: str, subject: str, *include: Clause, exclude: tuple[Clause, ...] = ()) -> PromptLine:
+    return PromptLine(tag, include, exclude, f"a photo of {subject}")
+
+
+def _single_object(class_id: int) -> PromptLine:
+    name = CLASS_NAMES[class_id]
+    return _line("single_object", _a(name), Clause(name, 1))
+
+
+def _two_object(rng: np.random.Generator) -> PromptLine:
+    first, second = (CLASS_NAMES[i] for i in rng.choice(80, 2, replace=False))
+    subject = f"{_a(first)} and {_a(second)}"
+    return _line("two_object", subject, Clause(first, 1), Clause(second, 1))
+
+
+def _counting(rng: np.random.Generator) -> PromptLine:
+    name = CLASS_NAMES[rng.choice(80)]
+    count = int(rng.integers(2, 4, endpoint=True))
+    plural = f"{name}es" if name.endswith("s") else f"{name}s"  # "sheeps" is in the file
+    return _line(
+        "counting",
+        f"{NUMBER_WORDS[count]} {plural}",
+        Clause(name, count),
+        exclude=(Clause(name, count + 1),),
+    )
+
+
+def _colors(rng: np.random.Generator) -> PromptLine:
+    name = CLASS_NAMES[(rng.choice(79) + 1) % 80]
+    color = COLORS[rng.choice(10)]
+    return _line("colors", f"{_a(color)} {name}", Clause(name, 1, color))
+
+
+def _position(rng: np.random.Generator) -> PromptLine:
+    subject, reference = (CLASS_NAMES[i] for i in rng.choice(80, 2, replace=False))
+    relation = RELATIONS[rng.choice(4)]
+    return _line(
+        "position",
+        f"{_a(subject)} {relation} {_a(reference)}",
+        Clause(reference, 1),
+        Clause(subject, 1, position=(relation, 0)),
+    )
+
+
+def _color_attr(rng: np.random.Generator) -> PromptLine:
+    names = [CLASS_NAMES[i] for i in rng.choice(79, 2, replace=False) + 1]
+    colors = [COLORS[i] for i in rng.choice(10, 2, replace=False)]
+    pairs = list(zip(colors, names, strict=True))
+    subject = " and ".join(f"{_a(color)} {name}" for color, name in pairs)
+    return _line("color_attr", subject, *(Clause(name, 1, color) for color, name in pairs))
+
+
+def read_prompts(path: str | Path) -> PromptSet:
+    """Read a metadata file: one JSON object a line. Blank lines are passed over.
+
+    Raises:
+        UsageError: The file is missing or empty, or a line is wrong; the message names line and
+            key.
+    """
+    path = Path(path)
+    found = read_lines(path, "a GenEval metadata file")
+    lines = tuple(parse_line(text, where) for where, text in found)
+    return PromptSet(OFFICIAL if lines == official_prompts().lines else path.name, lines)
+
+
+def parse_line(text: str, where: str) -> PromptLine:
+    """Read one JSON object of the schema.
+
+    Args:
+        text: The object.
+        where: Its place, for the message.
+
+    Raises:
+        UsageError: It is no JSON object of the schema; the message names the key.
+    """
+    values = parse_json(text, where, "one object with tag and prompt")
+    check_keys(values, _LINE_KEYS, ("tag", "include", "prompt"), where)
+    tag, prompt = values["tag"], values["prompt"]
+    if tag not in TAGS:
+        raise UsageError(f"{where}: key 'tag' is {tag!r}: expected one of {', '.join(TAGS)}")
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise UsageError(f"{where}: key 'prompt' is {prompt!r}: expected text")
+    include = tuple(_clauses(values["include"], "include", where))
+    exclude = tuple(_clauses(values.get("exclude", []), "exclude", where))
+    if not include:
+        raise UsageError(f"{where}: key 'include' is empty: expected at least one clause")
+    return PromptLine(tag, include, exclude, prompt)
+
+
+def _clauses(values: object, name: str, where: str) -> Iterator[Clause]:
+    if not isinstance(values, list):
+        raise UsageError(f"{where}: key {name!r} is {values!r}: expected a list of clauses")
+    known = _CLAUSE_KEYS if name == "include" else _CLAUSE_KEYS[:2]
+    for index, clause in enumerate(values):
+        place = f"{where}: key '{name}[{index}]'"
+        check_keys(clause, known, _CLAUSE_KEYS[:2], place)
+        yield _clause(clause, index, place)
+
+
+def _clause(values: dict[str, Any], index: int, where: str) -> Clause:
+    name, count, color = values["class"], values["count"], values.get("color")
+    if name not in CLASS_NAMES:
+        raise UsageError(f"{where}: class {name!r} is not one of COCO's 80 as GenEval names them")
+    if type(count) is not int or count < 1:
+        raise UsageError(f"{where}: count {count!r}: expected a whole number from 1 on")
+    if color is not None and color not in COLORS:
+        raise UsageError(f"{where}: color {color!r}: expected one of {', '.join(COLORS)}")
+    return Clause(name, count, color, _checked_position(values.get("position"), index, where))
+
+
+def _checked_position(value: Any, index: int, where: str) -> tuple[str, int] | None:
+    match value:
+        case None:
+            return None
+        case [str(relation), target] if relation in RELATIONS and target in range(index):
+            return relation, int(target)
+    raise UsageError(
+        f"{where}: position {value!r}: expected [relation, index of an earlier clause], with a "
+        f"relation out of {', '.join(RELATIONS)}"
+    )

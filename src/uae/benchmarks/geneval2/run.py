@@ -1,0 +1,220 @@
+"""GenEval 2 as a benchmark run, scored by Soft-TIFA: rows for each question and each image.
+
+- of a question: the probability that the judge's answer begins as the right one does; a reply that
+  begins as no answer at all is excluded and counted, which upstream scores as 0
+- AM of an image: their mean; GM: their geometric mean, which one 0 makes 0
+- AM and GM: means over images; of a skill: AM over its questions; of an atom count: GM over its
+  images
+
+The rules of facebookresearch/GenEval2@a6e82d2, but for raw logits where upstream takes scores that
+the judge's generation config may have changed. The official judge is Qwen3-VL-8B-Instruct; with any
+other the benchmark has another name.
+"""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from uae.backends.judge import Judge, JudgeFailed, JudgeStamp, check_answered
+from uae.benchmarks.drawing import Picture
+from uae.benchmarks.geneval2.prompts import NUM_PROMPTS, SKILLS, Atom, Prompt
+from uae.benchmarks.judged.images import ImageSet
+from uae.benchmarks.judged.run import (
+    Rows,
+    Work,
+    failed_row,
+    judged_settings,
+    run_works,
+    unscored,
+)
+from uae.benchmarks.prompt_set import PromptSet
+from uae.benchmarks.results.notes import part_option
+from uae.benchmarks.results.result import BenchResult
+from uae.benchmarks.results.run import Resume
+from uae.benchmarks.results.scores import Score
+from uae.core.durable import replace_file, storage_faults
+from uae.core.provenance import BenchSettings
+from uae.data.opening import open_image
+from uae.data.untrusted.file import UnreadableImage
+from uae.runs.rows import ItemRow
+
+OFFICIAL, OTHER = "geneval2", "geneval2-other-judge"
+OFFICIAL_JUDGE = "Qwen/Qwen3-VL-8B-Instruct"
+RULES = "uae-geneval2-2"
+TABLE_NAME = "paths.json"
+
+IMAGE, QUESTION = "image", "question"
+"""What a row is of, as the label `of`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is scored, and by whom."""
+
+    prompts: PromptSet[Prompt]
+    images: ImageSet
+    judge: Judge
+
+
+def benchmark_of(judge: JudgeStamp) -> str:
+    """Name the benchmark by its judge: numbers of two judges are never compared."""
+    is_official = judge.kind == "local" and judge.name == OFFICIAL_JUDGE
+    return OFFICIAL if is_official else OTHER
+
+
+def pictures_of(root: Path, prompts: PromptSet[Prompt]) -> list[Picture]:
+    """List the files that the prompts are drawn to."""
+    return [
+        Picture(root / f"{name}.png", prompt.text, (("geneval2", name),))
+        for name, prompt in prompts.by_name.items()
+    ]
+
+
+def write_table(root: Path, prompts: PromptSet[Prompt]) -> Path:
+    """Write the JSON object that names each prompt's image; return its path.
+
+    Paths are absolute, as the official scorer takes them from where it is started.
+
+    Raises:
+        EnvironmentFault: It cannot be written.
+    """
+    table = root / TABLE_NAME
+    paths = {picture.prompt: str(picture.path.resolve()) for picture in pictures_of(root, prompts)}
+    with storage_faults("cannot write", table):
+        replace_file(table, (json.dumps(paths, indent=1) + "\n").encode())
+    return table
+
+
+def settings_of(task: Task) -> BenchSettings:
+    """Return what the numbers of a run depend on."""
+    stamp = task.judge.stamp
+    return judged_settings(
+        benchmark_of(stamp),
+        RULES,
+        task.images,
+        stamp,
+        task.prompts,
+        options={
+            "num_prompts": len(task.prompts.prompts),
+            **part_option(len(task.prompts.prompts), NUM_PROMPTS, "prompts"),
+        },
+    )
+
+
+def score(
+    task: Task,
+    out: Path,
+    *,
+    resume: Resume = "auto",
+    retry_failed: bool = False,
+    show: Callable[[int, int], None] = lambda _done, _total: None,
+) -> BenchResult:
+    """Ask what has no row in the folder yet, and score all; raises as `run_works`."""
+    works = [
+        work
+        for name, prompt in task.prompts.by_name.items()
+        if name in task.images.paths
+        for work in _works(task, name, prompt)
+    ]
+    return run_works(
+        works,
+        out,
+        settings_of(task),
+        soft_tifa_scores,
+        resume=resume,
+        retry_failed=retry_failed,
+        show=show,
+    )
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """Return the geometric mean of numbers from 0 on; one 0 makes it 0."""
+    if min(values) == 0:
+        return 0.0
+    return math.exp(math.fsum(map(math.log, values)) / len(values))
+
+
+def soft_tifa_scores(rows: Sequence[ItemRow]) -> list[Score]:
+    """Return AM and GM over images, AM of each skill and GM of each atom count that rows have."""
+    scores = [
+        Score(name="AM", sample="am", where={"of": IMAGE}, is_share=True),
+        Score(name="GM", sample="gm", where={"of": IMAGE}, is_share=True),
+    ]
+    skills = {row.labels["skill"] for row in rows if "skill" in row.labels}
+    scores += [
+        Score(
+            name=f"AM/skill/{skill}",
+            sample="p",
+            where={"of": QUESTION, "skill": skill},
+            is_share=True,
+        )
+        for skill in SKILLS
+        if skill in skills
+    ]
+    counts = {row.labels["atom_count"] for row in rows if "atom_count" in row.labels}
+    return scores + [
+        Score(
+            name=f"GM/atoms/{count}",
+            sample="gm",
+            where={"of": IMAGE, "atom_count": count},
+            is_share=True,
+        )
+        for count in sorted(counts, key=int)
+    ]
+
+
+def _works(task: Task, name: str, prompt: Prompt) -> list[Work]:
+    """Return the works of a prompt: its questions, then its image."""
+    work = partial(Work, group=name, image=task.images.paths[name])
+    questions = [
+        work(_question_name(name, i), partial(_question_row, task, name, i, atom), is_asked=True)
+        for i, atom in enumerate(prompt.atoms)
+    ]
+    return [*questions, work(name, partial(_image_row, name, prompt), is_asked=False)]
+
+
+def _question_name(name: str, question_id: int) -> str:
+    return f"{name}/{question_id}"
+
+
+def _question_row(task: Task, name: str, question_id: int, atom: Atom, _: Rows) -> ItemRow:
+    row = ItemRow(
+        item=_question_name(name, question_id),
+        labels={"of": QUESTION, "skill": atom.skill},
+        cluster=name,
+        details={
+            "prompt": task.prompts.by_name[name].text,
+            "question": atom.question,
+            "answer": atom.answer,
+        },
+    )
+    try:
+        image = open_image(task.images.paths[name])
+        asked = f"{atom.question} Answer in one word."
+        p, p_other = task.judge.p_of(image, asked, (atom.forms, atom.other_forms))
+        check_answered(atom.question, (p, p_other))
+    except (UnreadableImage, JudgeFailed) as error:
+        return failed_row(row, error)
+    return replace(row, samples={"p": p}, details={**row.details, "p_other": p_other})
+
+
+def _image_row(name: str, prompt: Prompt, rows: Rows) -> ItemRow:
+    questions = [rows[_question_name(name, i)] for i in range(len(prompt.atoms))]
+    row = ItemRow(
+        item=name,
+        labels={"of": IMAGE, "atom_count": str(prompt.atom_count)},
+        cluster=name,
+        details={"prompt": prompt.text},
+    )
+    if any(question.excluded for question in questions):
+        return unscored(row, questions)
+    values = [question.samples["p"] for question in questions]
+    asked = [f"{atom.question} {atom.answer}" for atom in prompt.atoms]
+    return replace(
+        row,
+        samples={"am": math.fsum(values) / len(values), "gm": geometric_mean(values)},
+        details={**row.details, "questions": list(zip(asked, values, strict=True))},
+    )

@@ -1,0 +1,136 @@
+"""Images by name, one file each: checked for completeness and opened once before a judge is."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from PIL import Image
+
+from uae.core.errors import UsageError
+from uae.core.ranks import current
+from uae.data.folder import SUFFIXES
+from uae.data.opening import open_image
+from uae.data.untrusted.file import UnreadableImage
+from uae.report.format import listed
+
+log = logging.getLogger(__name__)
+
+_MAX_LISTED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSet:
+    """The images of a benchmark's items.
+
+    Attributes:
+        root: Where they lie.
+        paths: Those that are there, by the item's name, readable or not.
+        missing: Names of items without one.
+        extra: Files that no item has.
+        faults: Why an image cannot be judged, by the item's name.
+        shown: What messages call an item's image, by the item's name; the name itself if not given.
+    """
+
+    root: Path
+    paths: Mapping[str, Path]
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+    faults: Mapping[str, str]
+    shown: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether each item has an image that opens; files too many change nothing."""
+        return not self.missing and not self.faults
+
+    def by_kind(self) -> dict[str, Sequence[str]]:
+        """Return what keeps the set from being complete, by kind."""
+        missing = [self.shown.get(name, name) for name in self.missing]
+        faults = [f"{self.shown.get(name, name)}: {fault}" for name, fault in self.faults.items()]
+        return {"missing images": missing, "unreadable images": faults}
+
+    def summary(self) -> str:
+        """Say in words what is amiss."""
+        return listed({**self.by_kind(), "files of no item": self.extra})
+
+
+def files_of_no_item(
+    root: Path, expected: Mapping[str, Path], id_of: Callable[[str], str] = str
+) -> list[str]:
+    """Return the names of a folder's image files, of any suffix, that are no item's.
+
+    Args:
+        root: The folder.
+        expected: The file of each item, by the item's name.
+        id_of: Says which item a file's name means, its suffix taken off.
+
+    Raises:
+        UsageError: Two files are of one item: which one is meant nobody can tell.
+    """
+    entries = sorted(root.iterdir()) if root.is_dir() else []
+    files = [p for p in entries if p.suffix.lower() in SUFFIXES and p.is_file()]
+    by_item: dict[str, list[str]] = {name: [] for name in expected}
+    for path in files:
+        by_item.get(id_of(path.stem), []).append(path.name)
+    doubled = [f"{item} ({' and '.join(of)})" for item, of in by_item.items() if len(of) > 1]
+    if doubled:
+        kinds = {"items with more than one file": doubled}
+        raise UsageError(
+            f"{root} holds two files of one item:\n{listed(kinds, _MAX_LISTED)}\nExpected one "
+            "each; take the other away"
+        )
+    used = set(expected.values())
+    return [path.name for path in files if path not in used]
+
+
+def check_images(
+    root: Path,
+    expected: Mapping[str, Path | None],
+    extra: Sequence[str] = (),
+    *,
+    allow_missing: bool = False,
+    shown: Mapping[str, str] = MappingProxyType({}),
+    fault_of: Callable[[Image.Image], str] = lambda _: "",
+) -> ImageSet:
+    """Look for each item's image and open it, so that faults show at the start.
+
+    Args:
+        root: Where they lie.
+        expected: The file of each item, by the item's name; None if no file is named.
+        extra: Files beside them that no item has.
+        allow_missing: Accept what is there; the caller marks the result.
+        shown: What messages call an item's image, where its name would say nothing.
+        fault_of: Says what is wrong with an image that opens, its size say; "" if nothing.
+
+    Raises:
+        UsageError: The set is incomplete and need not be, or there is nothing to judge.
+    """
+    paths = {name: path for name, path in expected.items() if path and path.is_file()}
+    faults = {name: _fault(path, fault_of) for name, path in paths.items()}
+    found = ImageSet(
+        root=root,
+        paths=paths,
+        missing=tuple(name for name in expected if name not in paths),
+        extra=tuple(extra),
+        faults={name: fault for name, fault in faults.items() if fault},
+        shown=shown,
+    )
+    if len(found.faults) == len(paths):
+        raise UsageError(f"{root} holds no image to judge:\n{found.summary()}")
+    if not found.is_complete and not allow_missing:
+        raise UsageError(
+            f"{root} is no complete set of {len(expected)} images:\n{found.summary()}\nAdd or "
+            "repair them; or give --allow-missing, and the result will be marked"
+        )
+    if found.extra and found.is_complete and current().is_first:
+        log.warning("%s holds more than the benchmark:\n%s", root, found.summary())
+    return found
+
+
+def _fault(path: Path, fault_of: Callable[[Image.Image], str]) -> str:
+    try:
+        return fault_of(open_image(path))
+    except UnreadableImage as error:
+        return f"{error.reason}: {error.detail}"

@@ -1,0 +1,262 @@
+"""Audits of a trained pair against the pair it began as, on any images, as a benchmark run.
+
+    RUN/pairs/W-D/   captions of the encoder W, redrawn by the decoder D (`unified_bench.task`)
+    RUN/settings.json, items.jsonl, result.json   see `eval.results.run`
+    RUN/audits.json  what the changes mean, see `eval.audit`
+
+W and D are `before` and `after`. The four redraws of an image share their noise. The swap matrix of
+their similarities tells whether captions got better for everybody or for one decoder alone.
+"""
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from uae.backends.captioners import CaptionsFile, Failure
+from uae.benchmarks.pair_audit.findings import PIXELS, SHARES, TEXT, audits_of
+from uae.benchmarks.pair_audit.questions import (
+    KIND,
+    SIDES,
+    TEXT_SKILLS,
+    UNDERSTANDING,
+    QuestionSet,
+    answers_of,
+    question_rows,
+)
+from uae.benchmarks.results.page import AUDITS
+from uae.benchmarks.results.result import BenchResult, estimate_values
+from uae.benchmarks.results.run import BenchRun, Resume
+from uae.benchmarks.results.scores import Score
+from uae.benchmarks.unified_bench.budgets import PLAIN
+from uae.benchmarks.unified_bench.making import Show, draw_redraws, write_captions
+from uae.benchmarks.unified_bench.run import compared_with, features
+from uae.benchmarks.unified_bench.task import Task, check_stems, read_captions
+from uae.core.durable import replace_file, storage_faults
+from uae.core.provenance import BenchSettings
+from uae.core.ranks import once, share
+from uae.data.captions import CaptionRow
+from uae.data.opening import open_image
+from uae.data.sources import to_pixels
+from uae.report.audit import Audit
+from uae.report.pixel_audit import audit_pixels
+from uae.report.text_audit import audit_captions, training_words
+from uae.rewards.similarity import Similarity
+from uae.runs.rows import ITEMS, ItemRow, read_rows
+
+RULES = "uae-pair-audit-2"
+IMAGE = "image"
+PAIRS = (("before", "before"), ("after", "after"), ("before", "after"), ("after", "before"))
+"""Whose captions, whose decoder: the own ones first, whose captions the others redraw."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditTask:
+    """What is audited.
+
+    Attributes:
+        own: Each side's captions redrawn by its own decoder, by side; same images, seeds and
+            backbones.
+        max_caption_tokens: Longest caption that each side's decoder was trained for.
+        reward: Names of the backbones that were the reward; the others are held out.
+        out: Run folder.
+    """
+
+    own: Mapping[str, Task]
+    max_caption_tokens: Mapping[str, int]
+    reward: Sequence[str]
+    out: Path
+
+    @property
+    def images(self) -> Mapping[str, Path]:
+        """Path of each image by its name."""
+        return self.own["after"].images
+
+    def pair(self, writes: str, draws: str) -> Task:
+        """Return the task of one side's captions and one side's decoder."""
+        folder = self.out / "pairs" / f"{writes}-{draws}"
+        own = replace(self.own[writes], out=self.out / "pairs" / f"{writes}-{writes}")
+        if writes == draws:
+            return own
+        captions = own.captions_path(PLAIN)
+        return replace(
+            own,
+            out=folder,
+            captioner=lambda: CaptionsFile(captions, own.images),
+            generator=self.own[draws].generator,
+        )
+
+
+def audit_pair(
+    task: AuditTask,
+    settings: BenchSettings,
+    backbone_names: Sequence[str],
+    *,
+    resume: Resume,
+    questions: Sequence[QuestionSet] = (),
+    show: Show,
+) -> tuple[BenchResult, tuple[Audit, ...]]:
+    """Make captions, redraws and rows that are missing; then the scores, and what they mean.
+
+    Args:
+        task: What is audited.
+        settings: What the numbers depend on.
+        backbone_names: In the order of the scores.
+        resume: `must` refuses a folder without a run, `never` one with a run.
+        questions: What both sides are asked, in the open run folder.
+        show: Told (what, done, in all).
+
+    Raises:
+        UsageError: The folder is of another run, or two images have the same stem.
+        EnvironmentFault: It cannot be written.
+    """
+    check_stems(task.images)
+    with BenchRun.open(task.out, settings, resume=resume) as run:
+        items = [*task.images, *(name for asked in questions for name in asked.names)]
+        missing = list(run.missing(items, str))
+        images = [name for name in missing if name in task.images]
+        with storage_faults("cannot write", task.out):
+            failures = _make(task, images, show)
+        for row in _rows(task, share(images), failures, show):
+            run.add(row)
+        for asked in questions:
+            names = asked.names
+            todo = [name for name in missing if name in names]
+            for row in question_rows(asked, share(todo)) if todo else ():
+                run.add(row)
+        result = run.finish(scores_of(backbone_names, questions))
+    rows = read_rows(task.out / ITEMS)[0]
+    seen = [row for row in rows if row.labels[KIND] == IMAGE]
+    answers = (answers_of(rows, kind) for kind in (UNDERSTANDING, TEXT_SKILLS))
+    audits = audits_of(seen, task.reward, backbone_names, *answers)
+    text = json.dumps([_values(audit) for audit in audits], indent=1, allow_nan=False)
+    with storage_faults("cannot write", task.out):
+        once(lambda: replace_file(task.out / AUDITS, (text + "\n").encode()))
+    return result, audits
+
+
+def _make(task: AuditTask, images: Sequence[str], show: Show) -> dict[str, Failure]:
+    """Make the captions and redraws that are missing; return the images that lack one."""
+    failures: dict[str, Failure] = {}
+    for writes, draws in PAIRS if images else ():
+        pair, good = task.pair(writes, draws), [x for x in images if x not in failures]
+        told = _told(f"{writes} captions, {draws} decoder", show)
+        failures |= write_captions(pair, good, told)[PLAIN]
+        failures |= draw_redraws(pair, [x for x in good if x not in failures], told)[PLAIN]
+    return failures
+
+
+def _values(audit: Audit) -> dict[str, Any]:
+    change = estimate_values(audit.change) if audit.change else None
+    return asdict(audit) | {"change": change}
+
+
+def _told(pair: str, show: Show) -> Show:
+    return lambda what, done, total: show(f"{pair}: {what}", done, total)
+
+
+def _rows(
+    task: AuditTask, todo: Sequence[str], failures: Mapping[str, Failure], show: Show
+) -> Iterator[ItemRow]:
+    """Yield a row of each image, or why there is none."""
+    captions = {side: read_captions(task.pair(side, side), PLAIN) for side in SIDES}
+    known = training_words(row.caption for row in captions["before"].values())
+    is_measured = any(name not in failures for name in todo)
+    backbones = task.own["after"].backbones() if is_measured else {}
+    for done, name in enumerate(todo, start=1):
+        failure = failures.get(name)
+        if failure:
+            yield ItemRow(
+                item=name,
+                labels={KIND: IMAGE},
+                excluded=failure.reason,
+                excluded_detail=failure.detail,
+            )
+        else:
+            texts = {side: captions[side][name] for side in SIDES}
+            yield _row(task, name, texts, known, backbones)
+        show("measures", done, len(todo))
+
+
+def _row(
+    task: AuditTask,
+    name: str,
+    captions: Mapping[str, CaptionRow],
+    known: frozenset[str],
+    backbones: Mapping[str, Similarity],
+) -> ItemRow:
+    original = open_image(task.images[name])
+    paths = {
+        (writes, draws): task.pair(writes, draws).redraw_path(PLAIN, name)
+        for writes, draws in PAIRS
+    }
+    redraws = {pair: open_image(path) for pair, path in paths.items()}
+    embedded = features(original, backbones)
+    samples: dict[str, float] = {}
+    for (writes, draws), redraw in redraws.items():
+        for key, value in compared_with(embedded, redraw, backbones).items():
+            samples[matrix_name(writes, draws, key)] = value
+    for side in SIDES:
+        samples |= _text_samples(side, captions[side], task.max_caption_tokens[side], known)
+    seen = {"original": original, **{side: redraws[side, side] for side in SIDES}}
+    for of, image in seen.items():
+        samples |= {f"{of} {measure}": x for measure, x in _pixel_values(image).items()}
+    return ItemRow(
+        item=name,
+        labels={KIND: IMAGE},
+        samples={key: value for key, value in samples.items() if np.isfinite(value)},
+        details={
+            "first": captions["before"].caption,
+            "second": captions["after"].caption,
+            "pictures": {
+                "image": str(task.images[name].resolve()),
+                **{side: paths[side, side].relative_to(task.out).as_posix() for side in SIDES},
+            },
+        },
+    )
+
+
+def _text_samples(
+    side: str, row: CaptionRow, max_tokens: int, known: frozenset[str]
+) -> dict[str, float]:
+    audit = audit_captions(
+        [row.caption],
+        num_tokens=[row.num_tokens or 0],
+        max_tokens=max_tokens,
+        truncated=[row.is_truncated],
+        vocabulary=known,
+    )
+    return {f"{side} {measure}": float(getattr(audit, measure)[0]) for measure in TEXT}
+
+
+@torch.no_grad()
+def _pixel_values(image: Image.Image) -> dict[str, float]:
+    audit = audit_pixels(to_pixels([image]).numpy())
+    return {measure: float(getattr(audit, measure)[0]) for measure in PIXELS}
+
+
+def matrix_name(writes: str, draws: str, key: str) -> str:
+    """Name a cell of the swap matrix."""
+    return f"{writes} captions, {draws} decoder: {key}"
+
+
+def scores_of(backbone_names: Sequence[str], questions: Sequence[QuestionSet]) -> list[Score]:
+    """Return the swap matrix by backbone, text and pixels of both sides, then their answers."""
+    names = [
+        matrix_name(writes, draws, key)
+        for key in backbone_names
+        for writes, draws in itertools.product(SIDES, SIDES)
+    ]
+    names += [f"{side} {measure}" for measure in TEXT for side in SIDES]
+    names += [f"{of} {measure}" for measure in PIXELS for of in ("original", *SIDES)]
+    scores = [
+        Score(name=name, sample=name, where={KIND: IMAGE}, is_share=name.split()[-1] in SHARES)
+        for name in names
+    ]
+    return [*scores, *(score for asked in questions for score in asked.scores)]

@@ -1,0 +1,251 @@
+"""A benchmark run: a folder that is filled item by item, and taken up again after any stop.
+
+settings.json   what the numbers depend on; written first, marks the folder as ours
+items.jsonl     one row per item; items-rank1.jsonl and so on while several processes write
+result.json     scores; there only when every item has its row
+refused.jsonl   parameters that an address does not take; there only if there are any
+lock            held while a process writes
+
+with BenchRun.open(folder, settings) as run:
+    for item in run.todo(items, name_of):
+        run.add(ItemRow(item=name_of(item), samples={"answer": 1.0}))
+    result = run.finish(scores)
+
+Several processes (`uae.core.ranks`) share the items: rank 0 opens the folder, holds the lock and writes
+`items.jsonl` and the result, the others append to files of their own, which it takes in at the end,
+or when a stopped run is taken up.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+from uae.backends.refused_parameters import gather_refusals
+from uae.benchmarks.results.folder import (
+    Resume,
+    check,
+    check_settings,
+    settle,
+    take_up,
+    to_json,
+)
+from uae.benchmarks.results.result import (
+    RESULT,
+    BenchResult,
+    exclusions,
+    failed_parts,
+    result_values,
+    score_rows,
+)
+from uae.benchmarks.results.scores import Score
+from uae.core.durable import append_whole, replace_file, storage_faults, sync_open
+from uae.core.errors import UsageError
+from uae.core.lock import RunLock
+from uae.core.provenance import BenchSettings
+from uae.core.ranks import current, gathered, once, other_paths, own_path
+from uae.runs.rows import ITEMS, ItemRow, to_line
+
+T = TypeVar("T")
+
+
+class BenchRun:
+    """An open run folder. Use as a context manager."""
+
+    def __init__(
+        self,
+        folder: Path,
+        begun: Mapping[str, Any],
+        rows: Sequence[ItemRow],
+        descriptor: int,
+        held: ExitStack,
+    ) -> None:
+        """Hold the parts; `BenchRun.open` makes them."""
+        self.folder = folder
+        self._begun = begun
+        self._rows = {row.item: row for row in rows}
+        self._num_before = len(rows)
+        self._asked: dict[str, None] | None = None
+        self._descriptor = descriptor
+        self._held = held
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        settings: BenchSettings,
+        *,
+        resume: Resume = "auto",
+        retry_failed: bool = False,
+    ) -> "BenchRun":
+        """Begin a run, or take one up.
+
+        Args:
+            folder: Made if missing. Must be empty, or a run with equal settings.
+            settings: All that the numbers depend on.
+            resume: `must` refuses a folder without a run, `never` one with a run.
+            retry_failed: Do items again that were excluded for something that may pass.
+
+        Raises:
+            UsageError: The folder is in use, of another run, no run folder or against `resume`, or
+                a row in it is wrong; the message says which.
+            EnvironmentFault: It cannot be written.
+        """
+        with storage_faults("cannot write the run folder", folder), ExitStack() as undo:
+            if current().is_first:
+                undo.callback(_locked(folder, resume).release)
+            begun, rows = once(
+                lambda: (settle(folder, settings), take_up(folder, retry_failed=retry_failed))
+            )
+            check_settings(folder, begun, settings)  # those of every rank
+            descriptor = os.open(
+                own_path(folder / ITEMS), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666
+            )
+            undo.callback(os.close, descriptor)
+            return cls(folder, begun, rows, descriptor, undo.pop_all())
+
+    def __enter__(self) -> "BenchRun":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
+
+    @property
+    def rows(self) -> Mapping[str, ItemRow]:
+        """Rows by item: those that were there, and those that this rank has added."""
+        return self._rows
+
+    @property
+    def num_done(self) -> int:
+        """Items that have a row; the other ranks are taken to be as far as this one."""
+        return self._num_before + (len(self._rows) - self._num_before) * current().size
+
+    def missing(self, items: Iterable[T], name_of: Callable[[T], str]) -> Iterator[T]:
+        """Yield the items that have no row, in their order; nothing is kept of the others.
+
+        Args:
+            items: All items of the run, the same each time.
+            name_of: An item's name, unique.
+
+        Raises:
+            UsageError: Two items share a name, or there are rows of items that are not among these.
+        """
+        asked: dict[str, None] = {}
+        for item in items:
+            name = name_of(item)
+            if name in asked:
+                raise UsageError(f"item {name!r} comes twice: expected different names")
+            asked[name] = None
+            if name not in self._rows:
+                yield item
+        foreign = sorted(set(self._rows) - set(asked))
+        if foreign:
+            raise UsageError(
+                f"{self.folder / ITEMS} has rows of {len(foreign)} items that are not asked, "
+                f"{foreign[0]!r} first: they belong to another run; choose another folder"
+            )
+        self._asked = asked
+
+    def todo(
+        self,
+        items: Iterable[T],
+        name_of: Callable[[T], str],
+        group_of: Callable[[T], str] | None = None,
+    ) -> Iterator[T]:
+        """Yield this rank's share of the items that have no row; a process alone has all of them.
+
+        Groups with something missing go to the ranks in turn, so that shares are even after a
+        resume too.
+
+        Args:
+            items: All items of the run, the same each time.
+            name_of: An item's name, unique.
+            group_of: What items have in common that one rank must do; by default nothing.
+
+        Raises:
+            UsageError: As `missing`.
+        """
+        ranks = current()
+        numbers: dict[str, int] = {}
+        for item in self.missing(items, name_of):
+            number = numbers.setdefault((group_of or name_of)(item), len(numbers))
+            if number % ranks.size == ranks.rank:
+                yield item
+
+    def add(self, row: ItemRow) -> None:
+        """Append a row; when this returns a kill loses nothing of it.
+
+        Raises:
+            NonFinite: A sample is NaN or infinite; nothing is written.
+            EnvironmentFault: The row cannot be written; the file is as it was.
+        """
+        assert row.item not in self._rows, f"item {row.item} has a row already"
+        data = to_line(row)
+        with storage_faults("cannot write", own_path(self.folder / ITEMS)):
+            append_whole(self._descriptor, data)
+        self._rows[row.item] = row
+
+    def finish(
+        self, scores: Sequence[Score] | Callable[[Sequence[ItemRow]], Sequence[Score]]
+    ) -> BenchResult:
+        """Compute the scores from the rows of all ranks and write `result.json`.
+
+        `items.jsonl` then has the rows in the order in which the items were asked.
+
+        Args:
+            scores: What is computed; or a function that tells it from the rows.
+
+        Raises:
+            EnvironmentFault: The file cannot be written.
+            RunFailed: Another rank has ended.
+        """
+        asked = self._asked
+        assert asked is not None, "finish() comes after all of todo()"
+        own = list(self._rows.values())[self._num_before :]
+        rows = self._rows | {row.item: row for part in gathered(own) for row in part}
+        missing = sorted(set(asked) - set(rows))
+        assert not missing, f"{len(missing)} items got no row, {missing[:3]} first"
+        return once(lambda: self._write([rows[item] for item in asked], scores))
+
+    def _write(
+        self,
+        rows: Sequence[ItemRow],
+        scores: Sequence[Score] | Callable[[Sequence[ItemRow]], Sequence[Score]],
+    ) -> BenchResult:
+        """Write all rows, take other ranks' files away, and write the result."""
+        by_name = sorted(rows, key=lambda row: row.item)
+        with storage_faults("cannot write", self.folder):
+            refused = gather_refusals(self.folder)
+        result = BenchResult(
+            settings=self._begun["settings"],
+            num_items=len(rows),
+            scores=score_rows(by_name, scores(by_name) if callable(scores) else scores),
+            excluded=exclusions(by_name),
+            failed=failed_parts(by_name),
+            refused=refused,
+            environment=self._begun["environment"],
+            environment_changes=tuple(self._begun["environment_changes"]),
+        )
+        path, data = self.folder / ITEMS, b"".join(map(to_line, rows))
+        with storage_faults("cannot write the result in", self.folder):
+            sync_open(self._descriptor, path)
+            if data != path.read_bytes():
+                replace_file(path, data)
+            for part in other_paths(path):
+                part.unlink()
+            replace_file(self.folder / RESULT, to_json(result_values(result)))
+        return result
+
+
+def _locked(folder: Path, resume: Resume) -> RunLock:
+    """Make the folder and take its lock."""
+    check(folder, resume)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = RunLock(folder)
+    try:
+        check(folder, resume)  # again: another run may have come since the first look
+    except UsageError:
+        lock.release()
+        raise
+    return lock

@@ -1,0 +1,159 @@
+"""Prompts in the encoder's own words: expanded into descriptions, which the decoder then draws.
+
+Published rows "with a rewriter" are of longer prompts too, most of them by another model. Here the
+encoder writes in a chat of text alone, always the most probable words, one prompt at a time: a
+rewrite depends on model and prompt, not on a batch.
+
+rewrites.jsonl   one object a line (prompt, rewrite, is_truncated), appended as it is made;
+                 rewrites-rank1.jsonl and so on while several processes write
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from uae.core.durable import append_whole, storage_faults
+from uae.core.errors import UsageError
+from uae.core.json_lines import check_keys, parse_json
+from uae.core.lock import lock_rows
+from uae.core.ranks import current, once, other_paths, own_path, share
+from uae.models.chat import Message, chat_prompts, context_length
+from uae.models.encoder import Encoder, Prompts
+from uae.models.unified import UnifiedAutoEncoder
+
+REWRITES = "rewrites.jsonl"
+WORDING = "rewritten by the encoder"
+INSTRUCTION = (
+    "Expand this prompt into a detailed description of one image. Keep every object, number, color "
+    "and position that it asks for, and reply with the description alone."
+)
+"""Stands before the prompt and an empty line; another wording makes another set of images."""
+
+_KEYS = {"prompt": str, "rewrite": str, "is_truncated": bool}
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """A prompt and its description, "" where the encoder wrote no word.
+
+    It is truncated when it reached the model's limit without an end.
+    """
+
+    prompt: str
+    rewrite: str
+    is_truncated: bool
+
+
+def rewrite_prompts(
+    load: Callable[[], UnifiedAutoEncoder],
+    prompts: Iterable[str],
+    folder: Path,
+    show: Callable[[int, int], None],
+) -> dict[str, Rewrite]:
+    """Return each prompt's rewrite; those in the folder's file are not written again.
+
+    Args:
+        load: Loads a model, where something is missing, and makes the folder. Its encoder writes,
+            as much as its captions may have.
+        prompts: Any texts; one that comes twice is asked once.
+        folder: Holds the file, see `REWRITES`.
+        show: Told (prompts done, prompts in all), before the first and after each.
+
+    Raises:
+        UsageError: A prompt is too long for the encoder, another process
+            writes to the file, or a line of it is wrong.
+        EnvironmentFault: The file cannot be written.
+    """
+    path = folder / REWRITES
+    asked = list(dict.fromkeys(prompts))
+    found = once(lambda: _take_in(path) if path.exists() else {})
+    missing = [prompt for prompt in asked if prompt not in found]
+    if not missing:
+        return {prompt: found[prompt] for prompt in asked}
+    model = load()
+    # all are read before the first is answered, which may take hours
+    todo = {prompt: _chat(model, prompt) for prompt in missing}
+    with _opened(own_path(path)) as stream:
+        show(len(asked) - len(todo), len(asked))
+        for number, (prompt, chat) in enumerate(share(list(todo.items())), start=1):
+            line = _line(_rewrite(model, prompt, chat))
+            with storage_faults("cannot write", own_path(path)):
+                append_whole(stream.fileno(), line)
+            # the other ranks are about as far
+            show(len(asked) - len(todo) + number * current().size, len(asked))
+    found = once(lambda: _take_in(path))
+    return {prompt: found[prompt] for prompt in asked}
+
+
+def _chat(model: UnifiedAutoEncoder, prompt: str) -> Prompts:
+    chat = chat_prompts(model.encoder, [Message("user", (f"{INSTRUCTION}\n\n{prompt}",))])
+    _check_length(model.encoder, prompt, chat, model.settings.max_new_tokens)
+    return chat
+
+
+def _check_length(encoder: Encoder, prompt: str, chat: Prompts, max_new_tokens: int) -> None:
+    num_tokens, limit = chat.token_ids.shape[1], context_length(encoder)
+    if num_tokens + max_new_tokens > limit:
+        raise UsageError(
+            f"the prompt {prompt[:60]!r} is too long to be rewritten: {num_tokens} tokens with the "
+            f"instruction, and {max_new_tokens} for the reply, are more than the encoder's {limit}"
+        )
+
+
+def _rewrite(model: UnifiedAutoEncoder, prompt: str, chat: Prompts) -> Rewrite:
+    replies = model.encoder.sample(chat, None, max_new_tokens=model.settings.max_new_tokens)
+    return Rewrite(prompt, replies.texts[0].strip(), bool(replies.truncated[0]))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open the file for reading and appending, for this process alone."""
+    with storage_faults("cannot write", path):
+        stream = path.open("a+b", buffering=0)
+    with stream:
+        lock_rows(stream.fileno(), path)
+        yield stream
+
+
+def _take_in(path: Path) -> dict[str, Rewrite]:
+    """Read the rewrites that are there; those in files of other ranks move into the one file."""
+    parts = other_paths(path)
+    with _opened(path) as stream, storage_faults("cannot write", path):
+        found = _take_up(stream, path)
+        for part in parts:
+            with part.open("r+b") as other:
+                new = {x: y for x, y in _take_up(other, part).items() if x not in found}
+            append_whole(stream.fileno(), b"".join(map(_line, new.values())))
+            found |= new
+        for part in parts:
+            part.unlink()
+    return found
+
+
+def _take_up(stream: BinaryIO, path: Path) -> dict[str, Rewrite]:
+    """Read the rewrites that are there; a last line that was cut short is taken off."""
+    stream.seek(0)
+    lines = stream.read().split(b"\n")
+    torn = lines.pop()
+    if torn:
+        stream.truncate(sum(len(line) + 1 for line in lines))
+    rewrites = [_parse(line, f"{path}, line {i}") for i, line in enumerate(lines, start=1)]
+    return {rewrite.prompt: rewrite for rewrite in rewrites}
+
+
+def _line(rewrite: Rewrite) -> bytes:
+    return json.dumps(asdict(rewrite)).encode("ascii") + b"\n"
+
+
+def _parse(line: bytes, where: str) -> Rewrite:
+    expected = "one object a line; delete the line to have its prompt rewritten again"
+    values = parse_json(line, where, expected)
+    check_keys(values, _KEYS, _KEYS, where)
+    for key, kind in _KEYS.items():
+        if not isinstance(values[key], kind):
+            expected = "text" if kind is str else "true or false"
+            raise UsageError(f"{where}: key {key!r} is {values[key]!r}: expected {expected}")
+    return Rewrite(**values)

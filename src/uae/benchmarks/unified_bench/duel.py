@@ -1,0 +1,262 @@
+"""Unified-Bench's second protocol: a judge looks at an image and at two captions of it.
+
+Each pair is judged in both orders, as judges prefer a place. Source: arXiv 2509.09666, protocol 2
+(scores of 1 to 10, then a choice); its prompt is not published, and this one is ours.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from uae.backends.captioners import CaptionsFile
+from uae.backends.circuit_breaker import Outages
+from uae.backends.judge import Judge, JudgeFailed
+from uae.backends.replies import json_objects
+from uae.benchmarks.results.result import BenchResult
+from uae.benchmarks.results.run import BenchRun, Resume
+from uae.benchmarks.results.scores import Score
+from uae.core.errors import UsageError
+from uae.core.identity import file_digest, text_digests
+from uae.core.provenance import BenchSettings, ModelStamp, image_digests, images_stamp
+from uae.data.opening import open_image
+from uae.data.untrusted.file import UnreadableImage
+from uae.report.format import listed
+from uae.runs.rows import ItemRow
+
+RULES = "uae-caption-duel-1"
+"""Of the prompt and of how replies are read; a change of them needs another name."""
+MAX_TOKENS = 200
+SYSTEM = (
+    "You compare two captions of one image. Judge what they say of this image and nothing else: "
+    "their length and their order do not count."
+)
+QUESTION = """Caption A: {first}
+
+Caption B: {second}
+
+Score each caption from 1 (worst) to 10 (best) on three points: completeness (what the image shows \
+is said, and what is said is there), fluency, and insight (what the image means is understood). \
+Then choose the better caption. Answer with one JSON object and nothing else:
+{{"A": {{"completeness": 1, "fluency": 1, "insight": 1}}, "B": {{"completeness": 1, "fluency": 1, \
+"insight": 1}}, "choice": "A"}}"""
+SCORES = (
+    Score(name="second preferred", sample="second_preferred"),
+    Score(name="orders agree", sample="agree"),
+    Score(name="first place preferred", sample="first_place"),
+    *(
+        Score(name=f"{which} {point}", sample=f"{which}_{point}")
+        for which in ("first", "second")
+        for point in ("completeness", "fluency", "insight")
+    ),
+)
+
+_MAX_LISTED = 20
+
+
+class Points(BaseModel):
+    """Scores of one caption, 1 to 10."""
+
+    model_config = ConfigDict(frozen=True)
+
+    completeness: float = Field(ge=1, le=10)
+    fluency: float = Field(ge=1, le=10)
+    insight: float = Field(ge=1, le=10)
+
+
+class Verdict(BaseModel):
+    """What a judge says of caption A and caption B."""
+
+    model_config = ConfigDict(frozen=True)
+
+    A: Points
+    B: Points
+    choice: Literal["A", "B"]
+
+
+@dataclass(frozen=True, slots=True)
+class Duel:
+    """Two captions of one image."""
+
+    name: str
+    path: Path
+    first: str
+    second: str
+
+
+def read_verdict(reply: str) -> Verdict:
+    """Read a judge's reply: its first JSON object.
+
+    Raises:
+        JudgeFailed: It holds no such object, or one of another form.
+    """
+    values = next(json_objects(reply), None)
+    if values is None:
+        raise JudgeFailed(
+            "judge: not the form asked for",
+            "the reply: no JSON object found, expected one with A, B and choice",
+        )
+    try:
+        return Verdict.model_validate(values)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        where = ".".join(map(str, fault["loc"])) or "the reply"
+        raise JudgeFailed("judge: not the form asked for", f"{where}: {fault['msg']}") from error
+
+
+def judge_duels(
+    judge: Judge,
+    duels: Mapping[str, Duel],
+    out: Path,
+    settings: BenchSettings,
+    *,
+    resume: Resume,
+    retry_failed: bool,
+    show: Callable[[int, int], None],
+) -> BenchResult:
+    """Judge each pair in both orders; a pair without two verdicts is excluded and counted.
+
+    Args:
+        judge: Looks at image and captions.
+        duels: By image name.
+        out: Run folder, see `eval.results.run`.
+        settings: What the numbers depend on, see `settings_of`.
+        resume: `must` refuses a folder without a run, `never` one with a run.
+        retry_failed: Judge again where the judge gave no verdict.
+        show: Told (pairs done, pairs in all).
+
+    Raises:
+        UsageError: The folder is of another run, or the judge refuses all requests.
+        RunFailed: The judge failed several times running; what is done stays done.
+        EnvironmentFault: It cannot be written.
+    """
+    with BenchRun.open(out, settings, resume=resume, retry_failed=retry_failed) as run:
+        has_answered = any(row.samples for row in run.rows.values())
+        outages = Outages("judge", out, has_answered=has_answered)
+        show(run.num_done, len(duels))
+        for name in run.todo(duels, str):
+            row = _row(judge, duels[name])
+            run.add(row)
+            outages.count(row)
+            show(run.num_done, len(duels))
+        return run.finish(SCORES)
+
+
+def pair_up(
+    images: Mapping[str, Path], first: Path, second: Path
+) -> tuple[dict[str, Duel], list[CaptionsFile]]:
+    """Pair the captions of each image; return the pairs, and both files.
+
+    Raises:
+        UsageError: An image has no caption in one of the files, or a file is wrong.
+    """
+    items = list(images)
+    given = [CaptionsFile(path, images) for path in (first, second)]
+    for captions in given:
+        missing = [name for name in items if name not in captions.texts]
+        if missing:
+            gaps = listed({"images without a caption": missing}, _MAX_LISTED)
+            raise UsageError(
+                f"{captions.path}: not all of {len(items)} images have a caption:\n{gaps}\n"
+                "Add what is missing: a duel needs two captions of each image"
+            )
+    texts = [captions.texts for captions in given]
+    duels = {
+        name: Duel(name, path, texts[0][name], texts[1][name]) for name, path in images.items()
+    }
+    return duels, given
+
+
+def settings_of(
+    judge: Judge,
+    duels: Mapping[str, Duel],
+    first: Path,
+    second: Path,
+    gaps: Mapping[str, Any] | None = None,
+) -> BenchSettings:
+    """Return what the numbers depend on; the second captions are what is measured.
+
+    Args:
+        judge: Who judges.
+        duels: By image name.
+        first: The file of the first captions.
+        second: That of the second.
+        gaps: Options that say which images do not open.
+
+    Raises:
+        UsageError: A file cannot be read.
+    """
+    images = image_digests({name: duel.path for name, duel in duels.items()})
+    return BenchSettings(
+        benchmark="caption-duel",
+        version=RULES,
+        model=ModelStamp(
+            name=str(second),
+            dtype="none",
+            backend="captions",
+            files={"captions": file_digest(second)},
+        ),
+        data={
+            **images_stamp(second, images).files,
+            "first captions": file_digest(first),
+            "judge": judge.stamp.identity,
+        },
+        options={"first": str(first), "judge": judge.stamp.values(), **(gaps or {})},
+        inputs={
+            "image": images,
+            "first caption": text_digests({name: duel.first for name, duel in duels.items()}),
+            "second caption": text_digests({name: duel.second for name, duel in duels.items()}),
+        },
+    )
+
+
+def _row(judge: Judge, duel: Duel) -> ItemRow:
+    replies: list[str] = []
+    try:
+        image = open_image(duel.path)
+        verdicts = []
+        for pair in ((duel.first, duel.second), (duel.second, duel.first)):
+            question = QUESTION.format(first=pair[0], second=pair[1])
+            replies.append(judge.reply(image, SYSTEM, question, MAX_TOKENS))
+            verdicts.append(read_verdict(replies[-1]))
+    except UnreadableImage as error:
+        return ItemRow(item=duel.name, excluded="unreadable image", excluded_detail=str(error))
+    except JudgeFailed as error:
+        return ItemRow(
+            item=duel.name,
+            excluded=error.reason,
+            excluded_detail=error.detail,
+            can_retry=error.can_retry,
+            details={"replies": replies},
+        )
+    return ItemRow(
+        item=duel.name,
+        samples=samples_of(*verdicts),
+        details={
+            "first": duel.first,
+            "second": duel.second,
+            "replies": replies,
+            "pictures": {"image": str(duel.path.resolve())},
+        },
+    )
+
+
+def samples_of(forth: Verdict, back: Verdict) -> dict[str, float]:
+    """Return a pair's samples.
+
+    Args:
+        forth: The first caption was shown as A.
+        back: The second caption was shown as A.
+    """
+    second_wins = [forth.choice == "B", back.choice == "A"]
+    samples = {
+        "second_preferred": sum(second_wins) / 2,
+        "agree": float(second_wins[0] == second_wins[1]),
+        "first_place": ((forth.choice == "A") + (back.choice == "A")) / 2,
+    }
+    for which, seen in (("first", (forth.A, back.B)), ("second", (forth.B, back.A))):
+        for key in Points.model_fields:
+            samples[f"{which}_{key}"] = sum(getattr(points, key) for points in seen) / 2
+    return samples

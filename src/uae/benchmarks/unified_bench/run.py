@@ -1,0 +1,235 @@
+"""Unified-Bench as a benchmark run: image -> caption -> redraw -> similarity, one row per image.
+
+Captions, redraws and similarities are made one after the other, and only one of the models is
+in memory at a time. Each is kept as it is done, so a run that was stopped anywhere goes on there.
+
+Source: arXiv 2509.09666, protocol 1. The score of a pair is the cosine of global features, that of
+a backbone its mean over images, the overall one the unweighted mean over the paper's backbones, or
+over all where these are not used.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from uae.backends.captioners import Failure
+from uae.benchmarks.results.result import BenchResult
+from uae.benchmarks.results.run import BenchRun, Resume
+from uae.benchmarks.results.scores import Score
+from uae.benchmarks.unified_bench.budgets import PLAIN, area
+from uae.benchmarks.unified_bench.making import Failures, Show, both, draw_redraws, write_captions
+from uae.benchmarks.unified_bench.task import Curve, Task, check_stems, read_captions
+from uae.core.durable import storage_faults
+from uae.core.identity import Inputs
+from uae.core.provenance import BenchSettings, ModelStamp, image_digests, images_stamp
+from uae.core.ranks import share
+from uae.data.captions import CaptionRow
+from uae.data.opening import open_image, opens
+from uae.data.sources import to_pixels
+from uae.rewards.similarity import Similarity, cosine
+from uae.runs.rows import ItemRow
+
+RULES = "uae-unified-bench-1"
+"""Of prompts, preprocessing and scores; a change of them needs another name."""
+OVERALL = "overall"
+NUM_TOKENS = "tokens"
+_GONE = Failure("its redraw is gone", can_retry=True)
+
+
+def settings_of(
+    task: Task,
+    stamp: ModelStamp,
+    backbones: Mapping[str, str],
+    gaps: Mapping[str, Any] | None = None,
+    given: Inputs | None = None,
+    *,
+    sees_image: bool,
+) -> BenchSettings:
+    """Return what the numbers of a run depend on.
+
+    Args:
+        task: What is measured.
+        stamp: Of captioner and generator.
+        backbones: sha256 of the weights, by name.
+        gaps: Options that say which captions and redraws were missing from the start.
+        given: Captions and redraws that are there already.
+        sees_image: The decoder gets states that saw the image: no text bottleneck, and so another
+            benchmark.
+
+    Raises:
+        UsageError: An image cannot be read.
+    """
+    images = image_digests(task.images)
+    name = "unified-bench-hidden-states" if sees_image else "unified-bench"
+    further = {x: sha for x, sha in backbones.items() if task.counted and x not in task.counted}
+    counted = {f"backbone {x}": sha for x, sha in backbones.items() if x not in further}
+    return BenchSettings(
+        benchmark=name if task.counted else f"{name}-other-backbones",
+        version=RULES,
+        model=stamp,
+        data={**images_stamp(task.out, images).files, **counted},
+        options={
+            "temperature": task.plain.temperature,
+            "tokenizer_sha256": task.tokens.sha256 if task.tokens else None,
+            "curve": asdict(task.curve),
+            **({"further_backbones": further} if further else {}),
+            **(gaps or {}),
+        },
+        inputs={"image": images, **(given or {})},
+    )
+
+
+def evaluate(
+    task: Task,
+    settings: BenchSettings,
+    backbone_names: Sequence[str],
+    *,
+    resume: Resume,
+    retry_failed: bool,
+    show: Show,
+) -> BenchResult:
+    """Make captions, redraws and similarities that are missing, and the scores.
+
+    Args:
+        task: What is measured.
+        settings: What the numbers depend on.
+        backbone_names: In the order of the scores.
+        resume: `must` refuses a folder without a run, `never` one with a run.
+        retry_failed: Try again where an address gave no answer.
+        show: Told (what, done, in all).
+
+    Raises:
+        UsageError: The folder is of another run, or two images have the same stem.
+        EnvironmentFault: The folder cannot be written.
+    """
+    check_stems(task.images)
+    with BenchRun.open(task.out, settings, resume=resume, retry_failed=retry_failed) as run:
+        missing = list(run.missing(task.images, str))
+        with storage_faults("cannot write", task.out):
+            failures = write_captions(task, missing, show)
+            described = [x for x in missing if x not in failures[PLAIN]]
+            failures = both(failures, draw_redraws(task, described, show))
+        for row in compared(task, share(missing), failures, show):
+            run.add(row)
+        return run.finish(scores_of(task, backbone_names))
+
+
+# -- similarities -----------------------------------------------------------------------------
+
+
+def compared(task: Task, todo: Sequence[str], failures: Failures, show: Show) -> Iterator[ItemRow]:
+    """Yield a row of each image: similarities by variant and backbone, or why there are none."""
+    plain = failures[PLAIN]
+    captions = {variant: read_captions(task, variant) for variant in task.variants}
+    backbones = task.backbones() if any(name not in plain for name in todo) else {}
+    for done, name in enumerate(todo, start=1):
+        if name in plain:
+            yield _excluded(name, plain[name])
+        else:
+            found = {variant: each[name] for variant, each in failures.items() if name in each}
+            yield _row(task, name, captions, backbones, found)
+        show("similarities", done, len(todo))
+
+
+def _excluded(name: str, failure: Failure) -> ItemRow:
+    return ItemRow(
+        item=name,
+        excluded=failure.reason,
+        excluded_detail=failure.detail,
+        can_retry=failure.can_retry,
+    )
+
+
+def _row(
+    task: Task,
+    name: str,
+    captions: Mapping[str, Mapping[str, CaptionRow]],
+    backbones: Mapping[str, Similarity],
+    failures: Mapping[str, Failure],
+) -> ItemRow:
+    """Compare an image, opened again, with all of its redraws; `failures` are by variant."""
+    original = features(open_image(task.images[name]), backbones)
+    samples: dict[str, float] = {}
+    failed: dict[str, Failure] = {}
+    for variant in task.variants:
+        path = task.redraw_path(variant, name)
+        if name not in captions[variant] or not opens(path):
+            failed[variant] = failures.get(variant, _GONE)
+            continue
+        each = compared_with(original, open_image(path), backbones)
+        counted = [each[x] for x in task.counted or each]
+        each[OVERALL] = sum(counted) / len(counted)
+        num_tokens = captions[variant][name].num_tokens
+        if num_tokens is not None:
+            each[NUM_TOKENS] = num_tokens
+        samples |= {sample_name(variant, key): value for key, value in each.items()}
+    samples |= _areas(task.curve, samples)
+    pictures = {
+        "image": str(task.images[name].resolve()),
+        "redraw": task.redraw_path(PLAIN, name).relative_to(task.out).as_posix(),
+    }
+    details = {"caption": captions[PLAIN][name].caption, "pictures": pictures}
+    return ItemRow(
+        item=name,
+        samples=samples,
+        failed={variant: str(failure) for variant, failure in failed.items()},
+        can_retry=any(failure.can_retry for failure in failed.values()),
+        details=details,
+    )
+
+
+@torch.no_grad()
+def features(
+    image: Image.Image, backbones: Mapping[str, Similarity]
+) -> dict[str, Float[Tensor, "1 d"]]:
+    """Return an image's embedding by each backbone: one image at a time, so of any size."""
+    pixels = to_pixels([image])
+    return {name: backbone.features(pixels) for name, backbone in backbones.items()}
+
+
+def compared_with(
+    original: Mapping[str, Float[Tensor, "1 d"]],
+    redraw: Image.Image,
+    backbones: Mapping[str, Similarity],
+) -> dict[str, float]:
+    """Return the similarity of an original and a redraw by each backbone, in [-1, 1]."""
+    redrawn = features(redraw, backbones)
+    return {name: cosine(original[name], redrawn[name]).item() for name in backbones}
+
+
+def _areas(curve: Curve, samples: Mapping[str, float]) -> dict[str, float]:
+    """Return the area of each curve of which every point is there."""
+    areas = {}
+    for method in curve.methods:
+        names = {size: sample_name(f"{method}-{size}", OVERALL) for size in curve.sizes}
+        if all(name in samples for name in names.values()):
+            areas[f"{method} area"] = area({size: samples[name] for size, name in names.items()})
+    return areas
+
+
+# -- scores -----------------------------------------------------------------------------------
+
+
+def sample_name(variant: str, key: str) -> str:
+    """Name a sample; those of plain captions bear the backbone's name alone."""
+    return key if variant == PLAIN else f"{variant} {key}"
+
+
+def scores_of(task: Task, backbone_names: Sequence[str]) -> list[Score]:
+    """Return the scores: by backbone, overall, and where there are budgets their curves."""
+    curve, names = task.curve, [*backbone_names, OVERALL]
+    if task.tokens:
+        names.append(NUM_TOKENS)
+    for method in curve.methods:
+        names += [
+            sample_name(f"{method}-{size}", key)
+            for size in curve.sizes
+            for key in (OVERALL, NUM_TOKENS)
+        ]
+        names.append(f"{method} area")
+    return [Score(name=name, sample=name) for name in names]

@@ -1,0 +1,162 @@
+"""The command line: names, help, and the exit code of every error.
+
+0 done | 1 failed while running | 2 usage or configuration | 3 environment | 4 some inputs left
+out | 130, 143 stopped by SIGINT, SIGTERM. stdout holds data only.
+"""
+
+import errno
+import importlib.metadata
+import io
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType, TracebackType
+
+from cyclopts import App, CycloptsError
+
+from uae.cli.bases import bases
+from uae.cli.compare import compare
+from uae.cli.doctor import doctor
+from uae.cli.eval import evaluation
+from uae.cli.inputs import STDIN
+from uae.cli.pictures import caption, draw
+from uae.cli.reconstruct import reconstruct
+from uae.cli.report import report
+from uae.cli.scenes import scenes
+from uae.cli.serve import serve
+from uae.cli.train import keys_help, train
+from uae.core.errors import (
+    EXIT_DONE,
+    EXIT_ENVIRONMENT,
+    EXIT_FAILED,
+    EXIT_PARTIAL,
+    EXIT_USAGE,
+    Stopped,
+    UaeError,
+)
+from uae.core.memory import OUT_OF_MEMORY, REMEDY, is_out_of_memory, wanted
+from uae.core.ranks import current, leave, prefix
+from uae.core.unicode import readable
+
+log = logging.getLogger("uae")
+
+_ENVIRONMENT = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+
+
+SUMMARY = """Unified multimodal auto-encoders: image -> caption -> image, trained to make
+the second image like the first.
+
+Try:
+    uae reconstruct photo.jpg
+"""
+NEXT = {
+    train: "uae report RUN, uae reconstruct IMAGE --model RUN/model",
+    caption: 'uae draw "CAPTION", uae train --data FOLDER',
+    draw: "uae reconstruct IMAGE",
+    reconstruct: "uae train --recipe demo --data FOLDER --out RUN",
+    compare: "uae report RUN",
+    report: "uae reconstruct IMAGE --model RUN/model",
+    scenes: "uae eval unified-bench OUT/images, uae eval mmt-bench OUT/questions.tsv",
+    serve: "uae doctor",
+    doctor: "uae reconstruct IMAGE",
+}
+"""The verbs, each with what its help names as the next command."""
+
+
+def build_app() -> App:
+    """Map names to verbs."""
+    app = App(
+        name="uae",
+        help=SUMMARY,
+        help_format="plaintext",
+        help_epilogue="Next: uae doctor, uae VERB --help",
+        version=importlib.metadata.version("uae"),
+        version_flags=["--version"],
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,
+    )
+    for verb, after in NEXT.items():
+        app.command(verb, help_epilogue=f"Next: {after}")
+    app.command(evaluation)
+    app.command(bases)
+    app.register_install_completion_command(add_to_startup=False)
+    return app
+
+
+def run(tokens: Sequence[str]) -> int:
+    """Run one command and return its exit code; errors the user can act on are said, not raised.
+
+    Any other error is a fault of ours and passes through, a `ValueError` too.
+    """
+    app = build_app()
+    if tokens[:1] == ["train"] and {"--help", "-h"} & set(tokens):
+        app["train"].help_epilogue = f"{keys_help()}\n\nNext: {NEXT[train]}"
+    try:
+        spelled = [STDIN if token == "-" else token for token in tokens]
+        code = app(spelled, exit_on_error=False) or EXIT_DONE
+        # torchrun takes any other code for a crash, and would end rank 0 for it
+        return code if code == EXIT_DONE or current().is_first else EXIT_DONE
+    except CycloptsError:
+        return EXIT_USAGE
+    except UaeError as error:
+        return _say(error, error.exit_code, is_fault=not isinstance(error, Stopped))
+    except KeyboardInterrupt:
+        return _say("stopped", 128 + signal.SIGINT, is_fault=False)
+    except BrokenPipeError:
+        # the reader has left; the interpreter must not fail again when it flushes stdout
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        code = EXIT_ENVIRONMENT if error.errno in _ENVIRONMENT else EXIT_FAILED
+        return _say(_os_message(error), EXIT_USAGE if _is_missing(error) else code)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return _say(
+            ": ".join(filter(None, (OUT_OF_MEMORY, wanted(error), REMEDY))), EXIT_ENVIRONMENT
+        )
+
+
+def _say(error: object, code: int, *, is_fault: bool = True) -> int:
+    sys.stderr.write(readable(f"{prefix()}{'error: ' if is_fault else ''}{error}\n"))
+    log.debug("raised here:", exc_info=True)
+    return code
+
+
+def _is_missing(error: OSError) -> bool:
+    return isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
+
+
+def _os_message(error: OSError) -> str:
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    return f"{error.filename}: {error.strerror.lower()}"
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    """End at SIGTERM as at an error, so that open files are closed; training has its own way."""
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def _say_bug(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    if log.isEnabledFor(logging.DEBUG):
+        sys.__excepthook__(kind, error, traceback)
+    sys.stderr.write(
+        f"error: {kind.__name__}: {error}\nThis is a fault of uae: -v shows where it is; "
+        "please report it with the output of `uae doctor`\n"
+    )
+
+
+def main() -> None:
+    """Run the command of this process and exit with its code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.excepthook = _say_bug
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be Unicode
+    code = run(sys.argv[1:])
+    leave(is_done=code in {EXIT_DONE, EXIT_PARTIAL})
+    sys.exit(code)

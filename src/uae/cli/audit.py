@@ -1,0 +1,236 @@
+"""`uae eval audit`: a trained pair against the pair it began as, on any images."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+from cyclopts.types import NonNegativeInt, PositiveInt
+
+from uae.cli.inputs import find_images
+from uae.cli.options import RunChoice, ended, progress_of, stages_of
+from uae.cli.output import PLAINLY, SWITCH, Talk
+from uae.cli.startup import quick_start
+from uae.cli.unified_bench import backbones_of
+from uae.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from uae.backends.load import Pair
+    from uae.benchmarks.mmt_bench.task import MmtTask
+    from uae.benchmarks.pair_audit.questions import QuestionSet
+    from uae.benchmarks.pair_audit.run import AuditTask
+    from uae.cli.coverage import Gaps
+    from uae.runs.rows import ItemRow
+
+NEXT = {"audit": "uae eval unified-bench IMAGES --model MODEL --out RUN"}
+"""What the help names as the next command."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class TrainedChoice:
+    """The trained model, and the one it began as."""
+
+    model: str
+    """Model folder after training."""
+    before: str = "uae-tiny"
+    """Model folder or preset that the training began with."""
+    seed: NonNegativeInt = 0
+    """Seed of the noise; captions are the most probable words."""
+    batch_size: PositiveInt = 16
+    """Images at once; changes speed and memory alone."""
+
+    def read(self, place: RunChoice) -> "dict[str, Pair]":
+        """Return both by side, not loaded yet."""
+        import torch
+
+        from uae.backends.load import Pair
+        from uae.backends.reference import Given
+
+        given = Given("", self.seed, place.device, torch.float32, place.out)
+        return {
+            side: Pair.read(name, None, None, given, sees_image=False, flag=flag)
+            for side, name, flag in (
+                ("before", self.before, "--before"),
+                ("after", self.model, "--model"),
+            )
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuestionFile:
+    """Questions of one kind, read and checked."""
+
+    kind: str
+    folder: str
+    task: "MmtTask"
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class AuditQuestions:
+    """What the encoders are asked."""
+
+    questions: Path | None = None
+    """MMT-Bench's .tsv, or any file in its columns: is general understanding kept?"""
+    text_questions: Path | None = None
+    """A .tsv in its columns without images: are text skills kept?"""
+    prompt: Literal["vlmevalkit", "compact"] = "vlmevalkit"
+    """Wording of the questions; compact is what uae-tiny was trained on."""
+    allow_missing: Annotated[bool, SWITCH] = False
+    """Leave out images and questions that do not open; the result is marked."""
+
+    def read(self) -> list[QuestionFile]:
+        """Read all of them.
+
+        Raises:
+            UsageError: A file is wrong, or an image does not decode and that is not allowed.
+        """
+        from uae.benchmarks.mmt_bench.task import MmtConfig, MmtTask
+        from uae.benchmarks.pair_audit.questions import TEXT_SKILLS, UNDERSTANDING
+
+        pictured = MmtConfig(prompt=self.prompt, allow_missing=self.allow_missing)
+        text_only = MmtConfig(prompt=self.prompt, text_only=True)
+        given = (
+            (UNDERSTANDING, self.questions, "questions", pictured),
+            (TEXT_SKILLS, self.text_questions, "text_questions", text_only),
+        )
+        return [
+            QuestionFile(kind=kind, folder=folder, task=MmtTask.read(path, config))
+            for kind, path, folder, config in given
+            if path
+        ]
+
+
+NO_QUESTIONS = AuditQuestions()
+
+
+def audit(
+    images: Annotated[list[Path], Parameter(name="IMAGE")],
+    /,
+    *,
+    compared: TrainedChoice,
+    place: RunChoice,
+    reward: Annotated[tuple[str, ...], Parameter(negative="")] = ("clip",),
+    backbone: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    asked: AuditQuestions = NO_QUESTIONS,
+    talk: Talk = PLAINLY,
+) -> int:
+    """Audit a trained model against the one it began as: swap matrix, captions, pictures.
+
+    Try:
+        uae eval audit IMAGES --model runs/demo/model --before uae-tiny --out runs/audit
+
+    The same command goes on where it stopped.
+
+    Args:
+        images: Image files or folders that neither model was trained on.
+        compared: The trained model, and the one it began as.
+        place: The run.
+        reward: Backbones that were the reward; the others are held out.
+        backbone: As for unified-bench; by default those that the trained model names.
+        asked: What the encoders are asked.
+        talk: Format and verbosity.
+    """
+    talk.begin()
+    place.check()
+    files = find_images(images, without=place.out)
+    checked = asked.read()
+    with quick_start():
+        from uae.backends.backbones import digests
+        from uae.backends.load import own_backbones
+        from uae.benchmarks.pair_audit import run
+        from uae.benchmarks.pair_audit.summary import settings_of, summary_text
+        from uae.cli.coverage import image_gaps
+
+        pairs = compared.read(place)
+        chosen = backbones_of(backbone or own_backbones(pairs["after"]))
+        _check_reward(reward, chosen)
+        task = _task(pairs, files.paths, place.out, chosen, reward, compared.batch_size)
+        settings = settings_of(
+            task,
+            {side: pair.stamp() for side, pair in pairs.items()},
+            digests(chosen, place.device),
+            run.RULES,
+            {x.kind: x.task.digest for x in checked},
+            _options(asked, checked, image_gaps(files.paths), len(files.paths)),
+        )
+    progress, show = stages_of(talk)
+    sets = _question_sets(checked, pairs, place.out, talk)
+    result, audits = run.audit_pair(
+        task, settings, list(chosen), resume=place.resume, questions=sets, show=show
+    )
+    progress.close()
+    return ended(result, place.out, summary_text(result, audits), talk, files.left_out)
+
+
+def _task(
+    pairs: "Mapping[str, Pair]",
+    images: Mapping[str, Path],
+    out: Path,
+    chosen: dict[str, str],
+    reward: tuple[str, ...],
+    batch_size: int,
+) -> "AuditTask":
+    from uae.backends.load import tokens_of
+    from uae.benchmarks.pair_audit.run import AuditTask
+
+    settings = {side: pair.writes.settings() for side, pair in pairs.items()}
+    tokens = {side: tokens_of(pair, None, is_needed=True) for side, pair in pairs.items()}
+    return AuditTask(
+        own={
+            side: pair.task(images, out, chosen, tokens[side], batch_size)
+            for side, pair in pairs.items()
+        },
+        max_caption_tokens={side: s.max_caption_tokens for side, s in settings.items()},
+        reward=reward,
+        out=out,
+    )
+
+
+def _check_reward(reward: tuple[str, ...], chosen: dict[str, str]) -> None:
+    unknown = [name for name in reward if name not in chosen]
+    if unknown:
+        raise UsageError(f"--reward {unknown[0]}: expected one of {', '.join(chosen)}")
+
+
+def _options(
+    asked: AuditQuestions, checked: Sequence[QuestionFile], gaps: "Gaps", num_images: int
+) -> dict[str, object]:
+    """Return how the questions are asked, and which of them and of the images are missing."""
+    from uae.cli.coverage import settled
+
+    gaps = {**gaps, **{kind: names for x in checked for kind, names in x.task.gaps.items()}}
+    prompt = {"prompt": asked.prompt} if checked else {}
+    return {**prompt, **settled(gaps, num_images, allow_missing=asked.allow_missing)}
+
+
+def _question_sets(
+    checked: Sequence[QuestionFile], pairs: "dict[str, Pair]", out: Path, talk: Talk
+) -> "list[QuestionSet]":
+    from uae.benchmarks.pair_audit.questions import QuestionSet
+
+    return [
+        QuestionSet(file.kind, file.task.items, partial(_answers, pairs, file, out, talk))
+        for file in checked
+    ]
+
+
+def _answers(
+    pairs: "dict[str, Pair]", file: QuestionFile, out: Path, talk: Talk
+) -> "dict[str, list[ItemRow]]":
+    """Ask both encoders the same questions; return their rows by side."""
+    from uae.backends.load_answers import answers_of, answers_stamp
+    from uae.benchmarks.mmt_bench.evaluate import evaluate_mmt
+    from uae.runs.rows import ITEMS, read_rows
+
+    answers = {}
+    for side, pair in pairs.items():
+        asked, folder = (pair.writes, pair.given), out / file.folder / side
+        progress, show = progress_of(f"{file.kind}, {side}", "question", talk)
+        evaluate_mmt(answers_of(*asked), file.task, folder, answers_stamp(*asked), show=show)
+        progress.close()
+        answers[side] = read_rows(folder / ITEMS)[0]
+    return answers

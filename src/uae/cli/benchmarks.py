@@ -1,0 +1,214 @@
+"""`uae eval mmt-bench`, `uae eval geneval`: published benchmarks without a judge."""
+
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+from cyclopts.types import PositiveInt
+
+from uae.cli.address import BY_DEFAULT, AddressChoice
+from uae.cli.options import RunChoice, ended, progress_of
+from uae.cli.ours import check_named
+from uae.cli.output import PLAINLY, SWITCH, Talk
+from uae.cli.startup import quick_start
+from uae.cli.unified_bench import Dtype
+from uae.core.errors import EXIT_PARTIAL, UsageError
+from uae.core.ranks import once
+
+if TYPE_CHECKING:
+    from uae.backends.reference import Given, Spec
+    from uae.benchmarks.geneval.prompts import PromptSet
+
+log = logging.getLogger(__name__)
+
+Variant = Literal["geneval", "geneval-hf"]
+
+OFFICIAL_CLIP = "openai/clip-vit-large-patch14"
+NEXT = {
+    "mmt-bench": "uae compare RUN_A RUN_B",
+    "geneval": "uae compare RUN_A RUN_B",
+}
+"""What the help of each names as the next command."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class QuestionChoice:
+    """Which questions are asked, and how."""
+
+    limit: PositiveInt | None = None
+    """Questions to ask, from the first row on; by default all."""
+    prompt: Literal["vlmevalkit", "compact"] = "vlmevalkit"
+    """Wording of the questions; compact is what uae-tiny was trained on."""
+    likelihood: bool = True
+    """Measure the likelihood of the option letters too."""
+    hidden_answers: Annotated[bool, SWITCH] = False
+    """Ask questions without an answer too (split TEST); replies are kept."""
+    allow_missing: Annotated[bool, SWITCH] = False
+    """Leave out questions whose images do not decode; the result is marked as incomplete."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class AnswererChoice:
+    """What answers."""
+
+    model: str = "uae-tiny"
+    """Model folder or preset, or vlm:FOLDER_OR_HUB_ID, endpoint:MODEL@URL."""
+    max_new_tokens: PositiveInt = 128
+    """Longest reply; what is cut off is not read."""
+    dtype: Dtype = "float32"
+    """Of a vlm model's weights."""
+    address: AddressChoice = BY_DEFAULT
+    """How an address is asked."""
+
+    def read(self, place: RunChoice) -> "tuple[Spec, Given]":
+        """Return what is named, and what it is loaded with.
+
+        Raises:
+            UsageError: It names nothing, or the dtype is for other models.
+        """
+        import torch
+
+        from uae.backends.load_answers import MODELS
+        from uae.backends.reference import Given, Spec, check_dtype
+
+        spec = Spec.read_model("--model", self.model, MODELS)
+        check_dtype(self.dtype, spec)
+        dtype = getattr(torch, self.dtype)
+        return spec, Given("", 0, place.device, dtype, place.out, self.address)
+
+
+ALL_QUESTIONS, UAE_TINY = QuestionChoice(), AnswererChoice()
+
+
+def mmt_bench(
+    tsv: Annotated[Path, Parameter(name="TSV")],
+    /,
+    *,
+    answerer: AnswererChoice = UAE_TINY,
+    asked: QuestionChoice = ALL_QUESTIONS,
+    predictions: Path | None = None,
+    place: RunChoice,
+    retry_failed: Annotated[bool, SWITCH] = False,
+    talk: Talk = PLAINLY,
+) -> int:
+    """Ask a model the questions of MMT-Bench, and score the answers.
+
+    Try:
+        uae eval mmt-bench MMT-Bench_VAL.tsv --model runs/demo/model --out runs/mmt
+        uae eval mmt-bench MMT-Bench_VAL.tsv --model vlm:Qwen/Qwen2.5-VL-3B-Instruct --out runs/qwen
+
+    The same command goes on where it stopped.
+
+    Args:
+        tsv: MMT-Bench_VAL.tsv, or any file in its columns.
+        answerer: What answers.
+        asked: Which questions are asked, and how.
+        predictions: Write the replies to this file too: .xlsx or .tsv in VLMEvalKit's columns,
+            .jsonl as lmms-eval's samples.
+        place: The run.
+        retry_failed: Ask again where the model gave no reply.
+        talk: Format and verbosity.
+    """
+    talk.begin()
+    place.check()
+    from uae.benchmarks.mmt_bench.export import check_format, export_predictions
+    from uae.benchmarks.mmt_bench.task import MmtConfig, MmtTask
+
+    if predictions:
+        check_format(predictions)
+    check_named("--model", answerer.model)
+    task = MmtTask.read(tsv, MmtConfig(**asdict(asked)))
+    with quick_start():
+        from uae.backends.load_answers import answers_of, answers_stamp
+        from uae.benchmarks.mmt_bench.evaluate import evaluate_mmt
+        from uae.benchmarks.mmt_bench.summary import summary_text
+
+        spec, given = answerer.read(place)
+        load = answers_of(spec, given, answerer.max_new_tokens)
+    stamp = answers_stamp(spec, given, answerer.max_new_tokens)
+    progress, show = progress_of("mmt-bench", "question", talk)
+    result = evaluate_mmt(
+        load, task, place.out, stamp, resume=place.resume, retry_failed=retry_failed, show=show
+    )
+    progress.close()
+    if predictions:
+        once(lambda: export_predictions(place.out, tsv, predictions))
+    return ended(result, place.out, summary_text(result), talk)
+
+
+def geneval(
+    images: Annotated[Path, Parameter(name="IMAGES")],
+    /,
+    *,
+    detector: str,
+    variant: Variant,
+    place: RunChoice,
+    clip: str = OFFICIAL_CLIP,
+    prompts: Path | None = None,
+    num_samples: PositiveInt = 4,
+    allow_missing: Annotated[bool, SWITCH] = False,
+    talk: Talk = PLAINLY,
+) -> int:
+    """Score a folder of images in GenEval's layout with a detector.
+
+    Try:
+        uae eval geneval IMAGES --detector mask2former.pth --variant geneval --out runs/geneval
+
+    The same command goes on where it stopped. Besides the run's own files the
+    folder gets results.jsonl in the official format, and summary.json.
+
+    Args:
+        images: Folder with 00000/metadata.jsonl, 00000/samples/0000.png and so on.
+        detector: For geneval mmdet's .pth file; for geneval-hf a folder or hub id of a Mask2Former.
+        variant: Which weights the detector has; scores of the two are never compared.
+        place: The run.
+        clip: Folder or hub id of the CLIP that names colours.
+        prompts: The prompts' metadata file; by default the 553 official ones.
+        num_samples: Images expected of each prompt.
+        allow_missing: Score what is there; the result is marked as incomplete.
+        talk: Format and verbosity.
+    """
+    talk.begin()
+    place.check()
+    _check_detector(detector, variant)
+    chosen = _prompts(prompts)
+    from uae.benchmarks.geneval.layout import read_folder
+
+    folder = read_folder(images, chosen, num_samples, allow_missing=allow_missing)
+    with quick_start():
+        from uae.backends.loading import load_judges
+        from uae.benchmarks.geneval import run
+
+        judges = load_judges(detector, variant, clip, place.device)
+    task = run.Task(folder, chosen, num_samples, judges)
+    progress, show = progress_of("geneval", "image", talk)
+    result, official = run.score(task, place.out, place.resume, show)
+    progress.close()
+    code = ended(result, place.out, official.text(), talk)
+    if not official.is_complete:
+        log.warning("the set of images is incomplete: this is no GenEval score")
+        return EXIT_PARTIAL
+    return code
+
+
+def _check_detector(detector: str, variant: Variant) -> None:
+    is_checkpoint = Path(detector).suffix == ".pth"
+    if variant == "geneval" and not is_checkpoint:
+        raise UsageError(
+            f"--detector {detector}: --variant geneval takes mmdet's checkpoint, a .pth file; a "
+            "model in transformers' format is --variant geneval-hf"
+        )
+    if variant == "geneval" and not Path(detector).is_file():
+        raise UsageError(f"--detector {detector} does not exist: expected mmdet's .pth file")
+    if variant == "geneval-hf" and is_checkpoint:
+        raise UsageError(f"--detector {detector}: a .pth file is --variant geneval")
+
+
+def _prompts(path: Path | None) -> "PromptSet":
+    from uae.benchmarks.geneval.prompts import official_prompts, read_prompts
+
+    return read_prompts(path) if path else official_prompts()

@@ -1,0 +1,94 @@
+"""What the input of a run lacks, looked for before anything is made.
+
+Images that do not open, and those that given captions or redraws do not cover.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from uae.backends.captioners import CaptionsFile
+from uae.backends.generators import ImageFolder
+from uae.backends.load import Pair
+from uae.benchmarks.results.notes import gaps_option
+from uae.core.errors import UsageError
+from uae.core.ranks import gathered, share
+from uae.data.opening import open_image
+from uae.data.untrusted.file import UnreadableImage
+from uae.report.format import listed
+
+log = logging.getLogger(__name__)
+
+UNREADABLE, UNREADABLE_REDRAWS = "unreadable images", "unreadable redraws"
+MISSING_CAPTIONS, MISSING_REDRAWS = "images without a caption", "images without a redraw"
+
+Gaps = Mapping[str, Sequence[str]]
+"""Names by what is amiss; an empty kind lacks nothing."""
+
+
+def image_gaps(images: Mapping[str, Path]) -> Gaps:
+    """Open all images and return those that do not, each with the reason."""
+    return {UNREADABLE: _unreadable(images)}
+
+
+def pair_gaps(pair: Pair, images: Mapping[str, Path]) -> Gaps:
+    """Return what a captions file and a folder of redraws lack.
+
+    What belongs to no image is told by a warning.
+
+    Args:
+        pair: Captioner and generator; others than files and folders lack nothing.
+        images: What is to be measured.
+
+    Raises:
+        UsageError: An image has two captions or two redraws, or there is no such file or folder.
+    """
+    names = list(images)
+    gaps: dict[str, Sequence[str]] = {}
+    if pair.writes.kind == "file":
+        captions = CaptionsFile(Path(pair.writes.name), images)
+        log.info(captions.summary)
+        gaps[MISSING_CAPTIONS] = [name for name in names if name not in captions.texts]
+        warn_of_extra(captions.path, captions.extra, "captions")
+    if pair.draws.kind == "folder":
+        folder = ImageFolder(Path(pair.draws.name), names)
+        gaps[MISSING_REDRAWS] = [name for name in names if name not in folder.found]
+        redraws = {file: folder.folder / file for file in folder.found.values()}
+        gaps[UNREADABLE_REDRAWS] = _unreadable(redraws)
+        warn_of_extra(folder.folder, folder.extra, "redraws")
+    return gaps
+
+
+def settled(gaps: Gaps, num_images: int, *, allow_missing: bool) -> dict[str, Any]:
+    """Return what is amiss as options of the run's settings, which mark its result.
+
+    Raises:
+        UsageError: Something is, and that is not allowed, or no image opens at all.
+    """
+    if len(gaps.get(UNREADABLE, ())) == num_images:
+        raise UsageError(f"none of {num_images} images opens:\n{listed(gaps)}")
+    if any(gaps.values()) and not allow_missing:
+        raise UsageError(
+            f"not all of {num_images} images can be measured:\n{listed(gaps)}\nAdd or repair them; "
+            "or give --allow-missing, and the result will be marked"
+        )
+    return gaps_option(gaps)
+
+
+def warn_of_extra(place: Path, names: Sequence[str], what: str) -> None:
+    """Say once what belongs to no image."""
+    if names:
+        log.warning("%s: not used\n%s", place, listed({f"{what} of no image": names}))
+
+
+def _unreadable(paths: Mapping[str, Path]) -> list[str]:
+    """Return the names of files that do not open, with reasons; all ranks share the work."""
+    own = {}
+    for name in share(list(paths)):
+        try:
+            open_image(paths[name])
+        except UnreadableImage as error:
+            own[name] = f"{name}: {error.reason}: {error.detail}"
+    found = {name: fault for part in gathered(own) for name, fault in part.items()}
+    return [found[name] for name in paths if name in found]

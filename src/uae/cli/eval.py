@@ -1,0 +1,232 @@
+"""`uae eval scenes`: what a model scores on held-out scenes; and the benchmarks' names."""
+
+import itertools
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Parameter
+from cyclopts.types import NonNegativeInt, PositiveInt
+
+from uae.cli import audit as audits
+from uae.cli import benchmarks, judged, prompt_images
+from uae.cli import unified_bench as unified
+from uae.cli.audit import audit
+from uae.cli.benchmarks import geneval, mmt_bench
+from uae.cli.judged import dpg, geneval2, geneval_pp
+from uae.cli.output import PLAINLY, Talk, json_line, write
+from uae.cli.prompt_images import (
+    dpg_images,
+    geneval2_images,
+    geneval_images,
+    geneval_pp_images,
+)
+from uae.cli.startup import quick_start
+from uae.cli.unified_bench import caption_duel, unified_bench
+from uae.core.durable import holds_nothing_but
+from uae.core.errors import EXIT_DONE, UsageError
+from uae.core.ranks import check_alone
+from uae.models.settings import find_settings
+from uae.recipe.evaluation import EvaluationConfig
+from uae.rewards.places import rewarding
+
+if TYPE_CHECKING:
+    from uae.scenes.drawability import DrawabilityGate
+    from uae.scenes.points import Point
+
+DEFAULTS = EvaluationConfig()
+SETTINGS, SCORES = "settings.json", "scores.json"
+
+NEXT = benchmarks.NEXT | judged.NEXT | prompt_images.NEXT | unified.NEXT | audits.NEXT
+
+evaluation = App(name="eval", help="What a model scores.", help_format="plaintext")
+for verb, name in (
+    (mmt_bench, "mmt-bench"),
+    (geneval, "geneval"),
+    (geneval2, "geneval2"),
+    (geneval_pp, "geneval-pp"),
+    (dpg, "dpg"),
+    (geneval_images, "geneval-images"),
+    (geneval2_images, "geneval2-images"),
+    (geneval_pp_images, "geneval-pp-images"),
+    (dpg_images, "dpg-images"),
+    (unified_bench, "unified-bench"),
+    (caption_duel, "caption-duel"),
+    (audit, "audit"),
+):
+    evaluation.command(verb, name=name, help_epilogue=f"Next: {NEXT[name]}")
+
+
+@evaluation.command(help_epilogue="Next: uae train --recipe demo --model MODEL --out RUN")
+def scenes(
+    *,
+    model: str = "uae-tiny",
+    out: Path | None = None,
+    swap: str | None = None,
+    reward: Annotated[tuple[str, ...], Parameter(negative="")] = ("clip",),
+    num_scenes: PositiveInt = DEFAULTS.num_scenes,
+    prompts_per_category: PositiveInt = DEFAULTS.prompts_per_category,
+    num_questions: PositiveInt = DEFAULTS.num_questions,
+    seed: NonNegativeInt = DEFAULTS.seed,
+    batch_size: PositiveInt = DEFAULTS.micro_batch,
+    device: str = "auto",
+    talk: Talk = PLAINLY,
+) -> int:
+    """Score a model on held-out scenes, as at an evaluation point of a run.
+
+    Try:
+        uae eval scenes --model runs/demo/model
+        uae eval scenes --model runs/demo/model --out scores --json
+
+    Args:
+        model: Model folder, or a preset.
+        out: Folder that keeps captions, pictures and scores; what it holds is not made again.
+        swap: Model whose decoder redraws the captions in the swap test; by default there is none.
+        reward: Similarity backbone that counts as the reward; the others are held out.
+        num_scenes: Held-out scenes to caption and redraw.
+        prompts_per_category: Prompts of each of GenEval's six categories, raw and long.
+        num_questions: Questions of each subtask.
+        seed: Seed of captions, noise and questions.
+        batch_size: Images at once; changes speed and memory alone.
+        device: auto, cpu, cuda or cuda:1.
+        talk: Format and verbosity.
+    """
+    talk.begin()
+    check_alone("uae eval scenes")
+    settings = {
+        "num_scenes": num_scenes,
+        "prompts_per_category": prompts_per_category,
+        "num_questions": num_questions,
+        "seed": seed,
+    }
+    config = EvaluationConfig(**settings, micro_batch=batch_size)
+    names: dict[str, Any] = {"model": model, "swap": swap}
+    named = find_settings(model).similarity
+    places = rewarding(reward, named, "--reward ")
+    if beside := [name for name in places if name not in named]:
+        names["backbones"] = beside  # an evaluation without them cannot be taken up
+    with _working_folder(out, names | settings) as folder:
+        point = _score(folder, names | settings, config, reward, places, device, talk)
+        values: dict[str, Any] = names | settings | {"reward": list(reward)} | _values(point)
+        if out is not None:
+            (out / SCORES).write_text(json_line(values) + "\n")
+    if talk.for_reader == "json":
+        write(json_line(values))
+    elif talk.for_reader == "quiet":
+        for row in values["rows"]:
+            write(f"{row['metric']} {row['value']}")
+    else:
+        _write_table(values, point.gate)
+    return EXIT_DONE
+
+
+@contextmanager
+def _working_folder(out: Path | None, settings: Mapping[str, Any]) -> Iterator[Path]:
+    """Yield a folder for the observations: `out`, if it holds no other evaluation.
+
+    Raises:
+        UsageError: It holds something else.
+    """
+    if out is None:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+        return
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file: expected a folder")
+    kept = out / SETTINGS
+    if kept.is_file():
+        is_begun = not holds_nothing_but(out, {SETTINGS})
+        before = json.loads(kept.read_text()) if is_begun else settings
+        changed = [
+            f"{k} {before.get(k)}, not {v}" for k, v in settings.items() if before.get(k) != v
+        ]
+        if changed:
+            raise UsageError(
+                f"--out {out} holds the evaluation of {'; '.join(changed)}: choose another folder"
+            )
+    elif out.is_dir() and any(out.iterdir()):
+        raise UsageError(f"--out {out} is not empty and holds no evaluation: choose another folder")
+    yield out
+
+
+def _score(
+    folder: Path,
+    settings: Mapping[str, Any],
+    config: EvaluationConfig,
+    reward: Sequence[str],
+    places: Mapping[str, str],
+    device: str,
+    talk: Talk,
+) -> "Point":
+    """Observe the model, unless the folder holds that already, and score what was seen."""
+    with quick_start():
+        from uae.backends import own as loop
+        from uae.core.device import device_of
+        from uae.models.settings import find_settings
+        from uae.rewards.loading import load_backbones
+        from uae.runs.progress import Progress
+        from uae.scenes.evaluation import held_out_scenes
+        from uae.scenes.points import evaluate_point, point_folders, score_point
+        from uae.scenes.run_evaluation import shown_as
+        from uae.scenes.run_report import known_words
+        from uae.scenes.understanding import question_set
+
+        question_set(held_out_scenes(config.num_scenes), config.num_questions, config.seed)
+        known = find_settings(settings["model"])
+        limit, weights = known.max_caption_tokens, dict.fromkeys(reward, 1.0)
+        if done := point_folders(folder):
+            return score_point(done[0], config, weights, limit, known_words())
+        model = loop.load(settings["model"], device)
+        backbones = load_backbones(places, device_of(device))
+        swap = loop.load(settings["swap"], device) if settings["swap"] else None
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / SETTINGS).write_text(json_line(settings) + "\n")
+    progress = Progress(terminal=False if talk.chosen == "quiet" else None)
+    show = shown_as("evaluation", progress)
+    seen = evaluate_point("model", folder, model, swap, backbones, config, show)
+    progress.close()
+    return score_point(seen, config, weights, limit, known_words())
+
+
+def _values(point: "Point") -> dict[str, Any]:
+    """Return the rows of the report's table, and the drawability gate."""
+    from uae.report.statistics import estimate
+    from uae.scenes.evaluation import scene_metrics
+
+    rows = [
+        {"metric": metric.key, "group": metric.group, "name": metric.name}
+        | asdict(
+            estimate(metric.samples, cluster_id=metric.cluster_id, is_share=metric.kind == "share")
+        )
+        | {"kind": metric.kind, "better": metric.better, "note": metric.note}
+        for metric in scene_metrics(point.evaluation)
+    ]
+    return {"rows": rows, "gate": {"passed": point.gate.passed, "failing": point.gate.failing}}
+
+
+def _write_table(values: Mapping[str, Any], gate: "DrawabilityGate") -> None:
+    from uae.report.format import interval_text, value_text
+    from uae.report.statistics import Estimate
+    from uae.scenes.drawability import consequence_in_words
+
+    write(
+        f"{values['model']}: {values['num_scenes']} held-out test scenes, seed {values['seed']}, "
+        f"reward {', '.join(values['reward'])}; 95 % intervals, n samples"
+    )
+    width = max(len(row["name"]) for row in values["rows"])
+    for group, rows in itertools.groupby(values["rows"], lambda row: row["group"]):
+        write(f"\n{group}")
+        for row in rows:
+            figure = Estimate(*(row[k] for k in ("value", "low", "high", "n", "num_excluded")))
+            value, interval = (
+                value_text(figure.value, row["kind"]),
+                interval_text(figure, row["kind"]),
+            )
+            left_out = f", {figure.num_excluded} left out" if figure.num_excluded else ""
+            write(f"  {row['name']:{width}}  {value:>8}  {interval:20}  n = {figure.n}{left_out}")
+    verdict = "passed" if gate.passed else consequence_in_words(gate)
+    write(f"\nDrawability gate: {verdict}")

@@ -1,0 +1,170 @@
+"""What images a command line names, and opening them one after the other."""
+
+import io
+import logging
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from uae.core.errors import EXIT_DONE, EXIT_PARTIAL, UsageError
+from uae.data.captions import Writing, read_rows
+from uae.data.folder import NamedImage, fit_square, list_images, named
+from uae.data.opening import open_image, read_image
+from uae.data.untrusted.file import FORMATS, MAX_JPEG_BYTES, UnreadableImage
+
+log = logging.getLogger(__name__)
+
+STDIN = "/dev/stdin"
+"""What the argument `-` becomes."""
+MAX_LISTED = 50
+"""Files named at the end of a job, of those left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """An image that opened and has no result all the same."""
+
+    path: Path
+    reason: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}: {self.detail}"
+
+
+@dataclass(slots=True)
+class ImageFiles:
+    """Images by name: the path relative to the folder that holds all of them, with "/".
+
+    `left_out` grows while they are opened, `without_result` afterwards.
+    """
+
+    paths: Mapping[str, Path]
+    is_one: bool
+    others: Sequence[str] = ()
+    """Files in the folders that are neither pictures nor their captions."""
+    left_out: list[UnreadableImage] = field(default_factory=list)
+    without_result: list[LeftOut] = field(default_factory=list)
+
+
+def find_images(
+    arguments: Sequence[Path], without: Path | None = None, *, allow_stdin: bool = False
+) -> ImageFiles:
+    """List the images that files and folders stand for, without opening them.
+
+    Args:
+        arguments: Files, folders, or `STDIN`.
+        without: A folder whose images are results, not inputs.
+        allow_stdin: Take `STDIN` where it stands alone.
+
+    Raises:
+        UsageError: A path does not exist, or a folder holds no images.
+    """
+    if STDIN in map(str, arguments):
+        if len(arguments) > 1 or not allow_stdin:
+            raise UsageError("- for stdin is for one image of `uae caption`: give files or folders")
+        return ImageFiles({"stdin": Path(STDIN)}, is_one=True)
+    found: list[Path] = []
+    others: list[Path] = []
+    left_out = []
+    for argument in arguments:
+        if argument.is_dir():
+            listing = list_images(argument)
+            found += listing.paths
+            others += [argument / name for name in listing.unused]
+            left_out += listing.skipped
+        elif argument.exists():
+            found.append(argument)
+        else:
+            raise UsageError(f"{argument} does not exist: expected {FORMATS} files or folders")
+    absolute = {os.path.abspath(path): path for path in found}
+    if without is not None:
+        inside = os.path.abspath(without) + os.sep
+        absolute = {a: path for a, path in absolute.items() if not a.startswith(inside)}
+        others = [path for path in others if not os.path.abspath(path).startswith(inside)]
+    root = os.path.commonpath([os.path.dirname(a) for a in absolute] or ["/"])
+    if len(arguments) == 1 and arguments[0].is_dir():
+        root = os.path.abspath(arguments[0])
+    paths = {Path(os.path.relpath(a, root)).as_posix(): path for a, path in absolute.items()}
+    is_one = len(arguments) == 1 and not arguments[0].is_dir()
+    return ImageFiles(paths, is_one, list(map(str, others)), left_out)
+
+
+def opened(
+    files: ImageFiles, names: Sequence[str], size_px: int, batch_size: int
+) -> Iterator[list[NamedImage]]:
+    """Open images and fit them to the model's square, in batches; bad ones are noted."""
+    for start in range(0, len(names), batch_size):
+        items = []
+        for name in names[start : start + batch_size]:
+            try:
+                image = _open(files.paths[name])
+            except UnreadableImage as error:
+                files.left_out.append(error)
+                continue
+            items.append(NamedImage(name, fit_square(image, size_px)))
+        if items:
+            yield items
+
+
+def _open(path: Path) -> Image.Image:
+    if str(path) != STDIN:
+        return open_image(path)
+    stream = io.BytesIO(sys.stdin.buffer.read(MAX_JPEG_BYTES + 1))
+    return read_image(stream, Path("stdin"))
+
+
+def missing(path: Path, images: Iterable[str], writing: Writing) -> list[str]:
+    """Return the images without a row in a captions file, which may not be there yet.
+
+    Captions of several models, seeds or ways of sampling are not mixed in one file. Rows without a
+    model are anybody's; what a row does not say is not compared.
+
+    Raises:
+        UsageError: It holds captions of other settings; names the file, and how it was written.
+    """
+    if not path.exists():
+        return list(images)
+    if path.is_dir():
+        raise UsageError(
+            f"{path} is a folder: expected a file name, e.g. {path / 'captions.jsonl'}"
+        )
+    rows = read_rows(path)
+    for row in (row for row in rows if row.model is not None):
+        changed = [
+            f"--{key.replace('_', '-')} {before}, not {now}"
+            for key, now in asdict(writing).items()
+            if (before := getattr(row, key)) not in (None, now)
+        ]
+        if changed:
+            raise UsageError(
+                f"{path} holds captions of other settings ({'; '.join(changed)}): choose another "
+                "--out, or the same settings to go on"
+            )
+    done = {row.image for row in rows}
+    return [image for image in images if image not in done]
+
+
+def ended(verb: str, num_done: int, num_before: int, files: ImageFiles) -> int:
+    """Say how it went, list what was left out, and return the exit code."""
+    before = f", {num_before} done before" if num_before else ""
+    num_others = len(files.others)
+    others = f", {num_others} other files ignored: {named(files.others)}" if num_others else ""
+    left_out = [*files.left_out, *files.without_result]
+    if left_out:
+        reasons = Counter(str(error.reason) for error in left_out).most_common()
+        counts = ", ".join(f"{count} {reason}" for reason, count in reasons)
+        lines = [f"  {error}" for error in left_out[:MAX_LISTED]]
+        if len(left_out) > MAX_LISTED:
+            lines.append(f"  ... and {len(left_out) - MAX_LISTED} more")
+        total = f"{verb} {num_done}{before}, left out {len(left_out)} ({counts}){others}"
+        log.warning("\n".join([total, *lines]))
+        return EXIT_PARTIAL
+    if not files.is_one:
+        log.info("%s %d%s%s", verb, num_done, before, others)
+    return EXIT_DONE

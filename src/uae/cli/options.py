@@ -1,0 +1,140 @@
+"""What the commands of all benchmarks share: checks, progress, and how a run ends."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Literal
+
+from cyclopts import Parameter
+
+from uae.cli.inputs import MAX_LISTED
+from uae.cli.output import Talk, json_line, write
+from uae.core.errors import EXIT_DONE, EXIT_PARTIAL, UsageError
+from uae.core.ranks import current, once
+
+if TYPE_CHECKING:
+    from uae.benchmarks.results.result import BenchResult
+    from uae.data.untrusted.file import UnreadableImage
+    from uae.runs.progress import Progress
+
+log = logging.getLogger(__name__)
+
+Resume = Literal["auto", "must", "never"]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class RunChoice:
+    """Where a benchmark's run lies, whether it is taken up, and what it runs on."""
+
+    out: Path
+    """Folder of the run: settings, one row per item, scores."""
+    resume: Resume = "auto"
+    """must refuses a folder without a run, never one with a run."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:1."""
+
+    def check(self) -> None:
+        """Refuse a folder that cannot take the run, before anything is loaded.
+
+        Raises:
+            UsageError: It is a file, holds something else, is against `resume`, or another run
+                uses it.
+            EnvironmentFault: It cannot be read or written.
+        """
+        check_folder(self.out, "--out")
+        # a rank that is late would find the first one's lock
+        once(lambda: _check_run(self.out, self.resume))
+
+
+def check_folder(folder: Path, flag: str) -> None:
+    """Refuse a file where a folder is wanted.
+
+    Raises:
+        UsageError: Names the flag.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{flag} {folder} is a file: expected a folder")
+
+
+def _check_run(out: Path, resume: Resume) -> None:
+    from uae.benchmarks.results.folder import check
+    from uae.core.durable import storage_faults
+    from uae.core.lock import check_free
+
+    with storage_faults("cannot write the run folder", out):
+        check(out, resume)
+        check_free(out)
+
+
+def progress_of(stage: str, unit: str, talk: Talk) -> tuple["Progress", Callable[[int, int], None]]:
+    """Return a progress line, and what to tell of it (done, in all)."""
+    from uae.runs.progress import Progress
+
+    progress = Progress(terminal=_terminal(talk))
+    # how far the other ranks are is an estimate
+    return progress, lambda done, total: progress.show(stage, min(done, total), total, unit=unit)
+
+
+def stages_of(talk: Talk) -> tuple["Progress", Callable[[str, int, int], None]]:
+    """Return a progress line over several stages, and what to tell of it (what, done, in all)."""
+    from uae.runs.progress import Progress
+
+    progress = Progress(terminal=_terminal(talk))
+    return progress, lambda what, done, total: progress.show(what, done, total, unit="image")
+
+
+def _terminal(talk: Talk) -> bool | None:
+    """Return whether to draw a bar; None where a terminal decides."""
+    return None if current().is_first and talk.chosen != "quiet" else False
+
+
+def ended(
+    result: "BenchResult",
+    out: Path,
+    text: str,
+    talk: Talk,
+    left_out: Sequence["UnreadableImage"] = (),
+) -> int:
+    """Write the page and the scores, list what was left out on stderr, and return the exit code.
+
+    Args:
+        result: Of the run.
+        out: Its folder.
+        text: The scores in lines.
+        talk: Format and verbosity.
+        left_out: Folders of images that could not be read.
+    """
+    from uae.benchmarks.results.page import write_page
+    from uae.benchmarks.results.result import result_values
+
+    page = once(lambda: write_page(out))
+    if not current().is_first:
+        return EXIT_DONE
+    if talk.for_reader == "json":
+        write(json_line(result_values(result)))
+    elif talk.for_reader == "quiet":
+        for x in result.scores:
+            write(f"{x.score.name} {x.estimate.value}")
+    else:
+        write(f"{text}\n\nrun   {out}\npage  {page}\nnext  uae compare OTHER {quote(str(out))}")
+    excluded = [
+        f"{item}: {exclusion.reason}" + (f": {detail}" if detail else "")
+        for exclusion in result.excluded
+        for item, detail in exclusion.items.items()
+    ]
+    failed = [f"{item}, {x.part}: {why}" for x in result.failed for item, why in x.items.items()]
+    total = f"left out {result.num_excluded} of {result.num_items}; they count in no score"
+    warn_of(total, excluded)
+    warn_of(f"{len(failed)} parts of items failed; the rest of each item counts", failed)
+    warn_of(f"{len(left_out)} folders could not be read", list(map(str, left_out)))
+    return EXIT_PARTIAL if excluded or failed or left_out else EXIT_DONE
+
+
+def warn_of(total: str, lines: Sequence[str]) -> None:
+    """Warn with a count and the first lines of what it counts."""
+    if lines:
+        more = [f"... and {len(lines) - MAX_LISTED} more"] if len(lines) > MAX_LISTED else []
+        log.warning("\n  ".join([total, *lines[:MAX_LISTED], *more]))

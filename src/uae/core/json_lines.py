@@ -1,0 +1,67 @@
+"""Prompt files of one JSON object a line, read with messages that name line and key."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from uae.core.errors import UsageError
+from uae.core.unicode import check_text
+
+
+def read_lines(path: Path, expected: str) -> list[tuple[str, str]]:
+    """Return each line's place, for messages, and its text; blank lines are passed over.
+
+    Args:
+        path: The file.
+        expected: What it should be, for messages.
+
+    Raises:
+        UsageError: It is missing, empty or no UTF-8.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise UsageError(f"{path} does not exist: expected {expected}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: byte {error.start} is not UTF-8") from error
+    numbered = enumerate(text.split("\n"), start=1)  # splitlines would also split inside a prompt
+    lines = [(f"{path}, line {number}", line) for number, line in numbered if line.strip()]
+    if not lines:
+        raise UsageError(f"{path} is empty: expected one prompt a line")
+    return lines
+
+
+def parse_json(line: str | bytes, where: str, expected: str) -> Any:
+    """Return the value of a line.
+
+    Args:
+        line: JSON.
+        where: Its place, for messages.
+        expected: What it should be, for messages.
+
+    Raises:
+        UsageError: It is no JSON, or a text in it is no Unicode.
+    """
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{where}: not JSON: expected {expected}") from error
+    check_text(value, where)
+    return value
+
+
+def check_keys(values: object, known: Iterable[str], needed: Iterable[str], where: str) -> None:
+    """Refuse what is no object of certain keys.
+
+    Raises:
+        UsageError: Names the key.
+    """
+    if not isinstance(values, dict):
+        raise UsageError(f"{where}: {values!r}: expected an object with {', '.join(needed)}")
+    for key in values:
+        if key not in known:
+            raise UsageError(f"{where}: key {key!r} is unknown: expected {', '.join(known)}")
+    for key in needed:
+        if key not in values:
+            raise UsageError(f"{where}: key {key!r} is missing")

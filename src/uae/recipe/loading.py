@@ -1,0 +1,348 @@
+"""A recipe from its sources: flags go before `UAE_*` variables, those before the file.
+
+Every value keeps the name of its source, so that an error can say where to look.
+"""
+
+import difflib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from uae.core.errors import UsageError
+from uae.core.yaml_text import Loader, parsing, text_of
+from uae.recipe.keys import RecipeKey
+
+RECIPES = Path(__file__).parent / "presets"
+ENVIRONMENT_PREFIX = "UAE_"
+OTHER_VARIABLES = {"UAE_API_KEY"}
+"""Of `uae serve`."""
+
+_EXPECTED = {  # pydantic's error types, without the suffix
+    "int": "a whole number",
+    "float": "a number",
+    "finite_number": "a finite number",
+    "bool": "true or false",
+    "string": "text",
+    "dict": "names with values, e.g. {clip: 1.0}",
+}
+
+_BOUND = {  # pydantic's error types that come with what was expected
+    "literal_error": "{expected}",
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "{ge:g} or more",
+}
+
+Config = TypeVar("Config")
+Keys = Mapping[str, RecipeKey]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A value given for a key, and where: `demo.yaml, line 4`, `UAE_SEED` or `--seed`."""
+
+    key: str
+    value: Any
+    source: str
+
+
+def find_recipe(name: str) -> Path:
+    """Return the file of a recipe: a path, or the name of one that comes with the package.
+
+    Raises:
+        UsageError: Neither exists.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    packaged = {p.stem: p for p in sorted(RECIPES.glob("*.yaml"))}
+    if name in packaged:
+        return packaged[name]
+    if path.is_dir():
+        raise UsageError(f"recipe {name!r} is a folder: expected a YAML file in it")
+    raise UsageError(
+        f"recipe {name!r} does not exist: expected a YAML file, or one of "
+        f"{', '.join(packaged) or 'none packaged'}{_guess(name, packaged)}"
+    )
+
+
+# -- file -----------------------------------------------------------------------------------------
+
+
+def read_file(path: Path, keys: Keys) -> list[Setting]:
+    """Read a recipe's YAML.
+
+    Raises:
+        UsageError: Not YAML, a key unknown or written twice; names file, line and key.
+    """
+    with parsing(text_of(path), path) as loader:
+        node = loader.get_single_node()
+        return list(_settings_of(loader, node, path, "", keys)) if node else []
+
+
+def _settings_of(
+    loader: Loader, node: yaml.Node, path: Path, section: str, keys: Keys
+) -> Iterator[Setting]:
+    where = f"{path}, line {node.start_mark.line + 1}"
+    if isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null"):
+        return
+    if not isinstance(node, yaml.MappingNode):
+        raise UsageError(
+            f"{where}: {section or 'the file'} holds no keys: expected `key: value` lines"
+        )
+    _refuse_repeats(node, path, section)
+    for name_node, value_node in node.value:
+        name = f"{section}.{name_node.value}" if section else str(name_node.value)
+        source = f"{path}, line {name_node.start_mark.line + 1}"
+        if name not in keys:
+            raise UsageError(f"{source}: unknown key {name}{_guess(name, keys)}")
+        if not keys[name].kind:
+            yield from _settings_of(loader, value_node, path, name, keys)
+            continue
+        _refuse_repeats(value_node, path, name)
+        yield Setting(name, loader.construct_object(value_node, deep=True), source)
+
+
+def _refuse_repeats(node: yaml.Node, path: Path, section: str) -> None:
+    if not isinstance(node, yaml.MappingNode):
+        return
+    first: dict[str, int] = {}
+    for name_node, _ in node.value:
+        line = name_node.start_mark.line + 1
+        name = f"{section}.{name_node.value}" if section else str(name_node.value)
+        if name in first:
+            raise UsageError(
+                f"{path}, line {line}: key {name} is there twice, first in line {first[name]}: "
+                "keep one"
+            )
+        first[name] = line
+
+
+# -- environment ----------------------------------------------------------------------------------
+
+
+def read_environment(environment: Mapping[str, str], keys: Keys) -> list[Setting]:
+    """Read the variables `UAE_*`, e.g. UAE_ENCODER_RL_KL_BETA.
+
+    Raises:
+        UsageError: A variable stands for no key.
+    """
+    variables = {_variable(key.name): key for key in keys.values() if key.kind}
+    settings = []
+    for variable in sorted(environment):
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in OTHER_VARIABLES:
+            continue
+        value = environment[variable]
+        table = next(
+            (v for v, k in variables.items() if k.is_table and variable.startswith(v + "_")), ""
+        )
+        if variable in variables:
+            key = variables[variable]
+            settings.append(Setting(key.name, _parsed(value, key, variable), variable))
+        elif table:
+            inner = variable.removeprefix(table + "_").lower()
+            settings.append(Setting(variables[table].name, {inner: value}, variable))
+        else:
+            raise UsageError(
+                f"environment variable {variable} stands for no recipe key"
+                f"{_guess(variable, variables)}"
+            )
+    return settings
+
+
+def _variable(name: str) -> str:
+    return ENVIRONMENT_PREFIX + name.replace(".", "_").upper()
+
+
+# -- flags ----------------------------------------------------------------------------------------
+
+
+def read_flags(tokens: Sequence[str], keys: Keys, own_flags: Sequence[str] = ()) -> list[Setting]:
+    """Read `--encoder-rl.kl-beta 0.1` and `--encoder-rl.kl-beta=0.1`; a flag alone means true.
+
+    Args:
+        tokens: What the command line holds besides the command's own flags.
+        keys: All keys.
+        own_flags: The command's own flags, to guess from.
+
+    Raises:
+        UsageError: A flag is unknown, lacks its value or is given twice.
+    """
+    settings: list[Setting] = []
+    rest = list(tokens)
+    while rest:
+        token = rest.pop(0)
+        flag, has_value, value = token.partition("=")
+        if not flag.startswith("--"):
+            raise UsageError(f"unexpected argument {token!r}: expected --KEY VALUE")
+        if any(setting.source == flag for setting in settings):
+            raise UsageError(f"{flag} is given twice: keep one")
+        key, inner = _key_of(flag, keys, own_flags)
+        if not has_value:
+            value = _value_after(flag, key, rest)
+        parsed = {inner: value} if inner else _parsed(value, key, flag)
+        settings.append(Setting(key.name, parsed, flag))
+    return settings
+
+
+def _key_of(flag: str, keys: Keys, own_flags: Sequence[str]) -> tuple[RecipeKey, str]:
+    """Return the key of a flag, and the name below it where the key is a table."""
+    name = flag.removeprefix("--").replace("-", "_")
+    table, _, inner = name.rpartition(".")
+    if name in keys and keys[name].kind:
+        return keys[name], ""
+    if table in keys and keys[table].is_table:
+        return keys[table], inner
+    flags = [_flag(key.name) for key in keys.values() if key.kind]
+    if name in keys:
+        inside = ", ".join(f for f in flags if f.startswith(_flag(name) + "."))
+        raise UsageError(f"{flag} is a section: set a key of it: {inside}")
+    raise UsageError(f"unknown option {flag}{_guess(flag, [*flags, *own_flags])}")
+
+
+def _value_after(flag: str, key: RecipeKey, rest: list[str]) -> str:
+    if key.kind == "bool" and (not rest or rest[0].startswith("--")):
+        return "true"
+    if not rest or rest[0].startswith("--"):
+        raise UsageError(f"{flag} needs a value ({key.kind})")
+    return rest.pop(0)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _parsed(text: str, key: RecipeKey, source: str) -> Any:
+    """Read a value from a flag or a variable as YAML would, text excepted."""
+    if key.is_text:
+        return text
+    try:
+        with parsing(text, source) as loader:
+            return loader.get_single_data()
+    except UsageError as error:
+        raise UsageError(f"{source}: {text!r} is no value: expected {key.kind}") from error
+
+
+# -- all together ---------------------------------------------------------------------------------
+
+
+def check_values(keys: Keys, *layers: Sequence[Setting]) -> dict[str, Any]:
+    """Check each value by its own type, and return the chosen ones by key.
+
+    `build` says the same of them, but cannot without the classes that import torch.
+
+    Raises:
+        UsageError: Values that do not fit their types; names keys and sources.
+    """
+    chosen, faults = _chosen(layers), []
+    for name, setting in chosen.items():
+        key = keys[name]
+        _check_number(setting, is_number=key.kind != "bool" and not key.is_text)
+        try:
+            adapter = TypeAdapter(key.type, config=ConfigDict(allow_inf_nan=False))
+            adapter.validate_python(setting.value)
+        except ValidationError as error:
+            place = tuple(name.split("."))
+            faults += [
+                _fault({**fault, "loc": (*place, *fault["loc"])}, chosen)
+                for fault in error.errors(include_url=False)
+            ]
+    if faults:
+        raise UsageError("\n".join(faults))
+    return {name: setting.value for name, setting in chosen.items()}
+
+
+def _chosen(layers: Sequence[Sequence[Setting]]) -> dict[str, Setting]:
+    chosen: dict[str, Setting] = {}
+    for layer in layers:
+        chosen |= {setting.key: setting for setting in _joined(layer)}
+    return chosen
+
+
+def build(config_type: type[Config], *layers: Sequence[Setting]) -> Config:
+    """Make the configuration; a later layer goes before an earlier one, key by key.
+
+    Raises:
+        UsageError: Values that do not fit their types or each other; names keys and sources.
+    """
+    chosen = _chosen(layers)
+    adapter = TypeAdapter(config_type)
+    # The defaults are written out: a section made of the given keys alone would take its class's
+    # defaults where the recipe has others, e.g. lose the learning rate if only its warm-up is set.
+    values = adapter.dump_python(config_type())
+    for key, setting in chosen.items():
+        *sections, name = key.split(".")
+        place = values
+        for section in sections:
+            place = place[section]
+        _check_number(setting, is_number=not isinstance(place[name], bool | str))
+        place[name] = setting.value
+    try:
+        return adapter.validate_python(values)
+    except ValidationError as error:
+        faults = [_fault(fault, chosen) for fault in error.errors(include_url=False)]
+        raise UsageError("\n".join(faults)) from error
+
+
+def _joined(layer: Sequence[Setting]) -> Iterator[Setting]:
+    """Put the entries of a table together that one layer gives one by one."""
+    tables: dict[str, Setting] = {}
+    for setting in layer:
+        before = tables.get(setting.key)
+        if before and isinstance(before.value, dict) and isinstance(setting.value, dict):
+            sources = f"{before.source}, {setting.source}"
+            setting = Setting(setting.key, before.value | setting.value, sources)
+        tables[setting.key] = setting
+    yield from tables.values()
+
+
+def _check_number(setting: Setting, *, is_number: bool) -> None:
+    """Refuse what pydantic would take: true for 1, nan and infinity."""
+    if not is_number:
+        return
+    values = {setting.key: setting.value}
+    if isinstance(setting.value, dict):
+        values = {f"{setting.key}.{name}": value for name, value in setting.value.items()}
+    for key, value in values.items():
+        if isinstance(value, bool):
+            raise UsageError(f"{setting.source}: {key} is {value}: expected a number")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"{setting.source}: {key} is {value}: expected a finite number")
+
+
+def _fault(fault: Any, chosen: Mapping[str, Setting]) -> str:
+    """Say one of pydantic's errors in our words."""
+    place = [str(part) for part in fault["loc"]]
+    if fault["type"] == "value_error":
+        return _say_sources(str(fault["ctx"]["error"]), chosen)
+    prefixes = [".".join(place[:n]) for n in range(len(place), 0, -1)]
+    key = next((p for p in prefixes if p in chosen), ".".join(place))
+    kind = fault["type"]
+    if kind in _BOUND:
+        expected = _BOUND[kind].format(**fault["ctx"])
+    else:
+        expected = next((v for k, v in _EXPECTED.items() if kind.startswith(k)), fault["msg"])
+    source = f"{chosen[key].source}: " if key in chosen else ""
+    shown = key if len(place) <= key.count(".") + 1 else ".".join(place)
+    return f"{source}{shown} is {fault['input']!r}: expected {expected}"
+
+
+def _say_sources(message: str, chosen: Mapping[str, Setting]) -> str:
+    """Add where the keys that a message names were set."""
+    named = [s for key, s in chosen.items() if key in message and s.source != key]
+    if not named:
+        return message
+    return message + "".join(f"\n  {setting.key} is set by {setting.source}" for setting in named)
+
+
+def _guess(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
+    """Return a question with the nearest known name; whole names first, then last parts."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if not close:
+        last = name.rpartition(".")[2]
+        close = [k for k in known if k.rpartition(".")[2] == last][:1]
+    return f": did you mean {close[0]}?" if close else ""

@@ -1,0 +1,203 @@
+"""A recipe: everything a run does, as one configuration; and the plan of stages it makes.
+
+Stages run in the order pretrain, cold_start, rl. Each starts from a model folder (the recipe's
+model, or the stage before) and ends in one, so each can be run alone.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic.dataclasses import dataclass as config_dataclass
+
+from uae.core.config import STRICT, Share
+from uae.models.finetune import FineTuneConfig
+from uae.recipe.evaluation import EvaluationConfig
+from uae.train.cold_start import ColdStartConfig
+from uae.train.decoder_rl import DecoderRLConfig
+from uae.train.encoder_rl import EncoderRLConfig
+from uae.train.pretrain import PretrainConfig
+
+Schedule = Literal["encoder", "decoder", "alternate", "joint"]
+Side = Literal["encoder", "decoder", "joint"]
+Gate = Literal["warn", "stop", "off"]
+
+
+@config_dataclass(frozen=True, kw_only=True, config=STRICT)
+class DataConfig:
+    """Where training images come from."""
+
+    folder: str = ""
+    """A folder of images, with or without captions; empty for rendered scenes."""
+    num_scenes: PositiveInt = 20_000
+    """Number of training scenes, where no folder is given."""
+    prompt_share: Share = 0.0
+    """Share of scenes told by a short prompt ("a photo of ...") instead of a long caption."""
+    terse_share: Share = 0.0
+    """Share of scenes told in one sentence that lists every object."""
+
+
+@config_dataclass(frozen=True, kw_only=True, config=STRICT)
+class Recipe:
+    """One run of Unified-GRPO, from image-caption pairs to a report."""
+
+    model: str = "uae-tiny"
+    """Model folder or preset to start from."""
+    seed: NonNegativeInt = 0
+    """Seed of every random draw."""
+    device: str = "auto"
+    """Device of the models: cpu, cuda or cuda:1; auto takes a GPU if there is one."""
+    data: DataConfig = Field(default_factory=DataConfig)
+    """Training images."""
+    reward: dict[str, NonNegativeFloat] = Field(default_factory=lambda: {"clip": 1.0})
+    """Weights of the model's similarity backbones in the reward."""
+    tune_encoder: FineTuneConfig = Field(default_factory=FineTuneConfig)
+    """What is trained of the encoder in RL."""
+    tune_decoder: FineTuneConfig = Field(default_factory=FineTuneConfig)
+    """What is trained of the decoder in RL."""
+    pretrain: PretrainConfig = Field(default_factory=PretrainConfig)
+    """Stage 1, long-context pre-training."""
+    tune_pretrain: FineTuneConfig = Field(default_factory=lambda: FineTuneConfig(mode="full"))
+    """What is trained of the decoder in stage 1 and in the cold start."""
+    cold_start: ColdStartConfig = Field(default_factory=ColdStartConfig)
+    """Stage 1b, optional."""
+    schedule: Schedule = "alternate"
+    """Sides that RL trains; `alternate` takes turns, encoder first, `joint` updates both."""
+    alternate_every: NonNegativeInt = 0
+    """Steps of a turn under `alternate`; 0 gives each side one turn, the paper's two stages."""
+    encoder_rl: EncoderRLConfig = Field(default_factory=EncoderRLConfig)
+    """Stage 2, generation for understanding."""
+    decoder_rl: DecoderRLConfig = Field(default_factory=DecoderRLConfig)
+    """Stage 3, understanding for generation."""
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    """Evaluation on held-out scenes between the stages."""
+    gate: Gate = "warn"
+    """Where the decoder fails the drawability gate before encoder RL: warn, stop there, or off."""
+    checkpoint_every: PositiveInt = 10
+    """Steps between checkpoints."""
+    track: bool = False
+    """Write metrics and sample tables to trackio too (extra `track`)."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Recipe":
+        check_divides("encoder_rl", self.encoder_rl.num_images, self.encoder_rl.micro_images)
+        check_divides("decoder_rl", self.decoder_rl.num_images, self.decoder_rl.micro_images)
+        if "decoder" in trained_sides(self) and self.decoder_rl.objective == "flow_grpo":
+            check_window(self.decoder_rl)
+        if not any(self.reward.values()):
+            raise ValueError(
+                f"reward: {self.reward} gives no reward; expected a backbone with a weight "
+                "above 0, e.g. {clip: 1.0}"
+            )
+        check_groups(self)
+        if self.schedule == "joint" and self.encoder_rl.num_steps != self.decoder_rl.num_steps:
+            raise ValueError(
+                "schedule: joint updates both sides each step, but encoder_rl.num_steps is "
+                f"{self.encoder_rl.num_steps} and decoder_rl.num_steps "
+                f"{self.decoder_rl.num_steps}: set them equal"
+            )
+        return self
+
+
+def check_groups(recipe: Recipe) -> None:
+    """Refuse a group of one, which teaches nothing.
+
+    Raises:
+        ValueError: Names the key.
+    """
+    for side, key, size in (
+        (
+            "encoder",
+            "encoder_rl.captioning.num_captions",
+            recipe.encoder_rl.captioning.num_captions,
+        ),
+        ("decoder", "decoder_rl.num_redraws", recipe.decoder_rl.num_redraws),
+    ):
+        if side in trained_sides(recipe) and size < 2:
+            raise ValueError(
+                f"{key} {size}: an advantage compares the samples of a group, expected at least 2"
+            )
+
+
+def check_divides(section: str, num_images: int, micro_images: int) -> None:
+    """Refuse a step that does not split into equal micro-batches.
+
+    Raises:
+        ValueError: Shows the arithmetic and the nearest settings that fit.
+    """
+    if num_images % micro_images:
+        fitting = [m for m in range(1, num_images + 1) if num_images % m == 0]
+        near = min(fitting, key=lambda m: abs(m - micro_images))
+        raise ValueError(
+            f"{section}.num_images {num_images} is not a multiple of {section}.micro_images "
+            f"{micro_images} ({num_images} = {num_images // micro_images} x {micro_images} + "
+            f"{num_images % micro_images}): set micro_images to {near} or num_images to "
+            f"{max(1, num_images // micro_images) * micro_images}"
+        )
+
+
+def check_window(config: DecoderRLConfig) -> None:
+    """Refuse stochastic steps that the sampler does not have, or that cannot be scored.
+
+    Raises:
+        ValueError: Shows the arithmetic and a setting that fits.
+    """
+    is_cps = config.rule == "cps"
+    if is_cps and config.noise_level > 1:
+        raise ValueError(
+            f"decoder_rl.noise_level {config.noise_level:g}: decoder_rl.rule cps replaces that "
+            "share of the noise, expected at most 1"
+        )
+    num_noisy = config.num_sampling_steps - is_cps  # the last step of cps has no noise
+    num_needed = config.window_starts - 1 + config.window
+    if num_needed > num_noisy:
+        raise ValueError(
+            f"decoder_rl.window {config.window} may start at steps 0 to {config.window_starts - 1} "
+            f"(decoder_rl.window_starts {config.window_starts}) and so needs {num_needed} noisy "
+            f"steps; decoder_rl.num_sampling_steps {config.num_sampling_steps} has {num_noisy}: "
+            f"set num_sampling_steps to {num_needed + is_cps} or more, or window + window_starts "
+            f"to {num_noisy + 1} or less"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Consecutive RL steps of one side."""
+
+    side: Side
+    num_steps: int
+
+
+def turns(schedule: Schedule, encoder_steps: int, decoder_steps: int, every: int = 0) -> list[Turn]:
+    """Lay out the RL stage: whole turns, or turns of `every` steps that alternate."""
+    if schedule == "encoder":
+        plan = [Turn("encoder", encoder_steps)]
+    elif schedule == "decoder":
+        plan = [Turn("decoder", decoder_steps)]
+    elif schedule == "joint":
+        plan = [Turn("joint", encoder_steps)]
+    else:
+        plan = []
+        left = {"encoder": encoder_steps, "decoder": decoder_steps}
+        while any(left.values()):
+            for side in ("encoder", "decoder"):
+                size = min(every or left[side], left[side])
+                plan.append(Turn(side, size))
+                left[side] -= size
+    return [turn for turn in plan if turn.num_steps]
+
+
+def trained_sides(recipe: Recipe) -> set[Side]:
+    """Return which of encoder and decoder RL trains."""
+    sides: set[Side] = {turn.side for turn in turns_of(recipe)}
+    return sides if "joint" not in sides else {"encoder", "decoder"}
+
+
+def turns_of(recipe: Recipe) -> list[Turn]:
+    """Return the turns of a recipe's RL stage."""
+    return turns(
+        recipe.schedule,
+        recipe.encoder_rl.num_steps,
+        recipe.decoder_rl.num_steps,
+        recipe.alternate_every,
+    )

@@ -1,0 +1,81 @@
+"""What is looked at before a run's folder is made: a mistake found later costs hours."""
+
+import logging
+from collections.abc import Mapping
+
+from uae.core.errors import UsageError
+from uae.data.folder import list_images
+from uae.models.settings import ModelSettings, find_settings
+from uae.models.unified import UnifiedAutoEncoder
+from uae.recipe.recipe import Recipe
+from uae.rewards.places import rewarding
+from uae.runs.tracking import check_installed
+from uae.scenes.evaluation import held_out_scenes
+from uae.scenes.understanding import question_set
+
+log = logging.getLogger(__name__)
+
+
+def check_inputs(recipe: Recipe) -> None:
+    """Look for all that a run needs.
+
+    Raises:
+        UsageError: Data or model are missing, or do not fit the recipe; names the key.
+        EnvironmentFault: trackio or DreamSim is asked for and not installed.
+    """
+    if recipe.data.folder:
+        list_images(recipe.data.folder)
+    settings = find_settings(recipe.model)
+    rewarding(recipe.reward, settings.similarity, "reward.")
+    if recipe.track:
+        check_installed()
+    evaluation = recipe.evaluation
+    try:
+        scenes = held_out_scenes(evaluation.num_scenes)
+        question_set(scenes, evaluation.num_questions, evaluation.seed)
+    except UsageError as error:
+        raise UsageError(f"evaluation.num_questions, evaluation.num_scenes: {error}") from error
+    _say_unused(recipe, settings)
+
+
+def _say_unused(recipe: Recipe, settings: ModelSettings) -> None:
+    """Name settings that are allowed and do less than they say."""
+    limit = settings.max_caption_tokens
+    for section in ("encoder_rl", "decoder_rl", "cold_start"):
+        config = getattr(recipe, section)
+        if config.num_steps and config.captioning.max_new_tokens > limit:
+            log.warning(
+                "%s.captioning.max_new_tokens is %d: the decoder was trained for %d tokens, and "
+                "may ignore what stands after them",
+                section,
+                config.captioning.max_new_tokens,
+                limit,
+            )
+    if settings.similarity.keys() <= recipe.reward.keys():
+        log.warning(
+            "reward: %s are all of the model's similarity backbones: none is held out, so the "
+            "report cannot tell a better redraw from one that pleases the reward; leave one out",
+            ", ".join(recipe.reward),
+        )
+    if recipe.schedule == "joint":
+        log.info(
+            "schedule: joint takes a step's images and captions from encoder_rl and its redraws "
+            "from decoder_rl; alternate_every, "
+            "encoder_rl.num_redraws, encoder_rl.sampling, decoder_rl.num_images and "
+            "decoder_rl.captioning are not used"
+        )
+
+
+def say_long_captions(captions: Mapping[str, str], model: UnifiedAutoEncoder) -> None:
+    """Warn of captions that are longer than the decoder was trained for."""
+    limit = model.settings.max_caption_tokens
+    long = [name for name, text in captions.items() if model.encoder.num_tokens(text) > limit]
+    if long:
+        log.warning(
+            "%d of %d captions are longer than the %d tokens that the decoder was trained for "
+            "(first %s): they are read whole, and what stands after may be ignored",
+            len(long),
+            len(captions),
+            limit,
+            long[0],
+        )

@@ -1,0 +1,66 @@
+"""The numbers that both RL loops log, named as in `docs/metrics.md`; and the ratio's invariant."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from uae.core.errors import RunFailed
+from uae.models.encoder import Captions
+from uae.rl.advantage import Advantages
+from uae.rl.objective import Diagnostics
+from uae.train.learner import StepReport
+
+
+def reward_metrics(rewards: Float[Tensor, " n"], advantages: Advantages) -> dict[str, float]:
+    """Rewards of the valid samples, and how many groups and samples taught nothing."""
+    valid = rewards[rewards.isfinite()]
+    numbers = {} if len(valid) == 0 else {"reward/mean": valid.mean().item()}
+    return numbers | {
+        "reward/std": valid.std().item() if len(valid) > 1 else 0.0,
+        "group/zero_spread_share": advantages.num_zero_spread_groups / advantages.num_groups,
+        "group/excluded_samples": float(advantages.num_excluded),
+    }
+
+
+def policy_metrics(diagnostics: Diagnostics, report: StepReport) -> dict[str, float]:
+    """What objective and optimizer did."""
+    return {
+        "policy/ratio_mean": diagnostics.ratio_mean.item(),
+        "policy/clipped_share": (
+            diagnostics.clipped_share_low + diagnostics.clipped_share_high
+        ).item(),
+        "kl/reference": diagnostics.kl.item(),
+        "kl/old_k1": diagnostics.k1.item(),
+        "kl/old_k3": diagnostics.k3.item(),
+        "optim/grad_norm": report.grad_norm,
+        "optim/lr": report.lr,
+    }
+
+
+def caption_metrics(captions: Captions) -> dict[str, float]:
+    """Length and entropy of the rollout's captions; truncated means without an end token."""
+    num_tokens = captions.mask.sum().clamp(min=1)
+    return {
+        "caption/entropy": (captions.entropies.sum() / num_tokens).item(),
+        "caption/num_tokens": captions.num_tokens.float().mean().item(),
+        "caption/truncated_share": captions.truncated.float().mean().item(),
+    }
+
+
+def sampling_gap(captions: Captions, scored: Float[Tensor, "n t"]) -> float:
+    """Return how far sampling and scoring are apart, at the token where they differ most."""
+    return (captions.log_probs - scored).abs().masked_fill(~captions.mask, 0.0).max().item()
+
+
+def check_first_ratio(side: str, diagnostics: Diagnostics) -> None:
+    """Stop if the policy that is about to be updated is not the one that was scored.
+
+    Raises:
+        RunFailed: The ratio is not exactly 1 before the first update of a rollout.
+    """
+    gap = diagnostics.ratio_max_deviation.item()
+    if gap != 0.0:
+        raise RunFailed(
+            f"{side}: the ratio differs from 1 by {gap:.3g} before the first update of a rollout; "
+            "sampling and training do not agree (batch shape, precision or guidance), so the "
+            "update was not made"
+        )

@@ -1,0 +1,1 @@
+"""Recorded trajectories: what ten steps of every stage and schedule give, number by number."""
