@@ -44,7 +44,7 @@ bench: setup
 	$(BIN)/python bench/stages.py
 
 bases: setup
-	$(BIN)/uae bases build --out runs/bases
+	$(BIN)/python -m bases build --out runs/bases
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

@@ -20,10 +20,10 @@ from uae.recipe.loading import Setting, build
 from uae.recipe.recipe import Recipe
 from uae.report.format import Kind, change_interval_text, change_text, value_text
 from uae.report.statistics import Estimate, paired_difference
-from uae.report.tables import Row
-from uae.scenes.evaluation import scene_rows
-from uae.scenes.run_report import score_run
+from uae.report.tables import Row, metric_rows
+from uae.scenes.run_images import run_images
 from uae.train.run import train_recipe
+from uae.train.run_report import read_recipe, score_run
 
 MIN_SEEDS = 3  # fewer give no interval
 SHOWN = (
@@ -52,8 +52,8 @@ SHOWN = (
 
 def rows_of(folder: Path) -> tuple[list[str], dict[str, Row]]:
     """Return the names of a run's evaluation points, and its rows by name."""
-    _, points = score_run(folder)
-    rows = scene_rows([point.evaluation for point in points])
+    points = score_run(folder, run_images(read_recipe(folder)).evaluator)
+    rows = metric_rows([point.metrics for point in points])
     groups = ("Reconstruction similarity", "Understanding: captions")
     kept = {row.name: row for row in rows if row.group in groups}
     kept |= {f"drawability, {r.name}": r for r in rows if r.group.startswith("Drawability")}
@@ -114,7 +114,8 @@ def main() -> None:
         layers = read_layers(
             arguments.recipe, folder, False, flags, [Setting("seed", str(seed), "--seeds")]
         )
-        train_recipe(build(Recipe, *layers), folder)
+        recipe = build(Recipe, *layers)
+        train_recipe(recipe, folder, run_images(recipe))
         runs.append(folder)
     sys.stdout.write(table(runs) + "\n")
 

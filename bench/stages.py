@@ -22,17 +22,17 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from pydantic import RootModel
 from torch.utils.flop_counter import FlopCounterMode
 
-from uae.data.sources import SceneSource
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.recipe import Recipe
 from uae.rewards.loading import load_backbones
 from uae.runs.metrics import read_metrics
 from uae.runs.run import Run
-from uae.scenes.run_report import samples_per_step
+from uae.scenes.run_images import run_images
+from uae.scenes.source import SceneSource
 from uae.train.run import STAGES, Context
+from uae.train.run_report import samples_per_step
 
 RL_SCHEDULES = {"encoder_rl": "encoder", "decoder_rl": "decoder", "joint": "joint"}
 SECTIONS = {
@@ -72,7 +72,13 @@ def measure(stage: str, recipe: Recipe) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         with Run.open(Path(folder) / "run", {"bench": stage}) as run:
             context = Context(
-                recipe, run, model, model, source, load_backbones(model.settings.similarity)
+                recipe,
+                run,
+                model,
+                model,
+                source,
+                load_backbones(model.settings.similarity),
+                run_images(recipe).evaluator,
             )
             counter = FlopCounterMode(display=False)
             start = time.process_time()
@@ -81,7 +87,7 @@ def measure(stage: str, recipe: Recipe) -> dict[str, Any]:
             cpu_s = time.process_time() - start
         every_line = read_metrics(Path(folder) / "run" / "metrics.jsonl")
     num_steps, lines = len(every_line), every_line[1:]
-    sizes = samples_per_step(RootModel[Recipe](recipe).model_dump(mode="json"))
+    sizes = samples_per_step(recipe)
     phases = {}
     for key in (k for k in lines[0] if k.startswith("time/")):
         phase = key.removeprefix("time/").removesuffix("_s")

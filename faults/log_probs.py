@@ -6,7 +6,8 @@ in micro-batches of several sizes.
 
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from unittest import mock
 
@@ -16,15 +17,14 @@ from torch import Tensor
 from faults.real_loop import GROUP_SIZE, NUM_IMAGES, recipe_of, train
 from faults.trials import Outcome, arguments, report
 from uae.data.sources import Sample
-from uae.flow.rollout import rows_of
 from uae.flow.sde import Trajectory
 from uae.models.batches import parts_of
 from uae.models.encoder import Captions
-from uae.models.projector import Conditions
-from uae.rl.advantage import Advantages
+from uae.recipe.decoder_rl import DecoderRLConfig
+from uae.recipe.encoder_rl import EncoderRLConfig
+from uae.rl.decoder.flow_grpo import FlowGrpo
 from uae.train import decoder_rl, encoder_rl
-from uae.train.decoder_rl import DecoderRLConfig
-from uae.train.encoder_rl import EncoderRLConfig
+from uae.train.decoder_rl import MicroBatch
 from uae.train.session import Session
 
 LIMIT = 1e-5
@@ -64,32 +64,28 @@ def encoder_differences(
     return found
 
 
+def rows_of(trajectory: Trajectory, rows: slice) -> Trajectory:
+    """Return some samples of a rollout."""
+    tensors = {f.name: getattr(trajectory, f.name) for f in fields(trajectory)}
+    del tensors["policy_version"]
+    return replace(trajectory, **{name: tensor[rows] for name, tensor in tensors.items()})
+
+
 def decoder_differences(
     session: Session,
-    conditions: list[Conditions],
-    trajectory: Trajectory,
-    advantages: Advantages,
+    objective: FlowGrpo,
+    batches: Sequence[MicroBatch],
     config: DecoderRLConfig,
 ) -> list[Tensor]:
     """Score the steps of a rollout by redraw, by group, and as they were sampled."""
-    found: list[Tensor] = []
-    plain = decoder_rl.flow_loss
-
-    def recorded(log_probs: Tensor, old_log_probs: Tensor, *args, **kwargs):
-        found.append(log_probs - old_log_probs)
-        return plain(log_probs, old_log_probs, *args, **kwargs)
-
-    with mock.patch.object(decoder_rl, "flow_loss", recorded):
-        for i, condition in enumerate(conditions):
-            for size in (1, GROUP_SIZE, len(condition)):
-                for part in parts_of(len(condition), size):
-                    first = i * len(conditions[0]) + part.start
-                    rows = slice(first, first + part.stop - part.start)
-                    decoder_rl.loss_of(
-                        session.model, condition[part], rows_of(trajectory, rows),
-                        advantages.values[rows], advantages.kept[rows], 1, config,
-                    )  # fmt: skip
-    return found
+    differences = []
+    for batch in batches:
+        for size in (1, GROUP_SIZE, len(batch.rows)):
+            for part in parts_of(len(batch.rows), size):
+                policy = decoder_rl.policy_of(session.model, batch.conditions[part], config)
+                rollout = rows_of(batch.rollout, part)
+                differences.append(objective.score(policy, rollout)[0] - rollout.log_probs)
+    return differences
 
 
 def measure(folder: Path, num_steps: int, seed: int) -> dict[str, Gaps]:
@@ -102,11 +98,10 @@ def measure(folder: Path, num_steps: int, seed: int) -> dict[str, Gaps]:
             gaps["encoder"].add(encoder_differences(session, samples, captions, config))
         return plain_encoder(session, samples, captions, old, advantages, kept, config)
 
-    def improve_decoder(session, conditions, trajectory, advantages, config):
+    def improve_decoder(session, objective, batches, advantages, config):
         with torch.no_grad():
-            differences = decoder_differences(session, conditions, trajectory, advantages, config)
-            gaps["decoder"].add(differences)
-        return plain_decoder(session, conditions, trajectory, advantages, config)
+            gaps["decoder"].add(decoder_differences(session, objective, batches, config))
+        return plain_decoder(session, objective, batches, advantages, config)
 
     with (
         mock.patch.object(encoder_rl, "improve", improve_encoder),

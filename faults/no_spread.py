@@ -26,9 +26,10 @@ from faults.real_loop import (
 )
 from faults.trials import Outcome, arguments, report
 from uae.recipe.recipe import Schedule
-from uae.train import decoder_rl, encoder_rl
+from uae.rl.decoder import ratios
+from uae.train import encoder_rl
 
-LOSSES = {"encoder": (encoder_rl, "token_loss"), "decoder": (decoder_rl, "flow_loss")}
+LOSSES = {"encoder": (encoder_rl, "token_loss"), "decoder": (ratios, "flow_loss")}
 
 
 @contextmanager

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from uae.bases.decoder import new_decoder, new_projector
-from uae.bases.encoder import CAPTION_PROMPT, new_encoder
-from uae.bases.encoder_tasks import completions
-from uae.bases.similarity import new_clip, new_dinov2, save_clip, save_dinov2
-from uae.bases.tokenizer import build_tokenizer
-from uae.bases.vae import new_vae
+from bases.decoder import new_decoder, new_projector
+from bases.encoder import CAPTION_PROMPT, new_encoder
+from bases.encoder_tasks import completions
+from bases.similarity import new_clip, new_dinov2, save_clip, save_dinov2
+from bases.tokenizer import build_tokenizer
+from bases.vae import new_vae
 from uae.models.encoder import Encoder
-from uae.models.settings import SamplingConfig
 from uae.models.unified import ModelSettings, UnifiedAutoEncoder
+from uae.recipe.sampling import SamplingConfig
 from uae.scenes.graph import scene_at
 from uae.scenes.render import render_image
 

@@ -14,13 +14,14 @@ from torch import Tensor
 
 from faults.random_model import random_model_folder
 from faults.trials import untimed_metrics
-from uae.data.sources import SceneSource
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.recipe import Recipe, Schedule
 from uae.rewards.loading import load_backbones
 from uae.runs.checkpoint import load_latest
 from uae.runs.folder import CHECKPOINTS
 from uae.runs.run import Run
+from uae.scenes.run_images import run_images
+from uae.scenes.source import SceneSource
 from uae.train.rollout import Rewarder
 from uae.train.run import Context, run_rl
 
@@ -62,7 +63,7 @@ def recipe_of(schedule: Schedule, num_steps: int, seed: int = 0) -> Recipe:
             "captioning": {"num_captions": 1, **words},
             "num_redraws": GROUP_SIZE,
             "num_sampling_steps": 3,
-            "window_starts": 2,
+            "objective": {"window_starts": 2},
         },
     )
 
@@ -113,9 +114,9 @@ def train(folder: Path, recipe: Recipe, stop_in: int | None = None) -> None:
     with Run.open(folder, {"seed": recipe.seed}) as run:
         if stop_in is not None:
             signal_in_step(run, stop_in)
-        run_rl(
-            Context(recipe, run, model, model, source, load_backbones(model.settings.similarity))
-        )
+        evaluator = run_images(recipe).evaluator
+        backbones = load_backbones(model.settings.similarity)
+        run_rl(Context(recipe, run, model, model, source, backbones, evaluator))
     save_file(weights_of(model), folder / _WEIGHTS)
 
 

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from uae.core.errors import UaeError
-from uae.data.sources import SceneSource
 from uae.flow.noise import stream
+from uae.recipe.optimizer import OptimizerConfig
 from uae.runs.run import Run
-from uae.train.learner import Learner, OptimizerConfig
+from uae.scenes.source import SceneSource
+from uae.train.learner import Learner
 from uae.train.rollout import Rewarder
 from uae.train.session import Session
 

@@ -28,3 +28,13 @@ def _logging_as_before():
     yield
     logger.handlers = handlers
     logger.setLevel(level)  # forgets what was enabled, too
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport():
+    """Escape what is no Unicode in captured logs: workers cannot send it."""
+    outcome = yield
+    report = outcome.get_result()
+    report.sections = [
+        (name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections
+    ]

@@ -1,26 +1,27 @@
 """The scripts of `bench/`: each stage gives its rates, and the tables of the docs are printed."""
 
 import re
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from pydantic import RootModel
 
 from bench import learning, stages
+from uae.recipe.plan import stages_of
 from uae.recipe.recipe import Recipe
+from uae.report.tables import Metric
 from uae.scenes.drawability import drawability_samples
-from uae.scenes.evaluation import SceneEvaluation, evaluate_captions, held_out_scenes
+from uae.scenes.evaluation import SceneEvaluation, evaluate_captions, held_out_scenes, scene_metrics
 from uae.scenes.generation import generation_samples
 from uae.scenes.language import long_caption, short_caption
 from uae.scenes.parser import parse
 from uae.scenes.prompts import generation_prompts
 from uae.scenes.render import render
-from uae.scenes.run_report import samples_per_step
 from uae.scenes.understanding import answer_samples, question_set
-from uae.train.run import stages_of
+from uae.train.evaluator import Similarities
+from uae.train.run_report import samples_per_step
 
 ROOT = Path(__file__).parents[1]
 SCENES = held_out_scenes(12)
@@ -38,7 +39,8 @@ SMALL = {
     "joint": {
         "encoder_rl": RL | {"num_steps": 2, "captioning": {"num_captions": 2, "max_new_tokens": 8}},
         "decoder_rl": RL
-        | {"num_steps": 2, "num_redraws": 3, "num_sampling_steps": 2, "window_starts": 1},
+        | {"num_steps": 2, "num_redraws": 3, "num_sampling_steps": 2}
+        | {"objective": {"window_starts": 1}},
         "tune_encoder": {"rank": 2, "alpha": 2},
         "tune_decoder": {"rank": 2, "alpha": 2},
         "schedule": "joint",
@@ -74,40 +76,44 @@ def test_every_phase_that_a_loop_times_has_a_rate():
         for stage in re.findall(r'session\.steps\("(\w+)"', source):
             timed |= {(stage, x) for x in re.findall(r'session\.timed\("(\w+)"', source)}
     assert {stage for stage, _ in timed} == set(stages.SECTIONS)
-    config = RootModel[Recipe](Recipe()).model_dump(mode="json")
-    assert set(samples_per_step(config)) == timed
+    assert set(samples_per_step(Recipe())) == timed
 
 
-def evaluation(make, similarity: float) -> SceneEvaluation:
+def metrics(make, similarity: float) -> list[Metric]:
     rng = np.random.default_rng(0)
     captions = [make(scene, rng) for scene in SCENES]
     questions = [a.question for a in question_set(SCENES, 5, seed=0)]
     prompts = generation_prompts(2)
     images = [parse(render(p.scene)) for p in prompts]
-    return SceneEvaluation(
+    evaluation = SceneEvaluation(
         captions=evaluate_captions(SCENES, captions),
         num_caption_tokens=np.array([float(len(c.split())) for c in captions]),
         answers=answer_samples(questions, [q.answer for q in questions]),
         generation_raw=generation_samples(prompts, images),
         generation_long=generation_samples(prompts, images),
-        reward_similarity=np.full(len(SCENES), similarity),
-        held_out_similarity=np.full(len(SCENES), similarity),
-        swap_similarity=np.full(len(SCENES), similarity),
         drawability=drawability_samples(SCENES, [parse(render(s)) for s in SCENES]),
     )
+    return [*similar(similarity), *scene_metrics(evaluation)]
+
+
+def similar(similarity: float) -> Iterator[Metric]:
+    column = np.full(len(SCENES), similarity)
+    return Similarities(reward=column, held_out=column, swap=column).metrics()
 
 
 @pytest.fixture
 def printed(monkeypatch) -> list[list[str]]:
     """The cells of the table of two seeds, whose second one draws worse."""
-    first, last = evaluation(short_caption, 0.4), evaluation(long_caption, 0.5)
-    ends = {"seed-0": last, "seed-1": replace(last, held_out_similarity=np.full(12, 0.3))}
+    first, last = metrics(short_caption, 0.4), metrics(long_caption, 0.5)
+    worse = {metric.key: metric for metric in [*last, *similar(0.3)]}
+    ends = {"seed-0": last, "seed-1": list(worse.values())}
 
-    def score(folder: Path):
+    def score(folder: Path, _evaluator: object):
         points = {"start": first, "encoder-rl": ends[folder.name]}
-        return {}, [SimpleNamespace(name=k, evaluation=v) for k, v in points.items()]
+        return [SimpleNamespace(name=k, metrics=v) for k, v in points.items()]
 
     monkeypatch.setattr(learning, "score_run", score)
+    monkeypatch.setattr(learning, "read_recipe", lambda _: Recipe())
     text = learning.table([Path("seed-0"), Path("seed-1")])
     return [
         [cell.strip() for cell in line.strip("|").split("|")]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from bases import __main__ as bases
 from uae.cli.app import build_app
 from uae.cli.train import read_layers
 from uae.models.finetune import FineTuneConfig
@@ -26,7 +27,7 @@ def texts() -> dict[str, str]:
 
 def command_lines() -> list[str]:
     """Lines of indented blocks, continued after a backslash, and cells of the table of verbs."""
-    pattern = re.compile(r"^(?:    |\| `)(uae [^`\n]*)", re.MULTILINE)
+    pattern = re.compile(r"^(?:    |\| `)((?:uae|python -m bases) [^`\n]*)", re.MULTILINE)
     return [
         line.replace(r"\|", "_OR_").strip()
         for text in texts().values()
@@ -35,8 +36,10 @@ def command_lines() -> list[str]:
 
 
 def blocks(language: str) -> list[str]:
+    """Blocks of all pages but the one whose examples `test_extend.py` runs."""
     pattern = re.compile(rf"^```{language}\n(.*?)^```", re.MULTILINE | re.DOTALL)
-    return [block for text in texts().values() for block in pattern.findall(text)]
+    pages = {name: text for name, text in texts().items() if name != "extend.md"}
+    return [block for text in pages.values() for block in pattern.findall(text)]
 
 
 def test_there_is_something_to_check():
@@ -84,13 +87,16 @@ def test_the_example_of_diffusers_draws_as_our_own_model(
 
 @pytest.mark.parametrize("line", command_lines())
 def test_every_command_line_is_one(line: str, monkeypatch):
-    tokens = shlex.split(line, comments=True)[1:]
-    _, bound, _ = build_app().parse_args(tokens, exit_on_error=False, print_error=False)
+    words = shlex.split(line, comments=True)
+    is_ours = words[0] == "uae"
+    app, tokens = (build_app(), words[1:]) if is_ours else (bases.build_app(), words[3:])
+    _, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
     given = bound.arguments
     if tokens[0] != "train" or given["recipe"][0].isupper():  # a placeholder
         return
     for variable in [name for name in os.environ if name.startswith("UAE_")]:
         monkeypatch.delenv(variable)
+    monkeypatch.chdir(ROOT)
     layers = read_layers(given["recipe"], None, False, given.get("settings", ()), [])
     assert build(Recipe, *layers) != Recipe()
 

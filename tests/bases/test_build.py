@@ -8,17 +8,17 @@ import pytest
 import torch
 from documented import documented, expanded
 
-from uae.bases import build, fit
-from uae.bases.build import (
+from bases import build, fit
+from bases.build import (
     BasesConfig,
     build_all,
     build_parts,
     forget_drawing,
 )
-from uae.bases.encoder import EncoderBaseConfig
-from uae.bases.encoder_tasks import TalkingConfig
-from uae.bases.similarity import ClipBaseConfig, Dinov2BaseConfig
-from uae.bases.vae import VaeConfig
+from bases.encoder import EncoderBaseConfig
+from bases.encoder_tasks import TalkingConfig
+from bases.similarity import ClipBaseConfig, Dinov2BaseConfig
+from bases.vae import VaeConfig
 from uae.core.errors import UsageError
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.loading import Setting
@@ -69,7 +69,7 @@ def built(tmp_path_factory):
     """The folder of a whole build, but for the decoder's later runs."""
     out = tmp_path_factory.mktemp("bases")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "DECODER_RECIPES", build.DECODER_RECIPES[:1])
+        patch.setattr(build, "DECODER_PARTS", build.DECODER_PARTS[:1])
         build_all(out, FEW_STEPS, SETTINGS)
     return out
 
@@ -99,17 +99,18 @@ def test_one_call_builds_a_model_from_nothing(built):
     assert shapes[:3] == shapes[3:]
 
 
-def test_each_recipe_of_the_decoder_begins_where_the_one_before_it_ended(built, monkeypatch):
+def test_each_part_of_the_decoder_begins_where_the_one_before_it_ended(built, monkeypatch):
     runs = []
 
-    def train(recipe: Recipe, out: Path) -> Trained:
+    def train(recipe: Recipe, out: Path, _images: None) -> Trained:
         runs.append((recipe.model, out))
         return Trained(out / "model", 0)
 
     monkeypatch.setattr(build, "train_recipe", train)
+    monkeypatch.setattr(build, "run_images", lambda _: None)
     monkeypatch.setattr(build, "pack", lambda trained, *_: trained)
     trained = build_all(built, FEW_STEPS, SETTINGS)
-    folders = [built / name for name in build.DECODER_RECIPES]
+    folders = [built / "decoder" / name for name in build.DECODER_PARTS]
     starts = [built / "untrained", *(folder / "model" for folder in folders)]
     assert runs == list(zip(map(str, starts), folders, strict=False))
     assert trained == folders[-1] / "model"

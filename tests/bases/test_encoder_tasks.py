@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from uae.bases.encoder import CAPTION_PROMPT, new_encoder
-from uae.bases.encoder_tasks import (
+from bases.encoder import CAPTION_PROMPT, new_encoder
+from bases.encoder_tasks import (
     Chooser,
     Held,
     Looker,
@@ -14,11 +14,13 @@ from uae.bases.encoder_tasks import (
     scenes_of,
     told,
 )
-from uae.bases.layout import MentionHead
-from uae.bases.tokenizer import build_tokenizer
+from bases.layout import MentionHead
+from bases.tokenizer import build_tokenizer
+from uae.benchmarks.mmt_bench.prompt import compact_text
+from uae.data.questions import LETTERS
 from uae.scenes.graph import Scene, SceneObject, scene_at
 from uae.scenes.language import inventory
-from uae.scenes.questions import LETTERS, question_text, questions_for
+from uae.scenes.questions import questions_for
 from uae.scenes.reading import full_claim, read_caption
 from uae.scenes.render import render_image
 
@@ -100,7 +102,7 @@ def test_a_choice_is_read_at_the_end_of_its_line(encoder):
     torch.nn.init.constant_(chooser.head.weight, 1.0)
     rng = np.random.default_rng(3)
     questions = {i: questions_for(scene, rng, 1)[0] for i, scene in enumerate(SCENES)}
-    texts = [question_text(q) for q in questions.values()]
+    texts = [compact_text(q) for q in questions.values()]
     prompts = encoder.prompts([render_image(s) for s in SCENES], texts)
     for marked, expected in (("answer", 1.0), ("other", 0.0)):
         states = torch.zeros(*prompts.token_ids.shape, 160)

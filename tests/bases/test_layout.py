@@ -1,8 +1,8 @@
 import numpy as np
 import torch
 
-from uae.bases.encoder_tasks import told
-from uae.bases.layout import (
+from bases.encoder_tasks import told
+from bases.layout import (
     EMPTY_WEIGHT,
     LOGITS,
     NUM_CLASSES,

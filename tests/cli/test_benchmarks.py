@@ -13,11 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
-from uae.backends import loading as judges
 from uae.backends import own as loop
 from uae.backends.encoder_answers import EncoderAnswers
 from uae.benchmarks import rewriting
 from uae.benchmarks.geneval import detector as detector_module
+from uae.benchmarks.geneval import load as geneval_judges
 from uae.benchmarks.geneval import run as scoring
 from uae.benchmarks.geneval.layout import read_folder, sample_path, write_metadata
 from uae.benchmarks.geneval.prompts import PromptSet, official_prompts, read_prompts
@@ -169,7 +169,7 @@ def test_a_folder_that_cannot_take_the_run_is_refused_before_anything_loads(
     run, mmt, geneval, monkeypatch, tmp_path
 ):
     monkeypatch.setattr(loop, "load", None)
-    monkeypatch.setattr(judges, "load_judges", None)
+    monkeypatch.setattr(geneval_judges, "load_judges", None)
     images, judged = geneval[2], ("--judge", "local:nowhere")
     prompts = ("--prompts", "none.jsonl")
     commands = [
@@ -185,6 +185,7 @@ def test_a_folder_that_cannot_take_the_run_is_refused_before_anything_loads(
     begun, foreign = tmp_path / "begun", tmp_path / "foreign"
     begun.mkdir()
     (begun / SETTINGS).write_text('{"format": "uae-bench-run-1"}')
+    (begun / ITEMS).write_text("{}\n")
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("")
     for command in commands:

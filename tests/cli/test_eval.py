@@ -5,7 +5,7 @@ import json
 import pytest
 
 from uae.models.unified import UnifiedAutoEncoder
-from uae.scenes.points import HEADLINES
+from uae.scenes.evaluator import HEADLINES
 
 SMALL = ("--num-scenes", 2, "--num-questions", 1, "--prompts-per-category", 1)
 

@@ -18,7 +18,8 @@ from uae.benchmarks.rewriting import REWRITES
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 SEVERAL = """
 import json, sys
-from uae import cli, ranks
+from uae.cli import app as cli
+from uae.core import ranks
 
 code = max(cli.run(tokens) for tokens in json.loads(sys.argv[1]))
 ranks.leave(is_done=True)

@@ -121,9 +121,7 @@ def test_a_device_that_is_not_there_is_named(monkeypatch):
         device_of("gpu")
 
 
-@pytest.mark.parametrize(
-    "verb", ["train --recipe demo --out run", "eval scenes", "scenes run", "bases build --out run"]
-)
+@pytest.mark.parametrize("verb", ["train --recipe demo --out run", "eval scenes", "scenes run"])
 def test_what_cannot_be_shared_is_refused(given_variables, capsys, monkeypatch, tmp_path, verb):
     monkeypatch.chdir(tmp_path)
     given_variables(WORLD_SIZE=2, RANK=1, LOCAL_RANK=1)

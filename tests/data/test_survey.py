@@ -15,7 +15,7 @@ from faults.hostile_images import bombs, seed_files
 from uae.core.errors import UsageError
 from uae.data.opening import open_image
 from uae.data.survey import look_at, survey
-from uae.data.untrusted.file import MAX_FILE_BYTES, Reason, UnreadableImage
+from uae.data.untrusted.file import MAX_JPEG_BYTES, Reason, UnreadableImage
 
 
 def encoded(kind: str = "JPEG", seed: int = 0) -> bytes:
@@ -130,7 +130,7 @@ def test_a_file_larger_than_we_read_is_digested_whole(tmp_path: Path) -> None:
     path = tmp_path / "large.jpg"
     with path.open("wb") as file:
         file.write(encoded())
-        file.truncate(MAX_FILE_BYTES + 2)
+        file.truncate(MAX_JPEG_BYTES + 2)
     look = look_at(path)
     assert look.digest == hashlib.sha256(path.read_bytes()).hexdigest()
     assert look.fault is not None

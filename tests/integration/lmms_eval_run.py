@@ -18,10 +18,11 @@ import numpy as np
 
 from uae.backends.encoder_answers import EncoderAnswers
 from uae.benchmarks.answers import extract_answer
+from uae.benchmarks.mmt_bench.prompt import compact_text
 from uae.data.questions import QuestionRow, decode_images, encode_image, write_tsv
 from uae.models.unified import UnifiedAutoEncoder
 from uae.scenes.graph import scene_at
-from uae.scenes.questions import question_text, questions_for
+from uae.scenes.questions import questions_for
 from uae.scenes.render import render_image
 
 TASK = "uae_scenes"
@@ -45,7 +46,7 @@ def expected(name: str, rows: Sequence[QuestionRow]) -> float:
     answers = EncoderAnswers(UnifiedAutoEncoder.from_pretrained(name).encoder, MAX_NEW_TOKENS)
     right = []
     for row in rows:
-        reply = answers.answer(decode_images(row), question_text(row.question))
+        reply = answers.answer(decode_images(row), compact_text(row.question))
         right.append(extract_answer(reply, row.question.options) == row.question.answer)
     return float(np.mean(right))
 

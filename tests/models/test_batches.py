@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uae.models.batches import parts_by_length
-from uae.models.settings import SamplingConfig
+from uae.models.drawing import redraw
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.evaluation import EvaluationConfig
-from uae.scenes.observe import draw
-from uae.train.rollout import redraw
+from uae.recipe.sampling import SamplingConfig
+from uae.train.observe import draw
 
 CAPTIONS = [
     "A big red circle in the middle of the picture, over a small blue star.",

@@ -9,7 +9,7 @@ from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
 from uae.flow.noise import stream
 from uae.models.decoder import Decoder
 from uae.models.projector import Conditions
-from uae.models.settings import SamplingConfig
+from uae.recipe.sampling import SamplingConfig
 
 # float32: masked and unmasked attention take different kernels
 TOLERANCE = 2e-5

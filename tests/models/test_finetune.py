@@ -5,8 +5,8 @@ import torch
 from peft import PeftModel
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from uae.models.finetune import FineTuneConfig
 from uae.models.unified import UnifiedAutoEncoder
+from uae.recipe.fine_tuning import FineTuneConfig
 
 TEXT = ["A small red circle at the top."]
 

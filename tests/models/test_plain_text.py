@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers import AddedToken, Qwen2Tokenizer
 
-from uae.bases.tokenizer import CHAT_TEMPLATE, SPECIAL_TOKENS
+from bases.tokenizer import CHAT_TEMPLATE, SPECIAL_TOKENS
 from uae.models.chat import Message, chat_prompts
 from uae.models.encoder import READ_ROLE, Encoder
 from uae.models.plain_text import BLANK, PlainText

@@ -9,11 +9,11 @@ from pydantic import ValidationError
 
 from uae.core.errors import UsageError
 from uae.flow.schedule import sigmas
-from uae.flow.sde import TRANSITIONS
-from uae.flow.sde import check_window as check_steps
+from uae.flow.sde import TRANSITIONS, check_window
+from uae.recipe.decoder_rl import FlowGrpoConfig
 from uae.recipe.loading import Setting, build
-from uae.recipe.recipe import Recipe, Turn, check_divides, check_window, turns
-from uae.train.decoder_rl import DecoderRLConfig
+from uae.recipe.plan import Turn, turns
+from uae.recipe.recipe import Recipe, check_divides
 
 STEPS = st.integers(0, 12)
 
@@ -84,8 +84,6 @@ def test_the_proposed_settings_fit(num_images, micro_images):
         ("encoder_rl", "num_updates", 1),
         ("decoder_rl", "micro_images", 1),
         ("decoder_rl", "num_sampling_steps", 1),
-        ("decoder_rl", "window", 1),
-        ("decoder_rl", "window_starts", 1),
         ("evaluation", "num_scenes", 1),
         ("evaluation", "num_shown", 1),
         ("evaluation", "seed", 0),
@@ -112,6 +110,10 @@ def test_a_count_below_what_makes_sense_is_refused(section, key, least):
         ("encoder_rl.optimizer.lr", -1.0),
         ("decoder_rl.clip", 0.0),
         ("decoder_rl.max_advantage", 0.0),
+        ("decoder_rl.micro_redraws", -1),
+        ("decoder_rl.objective.window", 0),
+        ("decoder_rl.objective.window_starts", 0),
+        ("decoder_rl.objective.noise_level", 0.0),
         ("decoder_rl.optimizer.max_grad_norm", -1.0),
         ("decoder_rl.optimizer.weight_decay", -1.0),
         ("reward.clip", -1.0),
@@ -141,21 +143,23 @@ def test_a_group_of_one_is_refused_where_it_would_be_trained(side, group):
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("objective", "num_sampling_steps", "said"),
     [
         (
             {"window": 3, "window_starts": 7},
+            8,
             r"0 to 6 .* needs 9 noisy steps; .* 8 has 8: .* to 9 or",
         ),
-        ({"window": 2, "num_sampling_steps": 3}, "window . window_starts to 4 or less"),
-        ({"rule": "cps", "window": 6}, "needs 8 noisy steps; .* 8 has 7: .* to 9 or more"),
-        ({"rule": "cps", "noise_level": 1.5}, "noise_level 1.5: .* at most 1"),
+        ({"window": 2}, 3, "window . window_starts to 4 or less"),
+        ({"rule": "cps", "window": 6}, 8, "needs 8 noisy steps; .* 8 has 7: .* to 9 or more"),
+        ({"rule": "cps", "noise_level": 1.5}, 8, "noise_level 1.5: .* at most 1"),
     ],
 )
-def test_a_window_that_the_sampler_does_not_have_is_refused(given, said):
+def test_a_window_that_the_sampler_does_not_have_is_refused(objective, num_sampling_steps, said):
+    given = {"objective": objective, "num_sampling_steps": num_sampling_steps}
     with pytest.raises(ValidationError, match=said):
         Recipe(decoder_rl={"num_steps": 1} | given)
-    Recipe(decoder_rl={"num_steps": 1, "objective": "awm"} | given)
+    Recipe(decoder_rl={"num_steps": 1} | given | {"objective": {"name": "awm"}})
     Recipe(decoder_rl=given)  # without steps of that side
     Recipe(schedule="encoder", encoder_rl={"num_steps": 1}, decoder_rl={"num_steps": 1} | given)
     joint = {"schedule": "joint", "encoder_rl": {"num_steps": 1}}
@@ -170,18 +174,17 @@ def test_a_window_that_the_sampler_does_not_have_is_refused(given, said):
     rule=st.sampled_from(list(TRANSITIONS)),
 )
 def test_every_window_of_an_accepted_recipe_can_be_sampled(steps, window, starts, rule):
-    values = {"num_sampling_steps": steps, "window": window, "window_starts": starts, "rule": rule}
-    config = DecoderRLConfig(**values)
+    config = FlowGrpoConfig(window=window, window_starts=starts, rule=rule)
     windows = [range(start, start + window) for start in range(starts)]
     schedule = sigmas(steps, 1.0)
     try:
-        check_window(config)
+        config.check(steps)
     except ValueError:
         with pytest.raises(ValueError, match="window"):
-            check_steps(windows[-1], schedule, config.noise_level, TRANSITIONS[rule])
+            check_window(windows[-1], schedule, config.noise_level, TRANSITIONS[rule])
         return
     for each in windows:
-        check_steps(each, schedule, config.noise_level, TRANSITIONS[rule])
+        check_window(each, schedule, config.noise_level, TRANSITIONS[rule])
 
 
 def test_joint_with_unequal_steps_is_refused():

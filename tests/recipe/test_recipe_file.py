@@ -12,12 +12,12 @@ from pydantic import TypeAdapter
 
 from uae.core.errors import UsageError
 from uae.core.yaml_text import to_yaml
+from uae.recipe.decoder_rl import OBJECTIVES
 from uae.recipe.keys import RecipeKey, recipe_keys
 from uae.recipe.loading import (
     RECIPES,
     Setting,
     build,
-    check_values,
     find_recipe,
     read_environment,
     read_file,
@@ -47,7 +47,7 @@ def value_of(config: object, name: str) -> object:
     return config
 
 
-# -- the keys that are read from source are those of the dataclasses ------------------------------
+# -- the keys are those of the dataclasses --------------------------------------------------------
 
 
 def leaves_of(config: object, prefix: str = "") -> dict[str, object]:
@@ -62,9 +62,14 @@ def leaves_of(config: object, prefix: str = "") -> dict[str, object]:
 
 
 def test_keys_and_defaults_are_those_of_the_dataclasses():
-    assert {key.name: key.default for key in LEAVES} == {
-        name: str(value) for name, value in leaves_of(Recipe()).items()
-    }
+    section = "decoder_rl.objective."
+    expected = {name: str(value) for name, value in leaves_of(Recipe()).items()}
+    for name, settings in OBJECTIVES.items():
+        of_objective = {k: str(v) for k, v in leaves_of(settings(), section).items()}
+        own = {key.name for key in LEAVES if name in key.only_with} | {f"{section}name"}
+        assert of_objective.keys() == own
+        expected = of_objective | expected
+    assert {key.name: key.default for key in LEAVES} == expected
 
 
 @pytest.mark.parametrize("key", KEYS.values(), ids=lambda key: key.name)
@@ -303,7 +308,10 @@ def test_a_value_where_keys_belong(tmp_path, text):
         ("reward: clip", "reward is 'clip': expected names with values"),
         ("checkpoint_every: 0", "checkpoint_every is 0: expected more than 0"),
         ("seed: -1", "seed is -1: expected 0 or more"),
-        ("decoder_rl: {window: -2}", "decoder_rl.window is -2: expected more than 0"),
+        (
+            "decoder_rl: {objective: {window: -2}}",
+            "decoder_rl.objective.window is -2: expected more than 0",
+        ),
     ],
 )
 def test_a_mistyped_value_is_named_with_its_place(tmp_path, text, expected):
@@ -311,25 +319,6 @@ def test_a_mistyped_value_is_named_with_its_place(tmp_path, text, expected):
     assert "mine.yaml, line 1: " in said
     assert expected in said
     assert "pydantic" not in said
-
-
-@pytest.mark.parametrize("text", ["ten", "-1", "2.5", "true", "1:30", "[1]", "{a: 1}", "''"])
-@pytest.mark.parametrize("key", LEAVES, ids=lambda key: key.name)
-def test_a_value_is_judged_without_the_classes_as_with_them(tmp_path, key, text):
-    *sections, name = key.name.split(".")
-    opened = "".join(f"{section}: {{" for section in sections)
-    file = in_file(tmp_path, f"{opened}{name}: {text}{'}' * len(sections)}")
-
-    def said_by(check, *arguments) -> str:
-        try:
-            check(*arguments)
-        except UsageError as error:
-            return str(error)
-        return ""
-
-    told = said_by(check_values, KEYS, file)
-    assert told in ("", said_by(build, Recipe, file))
-    assert told or f"{key.name} is " not in said_by(build, Recipe, file)
 
 
 def test_all_mistyped_values_are_said_at_once_each_with_its_source(tmp_path):

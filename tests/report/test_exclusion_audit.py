@@ -26,8 +26,8 @@ def audited(tmp_path, *lines):
     return exclusion_audit(curves_from_metrics(path), SAMPLES)
 
 
-def step(excluded, ratio):
-    return {"group/excluded_samples": excluded, "policy/ratio_mean": ratio}
+def step(excluded, grad_norm):
+    return {"group/excluded_samples": excluded, "optim/grad_norm": grad_norm}
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def test_joint_rl_has_two_sides(tmp_path):
     values = {
         "group/excluded_samples": 0.0,
         "encoder/group/excluded_samples": 10.0,
-        "encoder/policy/ratio_mean": 0.0,
-        "decoder/policy/ratio_mean": 1.0,
+        "encoder/optim/grad_norm": 0.0,
+        "decoder/optim/grad_norm": 1.0,
     }
     [audit] = audited(tmp_path, ("joint", values))
     assert audit.status == "alarm"

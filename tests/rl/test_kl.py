@@ -52,5 +52,5 @@ def test_flow_grpo_weighting_is_the_formula_of_its_code():
     one_minus_sigma = torch.tensor([0.1, 0.1, 0.5, 0.8], dtype=torch.float64)  # sigma_1 at first
     s = a * (SIGMA / one_minus_sigma).sqrt()
     theirs = (p.mean - ref.mean).square().mean((1, 2, 3)) / (2 * s**2)
-    ours = transition_kl(p, ref, "mean") * (SIGMA - SIGMA_NEXT)  # as in `decoder_rl.loss_of`
+    ours = transition_kl(p, ref, "mean") * (SIGMA - SIGMA_NEXT)  # as in `FlowGrpo.score`
     torch.testing.assert_close(ours, theirs)

@@ -186,6 +186,12 @@ def test_the_resume_line_does_not_overwrite(monkeypatch):
     assert own_command() == "uae train --out 'my runs/a'"
 
 
+@pytest.mark.parametrize("package", ["src/uae", "bases"])
+def test_the_resume_line_names_the_package_that_was_run(package, monkeypatch):
+    monkeypatch.setattr("sys.argv", [f"/checkout/{package}/__main__.py", "build", "--out", "a"])
+    assert own_command() == f"python -m {Path(package).name} build --out a"
+
+
 def test_a_folder_without_answer_is_an_error():
     start = time.monotonic()
     with pytest.raises(EnvironmentFault, match=r"no answer within 0\.05 s"):

@@ -3,9 +3,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from uae.benchmarks.geneval.prompts import COLORS as GENEVAL_COLORS
+from uae.benchmarks.geneval.relations import RELATIONS
 from uae.scenes.graph import (
     CELLS,
-    RELATIONS,
+    COLORS,
     TEST_ONLY_PAIRS,
     SceneObject,
     held_relations,
@@ -77,6 +79,10 @@ def test_one_object_is_repeated_often_enough_to_count():
     scenes = [scene_at(i, "train") for i in range(400)]
     repeated = [len({o.attributes[1:] for o in s.objects}) < len(s.objects) for s in scenes]
     assert 0.15 < np.mean(repeated) < 0.45
+
+
+def test_colours_are_those_of_geneval_in_its_order():
+    assert tuple(COLORS) == GENEVAL_COLORS
 
 
 coordinates = st.floats(0.1, 0.9)

@@ -7,18 +7,13 @@ from einops import rearrange
 
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.evaluation import EvaluationConfig
+from uae.report.statistics import weighted
 from uae.rewards.similarity import Similarity
-from uae.scenes.observe import COLUMNS, PICTURES, load, load_pictures, observe, save_pictures
-from uae.scenes.points import (
-    EVALUATIONS,
-    Point,
-    headlines,
-    point_folders,
-    point_name,
-    score_point,
-    weighted,
-)
-from uae.scenes.run_report import before_rl
+from uae.scenes.evaluator import SceneEvaluator
+from uae.train.evaluator import Point
+from uae.train.observe import COLUMNS, load, load_pictures, save_pictures
+from uae.train.points import EVALUATIONS, headlines, point_folders, point_name
+from uae.train.run_report import before_rl
 
 
 @pytest.mark.parametrize("num_images", [1, COLUMNS - 1, COLUMNS, COLUMNS + 1, 3 * COLUMNS])
@@ -91,6 +86,8 @@ def test_audits_compare_with_the_last_point_before_rl(names, expected):
 
 
 SMALL = EvaluationConfig(num_scenes=3, num_questions=1, prompts_per_category=1, micro_batch=2)
+EVALUATOR = SceneEvaluator(SMALL, {"clip": 1.0}, 128)
+PICTURES = ("captions", "generation_raw", "generation_long", "truths")
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +97,7 @@ def observed(random_model_folder, tmp_path_factory):
     clip = Similarity.from_pretrained(model.settings.similarity["clip"])
     folder = tmp_path_factory.mktemp("points") / "0-start"
     told = []
-    observe(model, None, {"clip": clip}, SMALL, folder, lambda *counts: told.append(counts))
+    EVALUATOR.observe(model, None, {"clip": clip}, folder, lambda *counts: told.append(counts))
     return folder, told
 
 
@@ -112,7 +109,7 @@ def test_every_batch_is_shown_from_nothing_to_all(observed):
         ("captioning", 3, 3),
     ]
     kinds = list(dict.fromkeys(what for what, _, _ in told))
-    assert kinds == ["captioning", *(f"drawing {n}" for n in PICTURES if n != "swap"), "answering"]
+    assert kinds == ["captioning", *(f"drawing {n}" for n in PICTURES), "answering"]
     for kind in kinds:
         counts = [done for what, done, _ in told if what == kind]
         assert counts[0] == 0
@@ -124,10 +121,10 @@ def test_without_a_second_decoder_the_swap_test_is_not_measured(observed):
     folder, _ = observed
     seen, pictures = load(folder)
     assert seen.swap_similarities == {}
-    assert set(PICTURES) - set(pictures) == {"swap"}
-    point = score_point(folder, SMALL, {"clip": 1.0}, 128, frozenset())
-    assert point.evaluation.swap_similarity is None
-    means = headlines(point.evaluation)
+    assert set(pictures) == set(PICTURES)
+    point = EVALUATOR.score(folder, "start")
+    assert point.audit.swap_similarity is None
+    means = headlines(point.metrics, EVALUATOR.headlines)
     assert means["reconstruction/reward"] == pytest.approx(np.mean(seen.similarities["clip"]))
     assert means["caption/num_tokens"] == np.mean(seen.num_tokens)
     assert "reconstruction/swap" not in means, "not measured"

@@ -9,7 +9,6 @@ from uae.scenes.language import CELL_PHRASES, NUMBER_WORDS
 from uae.scenes.questions import (
     CATEGORIES,
     allows,
-    question_text,
     questions_for,
 )
 
@@ -68,13 +67,6 @@ def test_questions_follow_from_the_generator():
         return questions_for(SCENES[0], np.random.default_rng(7), 5)
 
     assert ask() == ask()
-
-
-def test_the_prompt_is_compact():
-    q = Question("What is it?", ("bar", "cross"), "B", "c", "l", hint="Look.")
-    assert question_text(q) == (
-        "Hint: Look.\nWhat is it?\nA. bar\nB. cross\nAnswer with one letter."
-    )
 
 
 def test_wrong_categories_are_named():

@@ -2,42 +2,40 @@ import numpy as np
 import pytest
 
 from uae.benchmarks.geneval.clauses import TAGS
-from uae.report.tables import metric_row
+from uae.report.tables import Metric, metric_row, metric_rows
 from uae.scenes.drawability import drawability_samples
-from uae.scenes.evaluation import (
-    SceneEvaluation,
-    evaluate_captions,
-    held_out_scenes,
-    scene_metrics,
-    scene_rows,
-)
+from uae.scenes.evaluation import SceneEvaluation, evaluate_captions, held_out_scenes, scene_metrics
 from uae.scenes.generation import generation_samples
 from uae.scenes.language import long_caption, short_caption
 from uae.scenes.parser import parse
 from uae.scenes.prompts import generation_prompts
 from uae.scenes.render import render
 from uae.scenes.understanding import answer_samples, question_set
+from uae.train.evaluator import Similarities
 
 SCENES = held_out_scenes(30)
 
 
-def evaluation(make, similarity: float) -> SceneEvaluation:
+def evaluation(make) -> SceneEvaluation:
     rng = np.random.default_rng(0)
     captions = [make(scene, rng) for scene in SCENES]
     questions = [a.question for a in question_set(SCENES, 5, seed=0)]
     prompts = generation_prompts(2)
     images = [parse(render(p.scene)) for p in prompts]
-    similarities = np.full(len(SCENES), similarity)
     return SceneEvaluation(
         captions=evaluate_captions(SCENES, captions),
         num_caption_tokens=np.array([float(len(c.split())) for c in captions]),
         answers=answer_samples(questions, [q.answer for q in questions]),
         generation_raw=generation_samples(prompts, images),
         generation_long=generation_samples(prompts, images),
-        reward_similarity=similarities,
-        held_out_similarity=similarities,
         drawability=drawability_samples(SCENES, [parse(render(s)) for s in SCENES]),
     )
+
+
+def metrics(make, similarity: float) -> list[Metric]:
+    column = np.full(len(SCENES), similarity)
+    similarities = Similarities(reward=column, held_out=column, swap=None)
+    return [*similarities.metrics(), *scene_metrics(evaluation(make))]
 
 
 def test_scenes_are_held_out():
@@ -45,8 +43,7 @@ def test_scenes_are_held_out():
 
 
 def test_metrics_have_their_own_keys():
-    metrics = scene_metrics(evaluation(long_caption, 0.5))
-    keys = [m.key for m in metrics]
+    keys = [m.key for m in metrics(long_caption, 0.5)]
     assert len(set(keys)) == len(keys)
     assert {f"generation_long/{tag}" for tag in TAGS} < set(keys)
     assert "reconstruction/swap" not in keys
@@ -54,8 +51,8 @@ def test_metrics_have_their_own_keys():
 
 
 def test_rows_compare_points_scene_by_scene():
-    points = [evaluation(short_caption, 0.4), evaluation(long_caption, 0.5)]
-    rows = {(row.group, row.name): row for row in scene_rows(points)}
+    points = [metrics(short_caption, 0.4), metrics(long_caption, 0.5)]
+    rows = {(row.group, row.name): row for row in metric_rows(points)}
     held_out = rows["Reconstruction similarity", "held-out backbone"]
     assert held_out.is_headline
     assert held_out.overall is not None
@@ -78,5 +75,5 @@ def test_intervals_of_shares_end_where_shares_do():
 
 
 def test_a_point_may_lack_a_part():
-    rows = scene_rows([evaluation(short_caption, 0.4), SceneEvaluation()])
+    rows = metric_rows([metrics(short_caption, 0.4), []])
     assert all(row.estimates[1] is None and row.overall is None for row in rows)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from uae.data.sources import to_images
-from uae.models.settings import SamplingConfig
+from uae.recipe.sampling import SamplingConfig
 
 IMAGES = "/v1/images/generations"
 PROMPT = {"model": "tiny", "prompt": "A red circle.", "seed": 7}

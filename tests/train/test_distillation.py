@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from uae.data.sources import SceneSource, samples_at
+from uae.data.sources import samples_at
 from uae.flow.noise import gaussian, stream
 from uae.flow.path import noised, velocity_target
 from uae.models.unified import UnifiedAutoEncoder
+from uae.scenes.source import SceneSource
 from uae.train.pretrain import Noising, Teacher, flow_matching
 
 TEXTS = ["A small red circle at the top left.", "Two blue bars."]

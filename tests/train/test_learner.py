@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from uae.core.errors import NonFinite, UsageError
+from uae.recipe.optimizer import OptimizerConfig
 from uae.runs.checkpoint import load_latest, save_checkpoint
-from uae.train.learner import Learner, OptimizerConfig, check_finite
+from uae.train.learner import Learner, check_finite
 
 OPTIMIZERS = ("adamw", "muon")
 

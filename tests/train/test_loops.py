@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from uae.core.errors import NonFinite, Stopped
-from uae.data.sources import SceneSource
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.recipe import Recipe
 from uae.rewards.loading import load_backbones
 from uae.runs.metrics import read_metrics
 from uae.runs.progress import Progress
 from uae.runs.run import Run
+from uae.scenes.run_images import run_images
+from uae.scenes.source import SceneSource
 from uae.train import cold_start, decoder_rl, encoder_rl, pretrain
 from uae.train.learner import Learner
 from uae.train.run import Context, run_cold_start, run_pretrain, run_rl
@@ -47,10 +48,10 @@ RECIPE = {
         "captioning": {"num_captions": 1, "max_new_tokens": 16},
         "num_redraws": 4,
         "num_sampling_steps": 4,
-        "window_starts": 2,
+        "objective": {"window_starts": 2},
     },
 }
-AWM = {"objective": "awm", "kl_beta": 0.5}
+AWM = {"objective": {"name": "awm"}, "kl_beta": 0.5}
 RUNNERS = {"pretrain": run_pretrain, "cold_start": run_cold_start, "rl": run_rl}
 
 
@@ -70,9 +71,9 @@ def trained(folder, model_folder, stage, recipe=None, stop_at=None):
     start = UnifiedAutoEncoder.from_pretrained(model_folder)
     source = SceneSource("train", 50, model.decoder.size_px, recipe.seed)
     with Run.open(folder, {"stage": stage}) as run:
-        context = Context(
-            recipe, run, model, start, source, load_backbones(model.settings.similarity)
-        )
+        evaluator = run_images(recipe).evaluator
+        backbones = load_backbones(model.settings.similarity)
+        context = Context(recipe, run, model, start, source, backbones, evaluator)
         if stop_at is not None:
             stop_in_step(run, stop_at)
         RUNNERS[stage](context)
@@ -145,6 +146,8 @@ def test_resumed_equals_uninterrupted(stage, stop_at, tmp_path, random_model_fol
         ("rl", "encoder_rl", "micro_images", {"schedule": "encoder"}),
         ("rl", "decoder_rl", "micro_images", {"schedule": "decoder"}),
         ("rl", "decoder_rl", "micro_images", {"schedule": "decoder", "decoder_rl": AWM}),
+        ("rl", "decoder_rl", "micro_redraws", {"schedule": "decoder"}),
+        ("rl", "decoder_rl", "micro_redraws", {"schedule": "decoder", "decoder_rl": AWM}),
     ],
 )
 def test_micro_batches_change_nothing_but_rounding(
@@ -206,7 +209,7 @@ def test_progress_counts_the_own_steps_of_each_side(
 
 @pytest.mark.parametrize("objective", ["flow_grpo", "awm"])
 def test_ratio_is_exactly_one_before_the_first_update(objective, tmp_path, random_model_folder):
-    recipe = recipe_with(decoder_rl={"objective": objective})
+    recipe = recipe_with(decoder_rl={"objective": {"name": objective}})
     trained(tmp_path, random_model_folder, "rl", recipe)
     for line in read_metrics(tmp_path / "metrics.jsonl"):
         assert line["policy/ratio_mean"] == 1.0
@@ -221,8 +224,10 @@ def test_the_published_weighting_differs_in_the_sde_step_alone(rule, tmp_path, r
     """Flow-GRPO's KL lacks |dt| in its SDE step; its CPS step has the whole std."""
     seen = {}
     for weighting in ("exact", "flow_grpo"):
-        changes = {"rule": rule, "kl_weighting": weighting, "num_steps": 2, "window_starts": 1}
-        recipe = recipe_with(schedule="decoder", decoder_rl=changes)
+        objective = {"rule": rule, "kl_weighting": weighting, "window_starts": 1}
+        recipe = recipe_with(
+            schedule="decoder", decoder_rl={"num_steps": 2, "objective": objective}
+        )
         trained(tmp_path / weighting, random_model_folder, "rl", recipe)
         # in the first step the KL is 0, its gradient too, so that both runs take the same step
         seen[weighting] = read_metrics(tmp_path / weighting / "metrics.jsonl")[1]["kl/reference"]

@@ -20,9 +20,10 @@ from uae.runs.progress import Progress
 from uae.runs.run import Run
 from uae.scenes.graph import scene_at
 from uae.scenes.render import render_image
-from uae.scenes.run_report import command_again
+from uae.scenes.run_images import run_images
 from uae.train import run as stages
-from uae.train.run import Context, train_recipe
+from uae.train.run import Context, Trained, train_recipe
+from uae.train.run_report import command_again
 
 NUM_PHOTOS = 6
 CONFIG = {"seed": 0}
@@ -42,10 +43,10 @@ def photos(tmp_path: Path) -> Path:
 def recipe(random_model_folder: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     """Three steps of pre-training over all images; no evaluation, which takes most of a run."""
     monkeypatch.setattr(stages.Context, "evaluate", lambda *_: None)
-    monkeypatch.setattr(stages, "write_run_report", lambda _: None)
+    monkeypatch.setattr(stages, "write_run_report", lambda *_: None)
     return Recipe(
         model=str(random_model_folder),
-        data={"folder": str(photos)},
+        data={"folder": str(photos), "held_out_share": 0},
         checkpoint_every=5,
         tune_pretrain={"rank": 2, "alpha": 4},
         pretrain={"num_steps": 3, "batch_size": NUM_PHOTOS, "micro_batch": NUM_PHOTOS},
@@ -66,6 +67,10 @@ def after_first_step(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(Progress, "show", show)
 
     return at_that
+
+
+def train(recipe: Recipe, out: Path, **options) -> Trained:
+    return train_recipe(recipe, out, run_images(recipe), **options)
 
 
 def begun(photos: Path, out: Path) -> None:
@@ -161,7 +166,7 @@ def test_a_damaged_listing_is_named(photos, tmp_path):
 def test_a_caption_that_cannot_be_read_leaves_no_folder(recipe, photos, tmp_path):
     (photos / "0.txt").write_bytes("picture 0".encode("utf-16"))
     with pytest.raises(UsageError, match="not UTF-8"):
-        train_recipe(recipe, tmp_path / "run")
+        train(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -171,13 +176,13 @@ def test_a_folder_in_which_nothing_was_done_is_taken_over(recipe, photos, tmp_pa
     with monkeypatch.context() as patch:
         patch.setattr(stages, "run_stage", stop_at_once)
         with pytest.raises(Stopped):
-            train_recipe(recipe, out)
+            train(recipe, out)
     (photos / "0.jpg").unlink()
     (photos / "0.txt").unlink()
     other = replace(recipe, seed=1)
-    assert train_recipe(other, out, resume="never").model == out / "model"
+    assert train(other, out, resume="never").model == out / "model"
     with pytest.raises(UsageError, match="another configuration"):
-        train_recipe(recipe, out)
+        train(recipe, out)
 
 
 def stop_at_once(*_):
@@ -190,21 +195,21 @@ def test_an_image_lost_during_a_run_ends_it_and_says_how_to_go_on(
     """With the image and the captions of then the run ends as if it had not been interrupted."""
     monkeypatch.setattr("uae.data.sources._KEPT_BYTES", 0)  # every image is opened at every turn
     photo, kept, out = photos / "2.jpg", tmp_path / "kept", tmp_path / "run"
-    train_recipe(recipe, tmp_path / "whole")
+    train(recipe, tmp_path / "whole")
     shutil.copy(photo, kept)
     after_first_step(photo.unlink)
     with pytest.raises(UsageError, match=r"2\.jpg .*step-00000001; resume with:\n  ") as caught:
-        train_recipe(recipe, out)
+        train(recipe, out)
     assert caught.value.exit_code == EXIT_USAGE
     after_first_step(lambda: None)
     (photos / "3.txt").write_text("other words")
     with pytest.raises(
         UsageError, match=r"images: 1 removed .*; captions: 1 removed \(first 2\.jpg\), 1 changed"
     ):
-        train_recipe(recipe, out)
+        train(recipe, out)
     (photos / "3.txt").write_text("picture 3")
     shutil.copy(kept, photo)
-    train_recipe(recipe, out)
+    train(recipe, out)
     resumed = weights(out)
     for name, value in weights(tmp_path / "whole").items():
         assert torch.equal(value, resumed[name])
@@ -215,7 +220,7 @@ def test_an_image_that_proves_damaged_is_left_out_and_counted(recipe, photos, tm
     data = (photos / "2.jpg").read_bytes()
     (photos / "2.jpg").write_bytes(data[:-40] + data[-2:])
     with caplog.at_level(logging.WARNING):
-        trained = train_recipe(recipe, tmp_path / "run")
+        trained = train(recipe, tmp_path / "run")
     assert trained.num_left_out == 1
     assert sum("2.jpg: truncated" in message for message in caplog.messages) == 1
 
@@ -227,7 +232,7 @@ def test_the_command_that_repeats_a_run_holds_where_it_was_started(
     monkeypatch.chdir(tmp_path)
     out = Path("my runs/first")
     begun_from = Path.cwd()
-    train_recipe(replace(recipe, data=replace(recipe.data, folder="photos")), out)
+    train(replace(recipe, data=replace(recipe.data, folder="photos")), out)
     monkeypatch.chdir(tmp_path / "my runs")
     program, verb, flag, config, *rest = shlex.split(command_again(Path("first")))
     assert (program, verb, flag, rest) == ("uae", "train", "--recipe", ["--out", "again"])
@@ -237,7 +242,7 @@ def test_the_command_that_repeats_a_run_holds_where_it_was_started(
 
 def test_a_run_among_its_own_images_is_refused(recipe, photos):
     with pytest.raises(UsageError, match=r"lies in data\.folder .*: give an --out elsewhere"):
-        train_recipe(recipe, photos / "run")
+        train(recipe, photos / "run")
 
 
 def test_every_start_of_a_run_says_whose_captions_it_learns_from(
@@ -253,7 +258,7 @@ def test_every_start_of_a_run_says_whose_captions_it_learns_from(
     monkeypatch.setattr(Context, "evaluate", stop)
     for _ in range(2):
         with pytest.raises(Stopped):
-            train_recipe(recipe, tmp_path / "run")
+            train(recipe, tmp_path / "run")
     said = (
         f"captions for 1 of {NUM_PHOTOS} images (from metadata.csv); in pre-training the frozen "
         f"encoder writes those of the other {NUM_PHOTOS - 1}"
@@ -261,4 +266,4 @@ def test_every_start_of_a_run_says_whose_captions_it_learns_from(
     assert caplog.messages.count(said) == 2
     (photos / "metadata.csv").write_text("file_name,text\n99.png,A red circle.\n")
     with pytest.raises(UsageError, match="1 of 1 rows belong to no image"):
-        train_recipe(recipe, tmp_path / "other")
+        train(recipe, tmp_path / "other")

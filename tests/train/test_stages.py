@@ -8,24 +8,33 @@ import shutil
 import signal
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
 from stub_dreamsim import install
 
 from uae.core.errors import DamagedCheckpoint, EnvironmentFault, RunFailed, Stopped, UsageError
-from uae.models.finetune import FineTuneConfig
 from uae.models.unified import UnifiedAutoEncoder
+from uae.recipe.fine_tuning import FineTuneConfig
+from uae.recipe.plan import point_after, stages_of
 from uae.recipe.recipe import Recipe
 from uae.runs import run, tracking
 from uae.runs.metrics import Metrics, read_metrics
 from uae.runs.progress import Progress
 from uae.runs.tracking import Tracker
-from uae.scenes.points import EVALUATIONS, HEADLINES, point_folders, point_name
-from uae.scenes.run_evaluation import check_gate, record_point
-from uae.scenes.run_report import notes_of, score_run, write_run_report
+from uae.scenes.evaluator import HEADLINES
+from uae.scenes.run_images import run_images
 from uae.train import checks as preflight
-from uae.train.run import point_after, stages_of, train_recipe
+from uae.train.points import (
+    EVALUATIONS,
+    check_gate,
+    point_folders,
+    point_name,
+    record_point,
+)
+from uae.train.run import Trained, train_recipe
+from uae.train.run_report import notes_of, read_recipe, score_run, write_run_report
 from uae.train.stage_folder import SUMS, save_stage
 
 LORA = {"rank": 2, "alpha": 4}
@@ -57,8 +66,7 @@ def small_recipe(model_folder, **changes) -> Recipe:
             "captioning": {**SHORT, "num_captions": 1},
             "num_redraws": 2,
             "num_sampling_steps": 3,
-            "window": 1,
-            "window_starts": 1,
+            "objective": {"window": 1, "window_starts": 1},
         },
         "evaluation": {
             "num_scenes": NUM_SCENES,
@@ -68,6 +76,10 @@ def small_recipe(model_folder, **changes) -> Recipe:
         },
     }
     return Recipe(**{**values, **changes})
+
+
+def trained(recipe: Recipe, out: Path) -> Trained:
+    return train_recipe(recipe, out, run_images(recipe))
 
 
 class FakeTracker(Tracker):
@@ -118,7 +130,7 @@ def finished(random_model_folder, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "Tracker", lambda *_: TRACKER)
         patch.setattr(preflight, "check_installed", lambda: None)
-        assert train_recipe(recipe, out).model == out / "model"
+        assert trained(recipe, out).model == out / "model"
         yield recipe, out
 
 
@@ -141,10 +153,11 @@ def test_a_run_ends_in_a_model_and_a_report(finished):
 
 def test_a_condition_that_saw_the_image_is_named(finished):
     _, out = finished
-    config, points = score_run(out)
-    assert "condition: image" not in notes_of(config, points[0])
-    cold_start = config["cold_start"] | {"num_steps": 3, "condition": "image"}
-    assert "condition: image" in notes_of(config | {"cold_start": cold_start}, points[0])
+    recipe = read_recipe(out)
+    points = score_run(out, run_images(recipe).evaluator)
+    assert "condition: image" not in notes_of(recipe, points[0])
+    cold_start = replace(recipe.cold_start, num_steps=3, condition="image")
+    assert "condition: image" in notes_of(replace(recipe, cold_start=cold_start), points[0])
 
 
 def test_a_run_is_evaluated_before_and_after_each_stage(finished):
@@ -172,7 +185,8 @@ def test_the_report_says_where_no_backbone_is_held_out(finished, tmp_path):
     config = yaml.safe_load((copy / "config.yaml").read_text())
     config["reward"] = {"clip": 1.0, "dinov2": 1.0}
     (copy / "config.yaml").write_text(yaml.safe_dump(config))
-    page = write_run_report(copy).read_text()
+    recipe = read_recipe(copy)
+    page = write_run_report(copy, recipe, run_images(recipe).evaluator).read_text()
     said = "Held-out similarity was not measured: every backbone is in the reward. Audits: "
     assert said in page
     assert "Similarity by the backbone that is never a reward: not measured." in page
@@ -184,7 +198,8 @@ def test_the_report_says_where_no_backbone_is_held_out(finished, tmp_path):
 def test_a_reward_of_every_backbone_is_warned_of_once(
     random_model_folder, caplog, reward, num_said
 ):
-    preflight.check_inputs(small_recipe(random_model_folder, reward=reward))
+    recipe = small_recipe(random_model_folder, reward=reward)
+    preflight.check_inputs(recipe, run_images(recipe).evaluator)
     said = [m for m in caplog.messages if "all of the model's similarity backbones" in m]
     assert len(said) == num_said
     assert all("reward: clip, dinov2 are" in m for m in said)
@@ -216,7 +231,7 @@ def test_a_point_whose_line_was_lost_is_written_again_and_only_then(finished, tm
     recipe, out = finished
     metrics = Metrics(tmp_path)
     for folder in [*point_folders(out)[:2], *point_folders(out)]:
-        record_point(folder, metrics, recipe.evaluation, recipe.reward, 128)
+        record_point(folder, metrics, run_images(recipe).evaluator, recipe.evaluation.num_shown)
     metrics.close()
     written = read_metrics(tmp_path / "metrics.jsonl")
     lines = [x for x in read_metrics(out / "metrics.jsonl") if x["stage"] == "evaluation"]
@@ -225,7 +240,7 @@ def test_a_point_whose_line_was_lost_is_written_again_and_only_then(finished, tm
 
 def test_the_gate_warns_of_what_will_be_forgotten(finished, caplog):
     recipe, out = finished
-    check_gate(recipe, out, "base")
+    check_gate(recipe, out, "base", run_images(recipe).evaluator)
     [warning] = caplog.messages
     assert "does not pass the drawability gate" in warning
     assert "shape 0.0 % (at least 85.0 %)" in warning
@@ -237,7 +252,7 @@ def test_the_gate_warns_of_what_will_be_forgotten(finished, caplog):
 )
 def test_the_gate_is_silent_where_nothing_will_be_forgotten(finished, caplog, changes):
     recipe, out = finished
-    check_gate(replace(recipe, **changes), out, "base")
+    check_gate(replace(recipe, **changes), out, "base", run_images(recipe).evaluator)
     assert not caplog.messages
 
 
@@ -247,13 +262,13 @@ def test_the_gate_stops_a_run_before_encoder_rl_and_keeps_it(
     recipe = small_recipe(random_model_folder, gate="stop", pretrain={"num_steps": 0})
     out = tmp_path / "run"
     with pytest.raises(RunFailed, match=r"shape .* \(at least 85\.0 %\)") as caught:
-        train_recipe(recipe, out)
+        trained(recipe, out)
     assert caught.value.exit_code == 1
     assert f"--out NEW --model {random_model_folder} --pretrain.num-steps MORE" in str(caught.value)
     assert not (out / "stages").exists()
     monkeypatch.setattr(UnifiedAutoEncoder, "draw", None)
     with pytest.raises(RunFailed, match="keeps all that is done"):
-        train_recipe(recipe, out)
+        trained(recipe, out)
     assert [point_name(folder) for folder in point_folders(out)] == ["start"]
 
 
@@ -263,7 +278,7 @@ def test_a_finished_run_does_nothing_again(finished):
     before = [times(folder) for folder in kept]
     assert all(before)
     metrics = (out / "metrics.jsonl").read_bytes()
-    assert train_recipe(recipe, out).model == out / "model"
+    assert trained(recipe, out).model == out / "model"
     assert [times(folder) for folder in kept] == before
     assert (out / "metrics.jsonl").read_bytes() == metrics
 
@@ -274,8 +289,8 @@ def test_a_damaged_line_of_metrics_ends_neither_report_nor_resume(finished, tmp_
     shutil.copytree(whole, out)
     first, *others = (out / "metrics.jsonl").read_bytes().splitlines(keepends=True)
     (out / "metrics.jsonl").write_bytes(first[:20] + b"\n" + b"".join(others))
-    write_run_report(out)
-    assert train_recipe(recipe, out).model == out / "model"
+    write_run_report(out, recipe, run_images(recipe).evaluator)
+    assert trained(recipe, out).model == out / "model"
     said = [text for text in caplog.messages if "metrics.jsonl, line 1 is damaged" in text]
     assert len(said) == 2
 
@@ -300,21 +315,21 @@ def test_a_damaged_stage_is_named_and_made_again(finished, tmp_path, damage):
         path = stage / "decoder" / "more.bin"
         path.write_bytes(b"")
     with pytest.raises(DamagedCheckpoint, match=rf"{path} is not as it was saved"):
-        train_recipe(recipe, out)
+        trained(recipe, out)
     assert not (out / "model").exists()
     shutil.rmtree(stage)
-    assert weights(train_recipe(recipe, out).model) == weights(whole / "model")
+    assert weights(trained(recipe, out).model) == weights(whole / "model")
 
 
 def test_a_stage_without_its_digests_is_damaged(finished, tmp_path):
     recipe, whole = finished
     out = tmp_path / "run"
     shutil.copytree(whole, out)
-    assert train_recipe(recipe, out).model == out / "model"  # which is copied already
+    assert trained(recipe, out).model == out / "model"  # which is copied already
     shutil.rmtree(out / "model")
     (out / "stages" / "rl" / SUMS).unlink()
     with pytest.raises(DamagedCheckpoint, match=rf"{SUMS}: No such file"):
-        train_recipe(recipe, out)
+        trained(recipe, out)
 
 
 def test_sha256sum_checks_a_result(finished):
@@ -338,22 +353,24 @@ def test_more_questions_than_scenes_are_refused(random_model_folder, tmp_path):
     evaluation = {"num_scenes": 1, "num_questions": 2, "prompts_per_category": 1}
     recipe = small_recipe(random_model_folder, evaluation=evaluation)
     with pytest.raises(UsageError, match=r"evaluation\.num_questions, .* or fewer questions"):
-        train_recipe(recipe, tmp_path / "run")
+        trained(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_recipe_without_steps_is_refused_before_anything_is_written(tmp_path):
-    recipe = Recipe(model="no such folder")
+def test_a_recipe_without_steps_is_refused_before_anything_is_written(
+    random_model_folder, tmp_path
+):
+    recipe = Recipe(model=str(random_model_folder))
     assert stages_of(recipe) == []
     with pytest.raises(UsageError, match="the recipe has no steps"):
-        train_recipe(recipe, tmp_path / "run")
+        trained(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_an_unknown_reward_backbone_is_named(random_model_folder, tmp_path):
     recipe = small_recipe(random_model_folder, reward={"clip": 1.0, "siglip": 0.5})
     with pytest.raises(UsageError, match=r"reward\.siglip: .* expected one of clip, dinov2"):
-        train_recipe(recipe, tmp_path / "run")
+        trained(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -365,8 +382,8 @@ def test_dreamsim_rewards_a_model_that_does_not_name_it(random_model_folder, tmp
         schedule="decoder",
         pretrain={"num_steps": 0},
     )
-    train_recipe(recipe, tmp_path / "run")
-    _, points = score_run(tmp_path / "run")
+    trained(recipe, tmp_path / "run")
+    points = score_run(tmp_path / "run", run_images(recipe).evaluator)
     similarities = points[-1].observations.similarities
     assert set(similarities) == {"clip", "dinov2", "dreamsim"}
     assert points[-1].audit.reward_similarity == pytest.approx(similarities["dreamsim"])
@@ -381,7 +398,7 @@ def test_a_reward_without_its_package_says_what_to_install_and_leaves_no_folder(
     monkeypatch.setattr(UnifiedAutoEncoder, "from_pretrained", None)
     recipe = small_recipe(random_model_folder, reward={"dreamsim": 1.0})
     with pytest.raises(EnvironmentFault, match=r'dreamsim: pip install "uae\[dreamsim\]"'):
-        train_recipe(recipe, tmp_path / "run")
+        trained(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -392,7 +409,7 @@ def test_tracking_without_trackio_leaves_no_folder(random_model_folder, tmp_path
         importlib.util, "find_spec", lambda name, *a: None if name == "trackio" else plain(name, *a)
     )
     with pytest.raises(EnvironmentFault, match="trackio is not installed"):
-        train_recipe(small_recipe(random_model_folder, track=True), tmp_path / "run")
+        trained(small_recipe(random_model_folder, track=True), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -410,10 +427,10 @@ def test_a_signal_ends_an_evaluation_which_begins_again(random_model_folder, tmp
     for point, done in (("start", []), ("decoder-rl", ["start"])):
         stop_at = f"evaluation {point}: captioning"
         with pytest.raises(Stopped, match="stopped by SIGTERM"):
-            train_recipe(recipe, out)
+            trained(recipe, out)
         assert [point_name(folder) for folder in point_folders(out)] == done
     stop_at = ""
-    assert train_recipe(recipe, out).model == out / "model"
+    assert trained(recipe, out).model == out / "model"
 
 
 def test_a_model_that_finds_no_space_is_not_half_there(random_model_folder, tmp_path):

@@ -39,8 +39,9 @@ DECODER = {
     "num_redraws": 3,
     "num_sampling_steps": 4,
 }
-AWM = {"objective": "awm", "kl_beta": 1.0}
-FLOW_GRPO = {"objective": "flow_grpo", "window": 2, "window_starts": 2}
+AWM = {"objective": {"name": "awm"}, "kl_beta": 1.0}
+FLOW_GRPO = {"objective": {"name": "flow_grpo", "window": 2, "window_starts": 2}}
+CPS = {"objective": FLOW_GRPO["objective"] | {"rule": "cps"}, "num_updates": 2}
 SUPERVISED = {"num_steps": 10, "batch_size": 4, "micro_batch": 2}
 RECIPES = {
     "pretrain": {"pretrain": SUPERVISED},
@@ -51,10 +52,7 @@ RECIPES = {
     "encoder": {"schedule": "encoder", "encoder_rl": ENCODER},
     "encoder_kl": {"schedule": "encoder", "encoder_rl": ENCODER | {"kl_beta": 1.0}},
     "decoder_flow_grpo": {"schedule": "decoder", "decoder_rl": DECODER | FLOW_GRPO},
-    "decoder_cps": {
-        "schedule": "decoder",
-        "decoder_rl": DECODER | FLOW_GRPO | {"rule": "cps", "num_updates": 2},
-    },
+    "decoder_cps": {"schedule": "decoder", "decoder_rl": DECODER | CPS},
     "decoder_awm": {"schedule": "decoder", "decoder_rl": DECODER | AWM},
     "alternate": {
         "schedule": "alternate",

@@ -15,11 +15,11 @@ from uae.data.captions import CaptionRow, Writing
 from uae.data.folder import NamedImage
 from uae.data.sources import to_pixels
 from uae.flow.noise import stream
+from uae.models.drawing import redraw as redraw_from
 from uae.models.encoder import caption_stream, uniforms
 from uae.models.settings import find_settings
 from uae.models.unified import UnifiedAutoEncoder
 from uae.rewards.similarity import Similarity, cosine
-from uae.train.rollout import redraw as redraw_from
 
 
 def load(name: str, device: str) -> UnifiedAutoEncoder:

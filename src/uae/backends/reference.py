@@ -7,7 +7,7 @@ within a second.
 import functools
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +15,9 @@ import torch
 from transformers.utils.hub import cached_file, extract_commit_hash
 
 from uae.backends.captioners import captions_stamp
-from uae.backends.endpoint import Endpoint
+from uae.backends.endpoint import Endpoint, EndpointConfig
+from uae.backends.ours import check_ours
 from uae.backends.refused_parameters import keeper
-from uae.cli.address import BY_DEFAULT, AddressChoice
-from uae.cli.ours import check_ours
 from uae.core.device import device_of
 from uae.core.errors import UsageError
 from uae.core.provenance import ModelStamp, folder_digests, image_digests, images_stamp
@@ -122,7 +121,7 @@ class Spec:
                 f"{self.flag} endpoint:{self.name}: expected endpoint:MODEL@URL, such as "
                 "endpoint:qwen@http://localhost:8000/v1"
             )
-        endpoint = Endpoint(given.address.config(url, model), keeper(given.out))
+        endpoint = Endpoint(given.address(url, model), keeper(given.out))
         endpoint.probe()
         return endpoint
 
@@ -132,6 +131,11 @@ def _commit(spec: Spec) -> str | None:
     with found(spec.flag, spec.shown):
         file = cached_file(spec.name, INDEX_FILES[spec.kind])
     return extract_commit_hash(file, None)
+
+
+def endpoint_by_default(url: str, model: str) -> EndpointConfig:
+    """Return how a model at an address is asked where nothing else is said."""
+    return EndpointConfig(base_url=url, model=model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +148,7 @@ class Given:
         device: As the command has it.
         dtype: Of models that are not ours.
         out: The command's folder, where it is kept what an address refuses.
-        address: How an address is asked.
+        address: How a model (its URL, its name there) is asked.
         size: Width and height in pixels that a generator that is not ours draws; None for its own.
     """
 
@@ -153,7 +157,7 @@ class Given:
     device: str
     dtype: torch.dtype
     out: Path
-    address: AddressChoice = BY_DEFAULT
+    address: Callable[[str, str], EndpointConfig] = endpoint_by_default
     size: tuple[int, int] | None = None
 
 

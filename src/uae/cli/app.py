@@ -9,14 +9,14 @@ import importlib.metadata
 import io
 import logging
 import os
+import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType, TracebackType
 
 from cyclopts import App, CycloptsError
 
-from uae.cli.bases import bases
 from uae.cli.compare import compare
 from uae.cli.doctor import doctor
 from uae.cli.eval import evaluation
@@ -35,6 +35,7 @@ from uae.core.errors import (
     EXIT_USAGE,
     Stopped,
     UaeError,
+    UsageError,
 )
 from uae.core.memory import OUT_OF_MEMORY, REMEDY, is_out_of_memory, wanted
 from uae.core.ranks import current, leave, prefix
@@ -65,37 +66,70 @@ NEXT = {
 """The verbs, each with what its help names as the next command."""
 
 
-def build_app() -> App:
-    """Map names to verbs."""
+MOVED = {"bases": "python -m bases"}
+"""Verbs of tools beside the package, each with the command that runs the tool in a checkout."""
+
+
+def app_of(verbs: Mapping[Callable[..., int], str], name: str, summary: str) -> App:
+    """Map names to verbs.
+
+    Args:
+        verbs: The verbs, each with what its help names as the next command.
+        name: What is typed before a verb.
+        summary: Head of the help.
+    """
     app = App(
-        name="uae",
-        help=SUMMARY,
+        name=name,
+        help=summary,
         help_format="plaintext",
-        help_epilogue="Next: uae doctor, uae VERB --help",
         version=importlib.metadata.version("uae"),
         version_flags=["--version"],
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
-    for verb, after in NEXT.items():
+    for verb, after in verbs.items():
         app.command(verb, help_epilogue=f"Next: {after}")
+    return app
+
+
+def build_app() -> App:
+    """Make `uae`."""
+    app = app_of(NEXT, "uae", SUMMARY)
+    app.help_epilogue = "Next: uae doctor, uae VERB --help"
     app.command(evaluation)
-    app.command(bases)
     app.register_install_completion_command(add_to_startup=False)
     return app
 
 
-def run(tokens: Sequence[str]) -> int:
-    """Run one command and return its exit code; errors the user can act on are said, not raised.
+def app_for(tokens: Sequence[str]) -> App:
+    """Make `uae`, with all keys of a recipe if the help of `train` is wanted.
 
-    Any other error is a fault of ours and passes through, a `ValueError` too.
+    Raises:
+        UsageError: The verb has left `uae`.
     """
+    if tokens[:1] and (command := MOVED.get(tokens[0])):
+        line = shlex.join([*command.split(), *tokens[1:]])
+        raise UsageError(
+            f"uae {tokens[0]} has left the package: type `{line}` in a checkout of the repository"
+        )
     app = build_app()
     if tokens[:1] == ["train"] and {"--help", "-h"} & set(tokens):
         app["train"].help_epilogue = f"{keys_help()}\n\nNext: {NEXT[train]}"
+    return app
+
+
+def run(tokens: Sequence[str], app: App | None = None) -> int:
+    """Run one command and return its exit code; errors the user can act on are said, not raised.
+
+    Any other error is a fault of ours and passes through, a `ValueError` too.
+
+    Args:
+        tokens: What was typed.
+        app: The commands; `uae` if not given.
+    """
     try:
         spelled = [STDIN if token == "-" else token for token in tokens]
-        code = app(spelled, exit_on_error=False) or EXIT_DONE
+        code = (app or app_for(tokens))(spelled, exit_on_error=False) or EXIT_DONE
         # torchrun takes any other code for a crash, and would end rank 0 for it
         return code if code == EXIT_DONE or current().is_first else EXIT_DONE
     except CycloptsError:
@@ -151,12 +185,16 @@ def _say_bug(
     )
 
 
-def main() -> None:
-    """Run the command of this process and exit with its code."""
+def main(app: App | None = None) -> None:
+    """Run the command of this process and exit with its code.
+
+    Args:
+        app: The commands; `uae` if not given.
+    """
     signal.signal(signal.SIGTERM, _terminate)
     sys.excepthook = _say_bug
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be Unicode
-    code = run(sys.argv[1:])
+    code = run(sys.argv[1:], app)
     leave(is_done=code in {EXIT_DONE, EXIT_PARTIAL})
     sys.exit(code)

@@ -17,10 +17,10 @@ from uae.cli.unified_bench import backbones_of
 from uae.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from uae.backends.load import Pair
     from uae.benchmarks.mmt_bench.task import MmtTask
     from uae.benchmarks.pair_audit.questions import QuestionSet
     from uae.benchmarks.pair_audit.run import AuditTask
+    from uae.benchmarks.unified_bench.pair import Pair
     from uae.cli.coverage import Gaps
     from uae.runs.rows import ItemRow
 
@@ -46,8 +46,8 @@ class TrainedChoice:
         """Return both by side, not loaded yet."""
         import torch
 
-        from uae.backends.load import Pair
         from uae.backends.reference import Given
+        from uae.benchmarks.unified_bench.pair import Pair
 
         given = Given("", self.seed, place.device, torch.float32, place.out)
         return {
@@ -140,9 +140,9 @@ def audit(
     checked = asked.read()
     with quick_start():
         from uae.backends.backbones import digests
-        from uae.backends.load import own_backbones
         from uae.benchmarks.pair_audit import run
         from uae.benchmarks.pair_audit.summary import settings_of, summary_text
+        from uae.benchmarks.unified_bench.pair import own_backbones
         from uae.cli.coverage import image_gaps
 
         pairs = compared.read(place)
@@ -174,8 +174,8 @@ def _task(
     reward: tuple[str, ...],
     batch_size: int,
 ) -> "AuditTask":
-    from uae.backends.load import tokens_of
     from uae.benchmarks.pair_audit.run import AuditTask
+    from uae.benchmarks.unified_bench.pair import tokens_of
 
     settings = {side: pair.writes.settings() for side, pair in pairs.items()}
     tokens = {side: tokens_of(pair, None, is_needed=True) for side, pair in pairs.items()}

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt
 
+from uae.backends.ours import check_named
 from uae.cli.address import BY_DEFAULT, AddressChoice
 from uae.cli.options import RunChoice, ended, progress_of
-from uae.cli.ours import check_named
 from uae.cli.output import PLAINLY, SWITCH, Talk
 from uae.cli.startup import quick_start
 from uae.cli.unified_bench import Dtype
@@ -78,7 +78,7 @@ class AnswererChoice:
         spec = Spec.read_model("--model", self.model, MODELS)
         check_dtype(self.dtype, spec)
         dtype = getattr(torch, self.dtype)
-        return spec, Given("", 0, place.device, dtype, place.out, self.address)
+        return spec, Given("", 0, place.device, dtype, place.out, self.address.config)
 
 
 ALL_QUESTIONS, UAE_TINY = QuestionChoice(), AnswererChoice()
@@ -180,8 +180,8 @@ def geneval(
 
     folder = read_folder(images, chosen, num_samples, allow_missing=allow_missing)
     with quick_start():
-        from uae.backends.loading import load_judges
         from uae.benchmarks.geneval import run
+        from uae.benchmarks.geneval.load import load_judges
 
         judges = load_judges(detector, variant, clip, place.device)
     task = run.Task(folder, chosen, num_samples, judges)

@@ -10,8 +10,8 @@ from typing import Any
 
 from uae.backends.captioners import CaptionsFile
 from uae.backends.generators import ImageFolder
-from uae.backends.load import Pair
 from uae.benchmarks.results.notes import gaps_option
+from uae.benchmarks.unified_bench.pair import Pair
 from uae.core.errors import UsageError
 from uae.core.ranks import gathered, share
 from uae.data.opening import open_image

@@ -214,8 +214,9 @@ def _drawability(model: "UnifiedAutoEncoder", num_scenes: int) -> Finding:
         shares_in_words,
     )
     from uae.scenes.evaluation import held_out_scenes
-    from uae.scenes.observe import draw, true_captions
+    from uae.scenes.evaluator import true_captions
     from uae.scenes.parser import parse
+    from uae.train.observe import draw
 
     config = EvaluationConfig(num_scenes=num_scenes)
     scenes = held_out_scenes(num_scenes)

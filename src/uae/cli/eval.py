@@ -35,8 +35,7 @@ from uae.recipe.evaluation import EvaluationConfig
 from uae.rewards.places import rewarding
 
 if TYPE_CHECKING:
-    from uae.scenes.drawability import DrawabilityGate
-    from uae.scenes.points import Point
+    from uae.train.evaluator import Gate, Point
 
 DEFAULTS = EvaluationConfig()
 SETTINGS, SCORES = "settings.json", "scores.json"
@@ -120,6 +119,7 @@ def scenes(
         for row in values["rows"]:
             write(f"{row['metric']} {row['value']}")
     else:
+        assert point.gate is not None, "scenes have a gate"
         _write_table(values, point.gate)
     return EXIT_DONE
 
@@ -169,17 +169,14 @@ def _score(
         from uae.models.settings import find_settings
         from uae.rewards.loading import load_backbones
         from uae.runs.progress import Progress
-        from uae.scenes.evaluation import held_out_scenes
-        from uae.scenes.points import evaluate_point, point_folders, score_point
-        from uae.scenes.run_evaluation import shown_as
-        from uae.scenes.run_report import known_words
-        from uae.scenes.understanding import question_set
+        from uae.scenes.evaluator import SceneEvaluator
+        from uae.train.points import evaluate_point, point_folders, shown_as
 
-        question_set(held_out_scenes(config.num_scenes), config.num_questions, config.seed)
-        known = find_settings(settings["model"])
-        limit, weights = known.max_caption_tokens, dict.fromkeys(reward, 1.0)
+        limit = find_settings(settings["model"]).max_caption_tokens
+        evaluator = SceneEvaluator(config, dict.fromkeys(reward, 1.0), limit)
+        evaluator.check()
         if done := point_folders(folder):
-            return score_point(done[0], config, weights, limit, known_words())
+            return evaluator.score(done[0], "model")
         model = loop.load(settings["model"], device)
         backbones = load_backbones(places, device_of(device))
         swap = loop.load(settings["swap"], device) if settings["swap"] else None
@@ -187,15 +184,14 @@ def _score(
     (folder / SETTINGS).write_text(json_line(settings) + "\n")
     progress = Progress(terminal=False if talk.chosen == "quiet" else None)
     show = shown_as("evaluation", progress)
-    seen = evaluate_point("model", folder, model, swap, backbones, config, show)
+    seen = evaluate_point("model", folder, evaluator, model, swap, backbones, show)
     progress.close()
-    return score_point(seen, config, weights, limit, known_words())
+    return evaluator.score(seen, "model")
 
 
 def _values(point: "Point") -> dict[str, Any]:
     """Return the rows of the report's table, and the drawability gate."""
     from uae.report.statistics import estimate
-    from uae.scenes.evaluation import scene_metrics
 
     rows = [
         {"metric": metric.key, "group": metric.group, "name": metric.name}
@@ -203,15 +199,15 @@ def _values(point: "Point") -> dict[str, Any]:
             estimate(metric.samples, cluster_id=metric.cluster_id, is_share=metric.kind == "share")
         )
         | {"kind": metric.kind, "better": metric.better, "note": metric.note}
-        for metric in scene_metrics(point.evaluation)
+        for metric in point.metrics
     ]
+    assert point.gate is not None, "scenes have a gate"
     return {"rows": rows, "gate": {"passed": point.gate.passed, "failing": point.gate.failing}}
 
 
-def _write_table(values: Mapping[str, Any], gate: "DrawabilityGate") -> None:
+def _write_table(values: Mapping[str, Any], gate: "Gate") -> None:
     from uae.report.format import interval_text, value_text
     from uae.report.statistics import Estimate
-    from uae.scenes.drawability import consequence_in_words
 
     write(
         f"{values['model']}: {values['num_scenes']} held-out test scenes, seed {values['seed']}, "
@@ -228,5 +224,5 @@ def _write_table(values: Mapping[str, Any], gate: "DrawabilityGate") -> None:
             )
             left_out = f", {figure.num_excluded} left out" if figure.num_excluded else ""
             write(f"  {row['name']:{width}}  {value:>8}  {interval:20}  n = {figure.n}{left_out}")
-    verdict = "passed" if gate.passed else consequence_in_words(gate)
+    verdict = "passed" if gate.passed else gate.consequence
     write(f"\nDrawability gate: {verdict}")

@@ -1,6 +1,6 @@
 """What every verb says and where: data on stdout, everything else on stderr.
 
-Of several processes (`uae.core.ranks`) the first says everything, the others warnings and errors alone.
+Of several processes (`uae.core.ranks`) the first says everything, the others warnings and errors.
 """
 
 import json

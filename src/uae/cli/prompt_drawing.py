@@ -74,7 +74,7 @@ class DrawingChoice:
         check_dtype(self.dtype, spec)
         size = _size_of(self.size, spec)
         dtype = getattr(torch, self.dtype)
-        return spec, Given("", self.seed, self.device, dtype, out, self.address, size)
+        return spec, Given("", self.seed, self.device, dtype, out, self.address.config, size)
 
 
 def _size_of(text: str | None, spec: "Spec") -> tuple[int, int] | None:

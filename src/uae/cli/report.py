@@ -27,9 +27,11 @@ def report(
     if not (run / RUN_MARKER).is_file():
         fault = f"has no {RUN_MARKER}" if run.is_dir() else "does not exist"
         raise UsageError(f"{run} {fault}: expected a folder written by `uae train`")
-    from uae.scenes.run_report import write_run_report
+    from uae.scenes.run_images import run_images
+    from uae.train.run_report import read_recipe, write_run_report
 
-    write_run_report(run)
+    recipe = read_recipe(run)
+    write_run_report(run, recipe, run_images(recipe).evaluator)
     path = run / "report.html"
     talk.result(str(path), {"run": str(run), "report": str(path)})
     return 0

@@ -3,10 +3,10 @@
 import itertools
 import os
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 from pydantic import TypeAdapter
@@ -23,12 +23,12 @@ from uae.recipe.loading import (
     RECIPES,
     Setting,
     build,
-    check_values,
     find_recipe,
     read_environment,
     read_file,
     read_flags,
 )
+from uae.recipe.recipe import Recipe
 from uae.rewards.places import rewarding
 from uae.runs.folder import Resume, check_contents
 
@@ -71,13 +71,9 @@ def train(
     layers = read_layers(recipe, out, overwrite, settings, given)
     if out is None and not print_config:
         raise UsageError("no folder for the run: give --out, e.g. --out runs/first")
-    values = check_values(recipe_keys(), *layers)
-    if out is not None and not print_config:
-        _check_places(values, out, resume, overwrite)
-    with quick_start():
-        from uae.recipe.recipe import Recipe
-
     chosen = build(Recipe, *layers)
+    if out is not None and not print_config:
+        _check_places(chosen, out, resume, overwrite)
     if print_config:
         values = TypeAdapter(Recipe).dump_python(chosen, mode="json")
         is_json = talk.chosen == "json"
@@ -85,9 +81,10 @@ def train(
         return 0
     assert out is not None
     with quick_start():
+        from uae.scenes.run_images import run_images
         from uae.train.run import train_recipe
 
-    trained = train_recipe(chosen, out, resume=resume, overwrite=overwrite)
+    trained = train_recipe(chosen, out, run_images(chosen), resume=resume, overwrite=overwrite)
     model, report = trained.model, out / "report.html"
     after = f"uae caption --model {quote(str(model))} IMAGE"
     lines = [f"run     {out}", f"report  {report}", f"next    {after}"]
@@ -96,7 +93,7 @@ def train(
     return EXIT_PARTIAL if trained.num_left_out else EXIT_DONE
 
 
-def _check_places(values: Mapping[str, Any], out: Path, resume: Resume, overwrite: bool) -> None:
+def _check_places(recipe: Recipe, out: Path, resume: Resume, overwrite: bool) -> None:
     """Look for what the recipe names, before torch is imported.
 
     Raises:
@@ -104,11 +101,10 @@ def _check_places(values: Mapping[str, Any], out: Path, resume: Resume, overwrit
             used.
         EnvironmentFault: A package is not installed.
     """
-    folder = values.get("data.folder", "")
+    folder = recipe.data.folder
     if folder and not Path(folder).is_dir():
         list_images(folder)  # says why
-    named = find_settings(values.get("model", recipe_keys()["model"].default)).similarity
-    rewarding(values.get("reward", {}), named, "reward.")
+    rewarding(recipe.reward, find_settings(recipe.model).similarity, "reward.")
     check_contents(out, resume, overwrite)
 
 
@@ -158,7 +154,8 @@ def _line(key: RecipeKey) -> str:
     if not key.kind:
         return f"    {key.help}" if "." not in key.name else f"    ({key.name}: {key.help})"
     flag = "--" + key.name.replace("_", "-")
-    kind = "|".join(part.strip(" '") for part in key.kind[8:-1].split(","))
-    kind = kind if key.kind.startswith("Literal[") else key.kind
-    help_text = textwrap.fill(key.help, 78, initial_indent=" " * 8, subsequent_indent=" " * 8)
-    return f"    {flag} {kind} [{key.default or 'none'}]\n{help_text}"
+    only = f" Only with {' or '.join(key.only_with)}." if key.only_with else ""
+    help_text = textwrap.fill(
+        key.help + only, 78, initial_indent=" " * 8, subsequent_indent=" " * 8
+    )
+    return f"    {flag} {key.kind} [{key.default or 'none'}]\n{help_text}"

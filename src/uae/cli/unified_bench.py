@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.types import NonNegativeFloat, NonNegativeInt, PositiveInt
 
+from uae.backends.ours import check_named
 from uae.cli.address import BY_DEFAULT, AddressChoice
 from uae.cli.inputs import find_images
 from uae.cli.judge_choice import JudgeChoice
 from uae.cli.options import RunChoice, ended, progress_of, stages_of
-from uae.cli.ours import check_named
 from uae.cli.output import PLAINLY, SWITCH, Talk
 from uae.cli.startup import quick_start
 from uae.core.errors import UsageError
@@ -21,7 +21,7 @@ from uae.core.unicode import check_text
 from uae.rewards.places import KNOWN, OFFICIAL, check_place
 
 if TYPE_CHECKING:
-    from uae.backends.load import Pair
+    from uae.benchmarks.unified_bench.pair import Pair
     from uae.benchmarks.unified_bench.task import Curve, Task
 
 log = logging.getLogger(__name__)
@@ -73,12 +73,12 @@ class PairChoice:
         """
         import torch
 
-        from uae.backends.load import Pair
         from uae.backends.reference import Given, check_dtype
+        from uae.benchmarks.unified_bench.pair import Pair
 
         check_text(self.prompt, "--prompt")
         dtype = getattr(torch, self.dtype)
-        given = Given(self.prompt, self.seed, place.device, dtype, place.out, self.address)
+        given = Given(self.prompt, self.seed, place.device, dtype, place.out, self.address.config)
         names = (self.model, self.captioner, self.generator)
         pair = Pair.read(*names, given, sees_image=self.hidden_states)
         check_dtype(self.dtype, pair.writes, pair.draws)
@@ -181,8 +181,8 @@ def unified_bench(
     files = find_images(images, without=place.out)
     with quick_start():
         from uae.backends.backbones import digests
-        from uae.backends.load import own_backbones
         from uae.benchmarks.unified_bench import run, summary
+        from uae.benchmarks.unified_bench.pair import own_backbones
         from uae.cli.coverage import image_gaps, pair_gaps, settled
 
         pair = halves.read(place)
@@ -219,7 +219,7 @@ def _task(
     lengths: CurveChoice,
 ) -> "Task":
     from uae.backends.captioners import Request
-    from uae.backends.load import tokens_of
+    from uae.benchmarks.unified_bench.pair import tokens_of
 
     tokens = tokens_of(pair, lengths.tokenizer, is_needed=bool(lengths.curve))
     return replace(

@@ -8,7 +8,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 OpenShare = Annotated[float, Field(gt=0, lt=1)]
 """Neither 0 nor 1."""
 
-STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+"""Of every configuration: its keys are described by the texts below them."""
 
 
 def config_differences(before: object, now: object, key: str = "") -> list[str]:

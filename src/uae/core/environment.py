@@ -26,7 +26,7 @@ def describe_environment() -> dict[str, Any]:
 
     return {
         "packages": {name: _version(name) for name in _PACKAGES},
-        "revision": source_revision(Path(__file__).parents[2]),
+        "revision": source_revision(Path(__file__).parents[3]),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": _device_name(),

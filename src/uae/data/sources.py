@@ -1,9 +1,10 @@
-"""Where training images come from: rendered scenes, or a folder of the user's own.
+"""Where training images come from: any source of images by index, and a folder of the user's.
 
 A source has random access, so a loop's data position is its step: nothing to save, nothing to lose.
 """
 
 import logging
+from collections.abc import Set
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol, runtime_checkable
@@ -22,9 +23,6 @@ from uae.data.opening import open_image
 from uae.data.survey import Survey
 from uae.data.untrusted.file import UnreadableImage
 from uae.flow.noise import stream
-from uae.scenes.graph import Split, scene_at
-from uae.scenes.language import long_caption, prompt, terse_caption
-from uae.scenes.render import render_image
 
 log = logging.getLogger(__name__)
 
@@ -54,44 +52,6 @@ class ImageSource(Protocol):
         ...
 
 
-class SceneSource:
-    """Scenes of one split, drawn when asked for; told by long captions, but for the shares told
-    by a prompt or by a terse caption.
-    """
-
-    def __init__(
-        self,
-        split: Split,
-        num_scenes: int,
-        size_px: int,
-        seed: int,
-        prompt_share: float = 0.0,
-        terse_share: float = 0.0,
-    ) -> None:
-        self._split: Split = split
-        self._num_scenes = num_scenes
-        self._size_px = size_px
-        self._seed = seed
-        self._prompt_share = prompt_share
-        self._terse_share = terse_share
-
-    def __len__(self) -> int:
-        return self._num_scenes
-
-    def sample(self, index: int, wording_seed: int) -> Sample:
-        scene = scene_at(index, self._split, self._seed)
-        rng = np.random.default_rng(wording_seed)
-        draw = rng.random()
-        if draw < self._prompt_share:
-            caption = prompt(scene, rng)
-        elif draw < self._prompt_share + self._terse_share:
-            caption = terse_caption(scene, rng)
-        else:
-            caption = long_caption(scene, rng)
-        name = f"{self._split}-{index:06d}"
-        return Sample(name, render_image(scene, self._size_px), caption)
-
-
 class LostImage(UsageError):
     """An image is not there any more as it was when the run began: going on would change it."""
 
@@ -104,9 +64,11 @@ class FolderSource:
     resume: a sample is a function of its index and of the folder's content.
     """
 
-    def __init__(self, survey: Survey, size_px: int) -> None:
+    def __init__(self, survey: Survey, size_px: int, without: Set[str] = frozenset()) -> None:
+        """Take the sound images of a folder, `without` those of these names."""
         self._folder, self._size_px = survey.listing.folder, size_px
-        self._names, self._looks = survey.names, survey.looks
+        self._names = [name for name in survey.names if name not in without]
+        self._looks = survey.looks
         self.captions = survey.captions.texts
         self._image = lru_cache(max(1, _KEPT_BYTES // (3 * size_px**2)))(self._opened)
         self._skipped = survey.skipped

@@ -17,7 +17,7 @@ from uae.core.identity import Inputs, text_digests
 from uae.data.folder import FolderListing, count_of, list_images, named
 from uae.data.folder_captions import FolderCaptions, folder_captions
 from uae.data.opening import check_image, regular_file
-from uae.data.untrusted.file import MAX_FILE_BYTES, UnreadableImage
+from uae.data.untrusted.file import MAX_JPEG_BYTES, UnreadableImage
 
 _AT_ONCE = 16
 """Files that one worker looks at before it takes others."""
@@ -118,8 +118,8 @@ def look_at(path: Path) -> Look:
     """Read an image file once; what its container promises is checked, its picture not decoded."""
     try:
         with regular_file(path) as stream:
-            data = stream.read(MAX_FILE_BYTES + 1)
-            if len(data) > MAX_FILE_BYTES:
+            data = stream.read(MAX_JPEG_BYTES + 1)
+            if len(data) > MAX_JPEG_BYTES:
                 stream.seek(0)
                 digest, content = hashlib.file_digest(stream, "sha256"), stream
             else:

@@ -26,7 +26,7 @@ from uae.flow.noise import gaussian
 from uae.flow.ode import ode_sample
 from uae.flow.schedule import sigmas as schedule_sigmas
 from uae.models.projector import Conditions
-from uae.models.settings import SamplingConfig
+from uae.recipe.sampling import SamplingConfig
 
 
 class MaskedJointAttention:

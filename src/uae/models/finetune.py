@@ -5,14 +5,14 @@ adapters; with full fine-tuning the old weights are kept and swapped in. Either 
 module object, so encoder and decoder need not know.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
 import torch
-from diffusers import StableDiffusion3Pipeline
+from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY, LORA_WEIGHT_NAME_SAFE
 from peft import (
     LoraConfig,
     get_peft_model_state_dict,
@@ -20,13 +20,11 @@ from peft import (
     set_peft_model_state_dict,
 )
 from peft.tuners.tuners_utils import BaseTunerLayer
-from pydantic import PositiveInt
-from pydantic.dataclasses import dataclass as config_dataclass
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from uae.core.config import STRICT
 from uae.core.errors import UsageError
+from uae.recipe.fine_tuning import FineTuneConfig
 
 ENCODER_TARGETS = r".*language_model\..*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 """Linear layers of the language model; the vision tower stays frozen (arXiv 2509.09666 Fig. 9)."""
@@ -37,18 +35,6 @@ DECODER_TARGETS = (
 _PEFT_PREFIX = "base_model.model."
 ENCODER_FULL = r".*language_model\..*"
 DECODER_FULL = r".*"
-
-
-@config_dataclass(frozen=True, kw_only=True, config=STRICT)
-class FineTuneConfig:
-    """What is trained of a model."""
-
-    mode: Literal["lora", "full"] = "lora"
-    """LoRA adapters, or all weights (of the encoder: all of its language model)."""
-    rank: PositiveInt = 32
-    """Rank of the LoRA adapters."""
-    alpha: PositiveInt = 64
-    """LoRA scale is alpha / rank."""
 
 
 class FineTuning:
@@ -153,14 +139,16 @@ class FineTuning:
         """
         assert self._lora is not None, "full fine-tuning has no adapter to save"
         tensors = get_peft_model_state_dict(self.module)
-        StableDiffusion3Pipeline.save_lora_weights(
-            folder,
-            transformer_lora_layers={n: t.detach().contiguous() for n, t in tensors.items()},
-            transformer_lora_adapter_metadata={  # without it diffusers takes alpha for the rank
-                "r": self._lora.r,
-                "lora_alpha": self._lora.lora_alpha,
-                "target_modules": self._lora.target_modules,
-            },
+        metadata = {  # without it diffusers takes alpha for the rank
+            "transformer.r": self._lora.r,
+            "transformer.lora_alpha": self._lora.lora_alpha,
+            "transformer.target_modules": self._lora.target_modules,
+        }
+        # one entry alone: safetensors writes several in an order of chance
+        save_file(
+            {f"transformer.{n}": t.detach().contiguous().cpu() for n, t in tensors.items()},
+            Path(folder) / LORA_WEIGHT_NAME_SAFE,
+            {LORA_ADAPTER_METADATA_KEY: json.dumps(metadata, sort_keys=True)},
         )
 
 

@@ -8,25 +8,12 @@ from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
-from pydantic import NonNegativeFloat, PositiveInt
-from pydantic.dataclasses import dataclass as config_dataclass
-
-from uae.core.config import STRICT
 from uae.core.errors import UsageError
 from uae.core.unicode import check_text
+from uae.recipe.sampling import SamplingConfig
 
 PRESETS = ("uae-tiny",)
 SETTINGS_FILE = "uae.json"
-
-
-@config_dataclass(frozen=True, kw_only=True, config=STRICT)
-class SamplingConfig:
-    """How images are drawn from captions."""
-
-    num_steps: PositiveInt = 8
-    """Euler steps from noise to image."""
-    guidance_scale: NonNegativeFloat = 1.0
-    """Classifier-free guidance; 1 is without, at half the cost."""
 
 
 @dataclass(frozen=True, kw_only=True)

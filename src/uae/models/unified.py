@@ -38,7 +38,6 @@ from uae.models.finetune import (
     DECODER_TARGETS,
     ENCODER_FULL,
     ENCODER_TARGETS,
-    FineTuneConfig,
     FineTuning,
     merge_adapter,
 )
@@ -47,11 +46,12 @@ from uae.models.projector import Conditions, Projector, load_projector
 from uae.models.settings import (
     SETTINGS_FILE,
     ModelSettings,
-    SamplingConfig,
     expected_model,
     read_settings,
     resolve,
 )
+from uae.recipe.fine_tuning import FineTuneConfig
+from uae.recipe.sampling import SamplingConfig
 
 log = logging.getLogger(__name__)
 

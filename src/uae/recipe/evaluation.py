@@ -8,8 +8,10 @@ from uae.core.config import STRICT
 
 @config_dataclass(frozen=True, kw_only=True, config=STRICT)
 class EvaluationConfig:
-    """Evaluation on held-out scenes, before and after each stage."""
+    """Evaluation on held-out images, before and after each stage."""
 
+    num_images: PositiveInt = 64
+    """Held-out images of a folder that are captioned and redrawn, at most."""
     num_scenes: PositiveInt = 256
     """Held-out test scenes for captions, reconstructions and drawability."""
     prompts_per_category: PositiveInt = 20

@@ -1,62 +1,34 @@
-"""The keys of a recipe, read from the source of its dataclasses.
+"""The keys of a recipe: names, types, defaults and meanings, from its dataclasses."""
 
-Importing those dataclasses imports torch, which takes seconds: too long for `--help`, and to tell
-someone that a key or its value is wrong. What must fit together, the dataclasses check themselves.
-"""
-
-import ast
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import dataclass, is_dataclass
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from uae.recipe.decoder_rl import OBJECTIVES
+from uae.recipe.recipe import Recipe
 
-from uae.core.config import OpenShare, Share
-
-PLAIN = {
-    "PositiveInt": "int",
-    "NonNegativeInt": "int",
-    "PositiveFloat": "float",
-    "NonNegativeFloat": "float",
-    "Share": "float",
-    "OpenShare": "float",
-}
-"""Bounded types: the help names their kind, and an error the bound."""
-_TYPES: dict[str, Any] = {
-    "bool": bool,
-    "int": int,
-    "float": float,
-    "str": str,
-    "PositiveInt": PositiveInt,
-    "NonNegativeInt": NonNegativeInt,
-    "PositiveFloat": PositiveFloat,
-    "NonNegativeFloat": NonNegativeFloat,
-    "Share": Share,
-    "OpenShare": OpenShare,
-}
-
-PACKAGE = Path(__file__).parents[1]
-RECIPE = ("uae.recipe.recipe", "Recipe")
+CHOICES: Mapping[str, Mapping[str, type]] = {"decoder_rl.objective": OBJECTIVES}
+"""Sections whose keys depend on the one named `name`: settings by that name."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecipeKey:
-    """One key. `kind` is its type as the source has it, "" for a section that holds other keys."""
+    """One key.
+
+    Attributes:
+        name: Dotted name.
+        kind: Its type in words, "" for a section that holds other keys.
+        default: As it is written in a recipe.
+        help: What it is for.
+        only_with: Of a section with choices, the names that have this key; empty for all.
+    """
 
     name: str
     kind: str
     default: str
     help: str
-    annotation: str = ""
-    """Its type with its bound, by the name in the source."""
-
-    @property
-    def type(self) -> Any:
-        """The type that its values are checked by."""
-        return _type(ast.parse(self.annotation, mode="eval").body)
+    only_with: tuple[str, ...] = ()
 
     @property
     def is_table(self) -> bool:
@@ -66,99 +38,53 @@ class RecipeKey:
     @property
     def is_text(self) -> bool:
         """True where a value is taken as it is written."""
-        return self.kind == "str" or self.kind.startswith("Literal[")
+        return self.kind == "str" or "|" in self.kind
 
 
-@cache
 def recipe_keys() -> Mapping[str, RecipeKey]:
     """Return all keys and sections by dotted name, in the order of the dataclasses."""
-    module, definition = _definition(*RECIPE) or ("", None)
-    assert isinstance(definition, ast.ClassDef), f"no class {RECIPE[1]} in {RECIPE[0]}"
-    return {key.name: key for key in _keys_of(module, definition, "", {})}
+    return {key.name: key for key in _keys_of(Recipe(), "")}
 
 
-@cache
-def _tree(module: str) -> ast.Module:
-    path = PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py")
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
-def _definition(module: str, name: str) -> tuple[str, ast.ClassDef | ast.expr] | None:
-    """Find a class or an alias of this package, through imports; None for names from elsewhere."""
-    for node in _tree(module).body:
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            return module, node
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
-            return module, node.value
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("uae."):
-            for alias in node.names:
-                if (alias.asname or alias.name) == name:
-                    return _definition(str(node.module), alias.name)
-    return None
-
-
-def _keys_of(
-    module: str, definition: ast.ClassDef, prefix: str, given: Mapping[str, ast.expr]
-) -> Iterator[RecipeKey]:
-    """Yield a class's keys; `given` are the values that replace its own defaults."""
-    for i, node in enumerate(definition.body):
-        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
-            continue
-        name = node.target.id
-        after = definition.body[i + 1] if i + 1 < len(definition.body) else None
-        help_text = _text(after.value) if isinstance(after, ast.Expr) else ""
-        default = given.get(name, _made_by(node.value))
-        found = None
-        if isinstance(node.annotation, ast.Name):
-            found = _definition(module, node.annotation.id)
-        if found and isinstance(found[1], ast.ClassDef):
-            yield RecipeKey(prefix + name, "", "", help_text)
-            below = {}
-            if isinstance(default, ast.Call):
-                below = {k.arg: _made_by(k.value) for k in default.keywords if k.arg}
-            yield from _keys_of(found[0], found[1], f"{prefix}{name}.", below)
+def _keys_of(values: Any, prefix: str) -> Iterator[RecipeKey]:
+    """Yield the keys of a dataclass, whose values are the defaults."""
+    for name, field in type(values).__pydantic_fields__.items():
+        key, value = prefix + name, getattr(values, name)
+        text = " ".join((field.description or "").split())
+        if key in CHOICES:
+            yield RecipeKey(key, "", "", text)
+            yield from _keys_of_choices(CHOICES[key], f"{key}.")
+        elif is_dataclass(value):
+            yield RecipeKey(key, "", "", text)
+            yield from _keys_of(value, f"{key}.")
         else:
-            kind = ast.unparse(node.annotation)
-            if found and kind not in PLAIN:
-                kind = ast.unparse(found[1])
-            plain = re.sub(r"\w+", lambda word: PLAIN.get(word[0], word[0]), kind)
-            yield RecipeKey(prefix + name, plain, _shown(default), help_text, kind)
+            yield RecipeKey(key, _kind(field.annotation), str(value), text)
 
 
-def _type(node: ast.expr) -> Any:
-    """Return the type that an annotation stands for; one that is new here is a `KeyError`."""
-    if not isinstance(node, ast.Subscript):
-        return _TYPES[ast.unparse(node)]
-    if ast.unparse(node.value) == "Literal":
-        return Literal[ast.literal_eval(node.slice)]
-    assert isinstance(node.slice, ast.Tuple), f"{ast.unparse(node)} is no dict[str, VALUE]"
-    key, value = node.slice.elts
-    return dict[_type(key), _type(value)]
+def _keys_of_choices(choices: Mapping[str, type], prefix: str) -> Iterator[RecipeKey]:
+    """Yield `name`, then the keys of each choice."""
+    keys: dict[str, RecipeKey] = {}
+    for choice, settings in choices.items():
+        for key in _keys_of(settings(), prefix):
+            names = (*keys[key.name].only_with, choice) if key.name in keys else (choice,)
+            first = keys.get(key.name, key)
+            keys[key.name] = RecipeKey(first.name, first.kind, first.default, first.help, names)
+    name = keys.pop(f"{prefix}name")
+    yield RecipeKey(name.name, _either(choices), name.default, name.help)
+    yield from keys.values()
 
 
-def _made_by(value: ast.expr | None) -> ast.expr:
-    """Return the expression behind a default, looking into `Field(default_factory=...)`."""
-    if value is None:
-        return ast.Name("required")
-    if isinstance(value, ast.Call) and ast.unparse(value.func) in ("Field", "field"):
-        for keyword in value.keywords:
-            if keyword.arg == "default_factory":
-                made = keyword.value
-                return made.body if isinstance(made, ast.Lambda) else ast.Call(made, [], [])
-            if keyword.arg == "default":
-                return keyword.value
-        return _made_by(value.args[0] if value.args else None)
-    return value
+def _kind(annotation: Any) -> str:
+    """Name a type: `int`, `a|b` for a choice of texts, `dict[str, float]`."""
+    parts = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return _either(parts)
+    if get_origin(annotation) is dict:
+        return f"dict[{', '.join(map(_kind, parts))}]"
+    plain = [part for part in parts if isinstance(part, type) and part is not NoneType]
+    return plain[0].__name__ if plain else annotation.__name__
 
 
-def _text(value: ast.expr) -> str:
-    if isinstance(value, ast.Constant) and isinstance(value.value, str):
-        return " ".join(value.value.split())
-    return ""
-
-
-def _shown(default: ast.expr) -> str:
-    try:
-        return str(ast.literal_eval(default))
-    except ValueError:
-        return ast.unparse(default)
+def _either(names: Any) -> str:
+    """Write a choice of texts; of a single one too, so that it is known as a choice."""
+    return "|".join(names) + ("" if len(names) > 1 else "|")

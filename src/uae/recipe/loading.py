@@ -5,17 +5,18 @@ Every value keeps the name of its source, so that an error can say where to look
 
 import difflib
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from uae.core.errors import UsageError
 from uae.core.yaml_text import Loader, parsing, text_of
-from uae.recipe.keys import RecipeKey
+from uae.recipe.keys import CHOICES, RecipeKey
 
 RECIPES = Path(__file__).parent / "presets"
 ENVIRONMENT_PREFIX = "UAE_"
@@ -92,7 +93,8 @@ def _settings_of(
         return
     if not isinstance(node, yaml.MappingNode):
         raise UsageError(
-            f"{where}: {section or 'the file'} holds no keys: expected `key: value` lines"
+            f"{where}: {section or 'the file'} holds no keys: expected "
+            + (f"{{name: {node.value}, ...}}" if section in CHOICES else "`key: value` lines")
         )
     _refuse_repeats(node, path, section)
     for name_node, value_node in node.value:
@@ -132,6 +134,7 @@ def read_environment(environment: Mapping[str, str], keys: Keys) -> list[Setting
         UsageError: A variable stands for no key.
     """
     variables = {_variable(key.name): key for key in keys.values() if key.kind}
+    sections = {_variable(key.name) for key in keys.values() if not key.kind}
     settings = []
     for variable in sorted(environment):
         if not variable.startswith(ENVIRONMENT_PREFIX) or variable in OTHER_VARIABLES:
@@ -146,6 +149,8 @@ def read_environment(environment: Mapping[str, str], keys: Keys) -> list[Setting
         elif table:
             inner = variable.removeprefix(table + "_").lower()
             settings.append(Setting(variables[table].name, {inner: value}, variable))
+        elif variable in sections:
+            raise UsageError(_is_section(f"environment variable {variable}", variable, variables))
         else:
             raise UsageError(
                 f"environment variable {variable} stands for no recipe key"
@@ -199,9 +204,13 @@ def _key_of(flag: str, keys: Keys, own_flags: Sequence[str]) -> tuple[RecipeKey,
         return keys[table], inner
     flags = [_flag(key.name) for key in keys.values() if key.kind]
     if name in keys:
-        inside = ", ".join(f for f in flags if f.startswith(_flag(name) + "."))
-        raise UsageError(f"{flag} is a section: set a key of it: {inside}")
+        raise UsageError(_is_section(flag, _flag(name), flags))
     raise UsageError(f"unknown option {flag}{_guess(flag, [*flags, *own_flags])}")
+
+
+def _is_section(given: str, section: str, known: Iterable[str]) -> str:
+    inside = [name for name in known if name.startswith((f"{section}.", f"{section}_"))]
+    return f"{given} is a section: set a key of it: {', '.join(inside)}"
 
 
 def _value_after(flag: str, key: RecipeKey, rest: list[str]) -> str:
@@ -230,55 +239,23 @@ def _parsed(text: str, key: RecipeKey, source: str) -> Any:
 # -- all together ---------------------------------------------------------------------------------
 
 
-def check_values(keys: Keys, *layers: Sequence[Setting]) -> dict[str, Any]:
-    """Check each value by its own type, and return the chosen ones by key.
-
-    `build` says the same of them, but cannot without the classes that import torch.
-
-    Raises:
-        UsageError: Values that do not fit their types; names keys and sources.
-    """
-    chosen, faults = _chosen(layers), []
-    for name, setting in chosen.items():
-        key = keys[name]
-        _check_number(setting, is_number=key.kind != "bool" and not key.is_text)
-        try:
-            adapter = TypeAdapter(key.type, config=ConfigDict(allow_inf_nan=False))
-            adapter.validate_python(setting.value)
-        except ValidationError as error:
-            place = tuple(name.split("."))
-            faults += [
-                _fault({**fault, "loc": (*place, *fault["loc"])}, chosen)
-                for fault in error.errors(include_url=False)
-            ]
-    if faults:
-        raise UsageError("\n".join(faults))
-    return {name: setting.value for name, setting in chosen.items()}
-
-
-def _chosen(layers: Sequence[Sequence[Setting]]) -> dict[str, Setting]:
-    chosen: dict[str, Setting] = {}
-    for layer in layers:
-        chosen |= {setting.key: setting for setting in _joined(layer)}
-    return chosen
-
-
 def build(config_type: type[Config], *layers: Sequence[Setting]) -> Config:
     """Make the configuration; a later layer goes before an earlier one, key by key.
 
     Raises:
         UsageError: Values that do not fit their types or each other; names keys and sources.
     """
-    chosen = _chosen(layers)
+    chosen: dict[str, Setting] = {}
+    for layer in layers:
+        chosen |= {setting.key: setting for setting in _joined(layer)}
     adapter = TypeAdapter(config_type)
     # The defaults are written out: a section made of the given keys alone would take its class's
     # defaults where the recipe has others, e.g. lose the learning rate if only its warm-up is set.
     values = adapter.dump_python(config_type())
+    _take_choices(values, chosen)
     for key, setting in chosen.items():
-        *sections, name = key.split(".")
-        place = values
-        for section in sections:
-            place = place[section]
+        section, _, name = key.rpartition(".")
+        place = _section(values, section)
         _check_number(setting, is_number=not isinstance(place[name], bool | str))
         place[name] = setting.value
     try:
@@ -286,6 +263,38 @@ def build(config_type: type[Config], *layers: Sequence[Setting]) -> Config:
     except ValidationError as error:
         faults = [_fault(fault, chosen) for fault in error.errors(include_url=False)]
         raise UsageError("\n".join(faults)) from error
+
+
+def _take_choices(values: dict[str, Any], chosen: Mapping[str, Setting]) -> None:
+    """Put the defaults of what is chosen in its section, e.g. those of the objective `awm`.
+
+    Raises:
+        UsageError: A choice is unknown, or a key belongs to another one.
+    """
+    for section, choices in CHOICES.items():
+        settings = {k: s for k, s in chosen.items() if k.startswith(f"{section}.")}
+        choice = settings.pop(f"{section}.name", None)
+        place = _section(values, section)
+        name = choice.value if choice else place["name"]
+        if name not in choices:
+            source = f"{choice.source}: " if choice else ""
+            raise UsageError(
+                f"{source}{section}.name is {name!r}: expected one of {', '.join(choices)}"
+            )
+        place.clear()
+        place |= asdict(choices[name]())
+        for key, setting in settings.items():
+            if key.rpartition(".")[2] not in place:
+                raise UsageError(
+                    f"{setting.source}: {key} is no setting of {section}.name {name}: "
+                    f"expected one of {', '.join(place)}"
+                )
+
+
+def _section(values: dict[str, Any], name: str) -> dict[str, Any]:
+    for part in name.split(".") if name else ():
+        values = values[part]
+    return values
 
 
 def _joined(layer: Sequence[Setting]) -> Iterator[Setting]:
@@ -340,9 +349,22 @@ def _say_sources(message: str, chosen: Mapping[str, Setting]) -> str:
 
 
 def _guess(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
-    """Return a question with the nearest known name; whole names first, then last parts."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    """Return a question with the nearest known name; whole names first, then last parts.
+
+    Nearest of all is a key of a section in the one that was named, as `decoder_rl.objective.window`
+    is for `decoder_rl.window`.
+    """
+    close = [k for k in known if _is_inside(k, name)][:1]
+    close = close or difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if not close:
         last = name.rpartition(".")[2]
         close = [k for k in known if k.rpartition(".")[2] == last][:1]
     return f": did you mean {close[0]}?" if close else ""
+
+
+def _is_inside(known: str, name: str) -> bool:
+    """Tell if a name has all words of another, first and last alike, and more between."""
+    words, wanted = (re.split("[._-]", text.strip("-")) for text in (known, name))
+    rest = iter(words)
+    is_part = all(word in rest for word in wanted)
+    return is_part and len(wanted) > 1 and (words[0], words[-1]) == (wanted[0], wanted[-1])

@@ -4,22 +4,19 @@ Stages run in the order pretrain, cold_start, rl. Each starts from a model folde
 model, or the stage before) and ends in one, so each can be run alone.
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 from pydantic.dataclasses import dataclass as config_dataclass
 
 from uae.core.config import STRICT, Share
-from uae.models.finetune import FineTuneConfig
+from uae.recipe.decoder_rl import DecoderRLConfig
+from uae.recipe.encoder_rl import EncoderRLConfig
 from uae.recipe.evaluation import EvaluationConfig
-from uae.train.cold_start import ColdStartConfig
-from uae.train.decoder_rl import DecoderRLConfig
-from uae.train.encoder_rl import EncoderRLConfig
-from uae.train.pretrain import PretrainConfig
+from uae.recipe.fine_tuning import FineTuneConfig
+from uae.recipe.supervised import ColdStartConfig, PretrainConfig
 
 Schedule = Literal["encoder", "decoder", "alternate", "joint"]
-Side = Literal["encoder", "decoder", "joint"]
 Gate = Literal["warn", "stop", "off"]
 
 
@@ -29,6 +26,9 @@ class DataConfig:
 
     folder: str = ""
     """A folder of images, with or without captions; empty for rendered scenes."""
+    held_out_share: Share = 0.1
+    """Share of a folder's images that is never trained on, chosen by name: what the run is measured
+    by. 0 trains on all and measures on scenes."""
     num_scenes: PositiveInt = 20_000
     """Number of training scenes, where no folder is given."""
     prompt_share: Share = 0.0
@@ -70,7 +70,7 @@ class Recipe:
     decoder_rl: DecoderRLConfig = Field(default_factory=DecoderRLConfig)
     """Stage 3, understanding for generation."""
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
-    """Evaluation on held-out scenes between the stages."""
+    """Evaluation on held-out images between the stages."""
     gate: Gate = "warn"
     """Where the decoder fails the drawability gate before encoder RL: warn, stop there, or off."""
     checkpoint_every: PositiveInt = 10
@@ -82,8 +82,8 @@ class Recipe:
     def _fits(self) -> "Recipe":
         check_divides("encoder_rl", self.encoder_rl.num_images, self.encoder_rl.micro_images)
         check_divides("decoder_rl", self.decoder_rl.num_images, self.decoder_rl.micro_images)
-        if "decoder" in trained_sides(self) and self.decoder_rl.objective == "flow_grpo":
-            check_window(self.decoder_rl)
+        if self.decoder_rl.num_steps and self.schedule != "encoder":
+            self.decoder_rl.objective.check(self.decoder_rl.num_sampling_steps)
         if not any(self.reward.values()):
             raise ValueError(
                 f"reward: {self.reward} gives no reward; expected a backbone with a weight "
@@ -105,15 +105,20 @@ def check_groups(recipe: Recipe) -> None:
     Raises:
         ValueError: Names the key.
     """
-    for side, key, size in (
+    encoder, decoder = recipe.encoder_rl, recipe.decoder_rl
+    for key, size, is_trained in (
         (
-            "encoder",
             "encoder_rl.captioning.num_captions",
-            recipe.encoder_rl.captioning.num_captions,
+            encoder.captioning.num_captions,
+            encoder.num_steps and recipe.schedule != "decoder",
         ),
-        ("decoder", "decoder_rl.num_redraws", recipe.decoder_rl.num_redraws),
+        (
+            "decoder_rl.num_redraws",
+            decoder.num_redraws,
+            decoder.num_steps and recipe.schedule != "encoder",
+        ),
     ):
-        if side in trained_sides(recipe) and size < 2:
+        if is_trained and size < 2:
             raise ValueError(
                 f"{key} {size}: an advantage compares the samples of a group, expected at least 2"
             )
@@ -134,70 +139,3 @@ def check_divides(section: str, num_images: int, micro_images: int) -> None:
             f"{num_images % micro_images}): set micro_images to {near} or num_images to "
             f"{max(1, num_images // micro_images) * micro_images}"
         )
-
-
-def check_window(config: DecoderRLConfig) -> None:
-    """Refuse stochastic steps that the sampler does not have, or that cannot be scored.
-
-    Raises:
-        ValueError: Shows the arithmetic and a setting that fits.
-    """
-    is_cps = config.rule == "cps"
-    if is_cps and config.noise_level > 1:
-        raise ValueError(
-            f"decoder_rl.noise_level {config.noise_level:g}: decoder_rl.rule cps replaces that "
-            "share of the noise, expected at most 1"
-        )
-    num_noisy = config.num_sampling_steps - is_cps  # the last step of cps has no noise
-    num_needed = config.window_starts - 1 + config.window
-    if num_needed > num_noisy:
-        raise ValueError(
-            f"decoder_rl.window {config.window} may start at steps 0 to {config.window_starts - 1} "
-            f"(decoder_rl.window_starts {config.window_starts}) and so needs {num_needed} noisy "
-            f"steps; decoder_rl.num_sampling_steps {config.num_sampling_steps} has {num_noisy}: "
-            f"set num_sampling_steps to {num_needed + is_cps} or more, or window + window_starts "
-            f"to {num_noisy + 1} or less"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """Consecutive RL steps of one side."""
-
-    side: Side
-    num_steps: int
-
-
-def turns(schedule: Schedule, encoder_steps: int, decoder_steps: int, every: int = 0) -> list[Turn]:
-    """Lay out the RL stage: whole turns, or turns of `every` steps that alternate."""
-    if schedule == "encoder":
-        plan = [Turn("encoder", encoder_steps)]
-    elif schedule == "decoder":
-        plan = [Turn("decoder", decoder_steps)]
-    elif schedule == "joint":
-        plan = [Turn("joint", encoder_steps)]
-    else:
-        plan = []
-        left = {"encoder": encoder_steps, "decoder": decoder_steps}
-        while any(left.values()):
-            for side in ("encoder", "decoder"):
-                size = min(every or left[side], left[side])
-                plan.append(Turn(side, size))
-                left[side] -= size
-    return [turn for turn in plan if turn.num_steps]
-
-
-def trained_sides(recipe: Recipe) -> set[Side]:
-    """Return which of encoder and decoder RL trains."""
-    sides: set[Side] = {turn.side for turn in turns_of(recipe)}
-    return sides if "joint" not in sides else {"encoder", "decoder"}
-
-
-def turns_of(recipe: Recipe) -> list[Turn]:
-    """Return the turns of a recipe's RL stage."""
-    return turns(
-        recipe.schedule,
-        recipe.encoder_rl.num_steps,
-        recipe.decoder_rl.num_steps,
-        recipe.alternate_every,
-    )

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from uae.core.metrics_file import read_metrics
 from uae.report.tables import Phase, Series, StageCurves
-from uae.runs.metrics_file import read_metrics
 
 TIME_PREFIX, TIME_SUFFIX = "time/", "_s"
 

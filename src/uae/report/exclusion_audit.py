@@ -17,12 +17,12 @@ from uae.report.tables import StageCurves
 NAME = "Excluded samples"
 MAX_SHARE = 0.1
 
-_EXCLUDED, _RATIO = "group/excluded_samples", "policy/ratio_mean"
+_EXCLUDED, _GRADIENT = "group/excluded_samples", "optim/grad_norm"
 _SIDES = (  # (stage, phase that handles each sample once, metrics of the side, its samples)
-    ("encoder_rl", "update", _EXCLUDED, _RATIO, "captions in encoder RL"),
-    ("decoder_rl", "update", _EXCLUDED, _RATIO, "redraws in decoder RL"),
-    ("joint", "caption", f"encoder/{_EXCLUDED}", f"encoder/{_RATIO}", "captions in joint RL"),
-    ("joint", "redraw", _EXCLUDED, f"decoder/{_RATIO}", "redraws in joint RL"),
+    ("encoder_rl", "update", _EXCLUDED, _GRADIENT, "captions in encoder RL"),
+    ("decoder_rl", "update", _EXCLUDED, _GRADIENT, "redraws in decoder RL"),
+    ("joint", "caption", f"encoder/{_EXCLUDED}", f"encoder/{_GRADIENT}", "captions in joint RL"),
+    ("joint", "redraw", _EXCLUDED, f"decoder/{_GRADIENT}", "redraws in joint RL"),
 )
 _MEANING = "They teach nothing: truncated captions, or redraws and scores that failed."
 
@@ -34,7 +34,7 @@ class _Side:
     words: str
     share: Estimate
     is_idle: bool
-    """Whether no step had a sample in its update: the mean ratio is 0 without any."""
+    """Whether no step had a sample in its update: the gradient is 0 without any."""
 
     @property
     def status(self) -> Status:
@@ -73,11 +73,11 @@ def _sides(
     """Add up the steps of each side that logged what it excluded."""
     by_stage = {stage.stage: stage.series for stage in curves}
     sides = []
-    for stage, phase, excluded_name, ratio_name, words in _SIDES:
+    for stage, phase, excluded_name, gradient_name, words in _SIDES:
         series = by_stage.get(stage, {})
         if excluded_name in series:
             counts = series[excluded_name].values
             num_samples = samples_per_step[stage, phase] * len(counts)
             share = proportion(int(sum(counts)), num_samples)
-            sides.append(_Side(words, share, is_idle=not any(series[ratio_name].values)))
+            sides.append(_Side(words, share, is_idle=not any(series[gradient_name].values)))
     return sides

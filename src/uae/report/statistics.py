@@ -17,7 +17,7 @@ A difference is called real when it lies "outside its interval": when the interv
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -170,6 +170,20 @@ def paired_difference(
     if is_binary and _is_point(change):
         return _paired_proportions(differences, num_trials, num_excluded)
     return _within(change, -1.0, 1.0) if is_share or is_binary else change
+
+
+def weighted(
+    values: Mapping[str, Sequence[float]], weights: Mapping[str, float]
+) -> Float[np.ndarray, " n"]:
+    """Return the weighted mean of columns by name, row by row; NaN without any weight."""
+    total = sum(weights.values())
+    num_rows = len(next(iter(values.values())))
+    if not total:
+        return np.full(num_rows, math.nan)
+    return sum(
+        (weight / total * np.array(values[name]) for name, weight in weights.items()),
+        start=np.zeros(num_rows),
+    )
 
 
 def _is_binary(values: Float[np.ndarray, " n"]) -> bool:

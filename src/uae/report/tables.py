@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Float, Int, Shaped
 from PIL import Image
 
 from uae.report.audit import Audit, summary
@@ -228,3 +228,39 @@ def worst_of(items: Sequence[GalleryItem], count: int = 20) -> tuple[GalleryItem
         return item.states[-1].held_out_similarity
 
     return tuple(sorted((i for i in items if math.isfinite(similarity(i))), key=similarity)[:count])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One metric at one evaluation point."""
+
+    key: str
+    """Name in metrics.jsonl, `group/name`."""
+    group: str
+    name: str
+    samples: Float[np.ndarray, " n"]
+    cluster_id: Int[np.ndarray, " n"] | None = None
+    """The scene of each row, where several rows share one."""
+    kind: Kind = "share"
+    better: Better = "up"
+    note: str = ""
+    is_headline: bool = False
+
+
+def metric_rows(points: Sequence[Sequence[Metric]]) -> tuple[Row, ...]:
+    """Join the metrics of several evaluation points to the rows of a report's table."""
+    by_key = [{metric.key: metric for metric in point} for point in points]
+    merged = {key: metric for point in by_key for key, metric in point.items()}
+    return tuple(
+        metric_row(
+            metric.group,
+            metric.name,
+            [point[key].samples if key in point else None for point in by_key],
+            kind=metric.kind,
+            better=metric.better,
+            note=metric.note,
+            is_headline=metric.is_headline,
+            cluster_id=metric.cluster_id,
+        )
+        for key, metric in merged.items()
+    )

@@ -5,6 +5,7 @@ none is a verdict. Words are runs of letters, lower-cased, with inner apostrophe
 measures suit languages that put spaces between words. NaN: the caption has nothing to measure.
 """
 
+import math
 import re
 import unicodedata
 from collections import Counter
@@ -115,7 +116,7 @@ def audit_captions(
     num_tokens: Sequence[int],
     max_tokens: int,
     truncated: Sequence[bool] | Bool[np.ndarray, " n"],
-    vocabulary: Set[str],
+    vocabulary: Set[str] | None,
 ) -> TextAudit:
     """Measure captions.
 
@@ -124,7 +125,8 @@ def audit_captions(
         num_tokens: Length of each by the tokenizer that the decoder is conditioned through.
         max_tokens: Longest caption the decoder was trained for.
         truncated: Whether each lacks its end token.
-        vocabulary: Known words in lower case, e.g. from `training_words`.
+        vocabulary: Known words in lower case, e.g. from `training_words`; None where every word
+            may be used, which measures no unknown ones.
 
     Raises:
         ValueError: The arguments describe different numbers of captions.
@@ -136,7 +138,9 @@ def audit_captions(
         )
     return TextAudit(
         repetition=_column(repetition_share(text) for text in captions),
-        unknown=_column(unknown_share(text, vocabulary) for text in captions),
+        unknown=_column(
+            math.nan if vocabulary is None else unknown_share(text, vocabulary) for text in captions
+        ),
         non_latin=_column(non_latin_share(text) for text in captions),
         content_words=_column(content_word_share(text) for text in captions),
         num_tokens=_column(num_tokens),

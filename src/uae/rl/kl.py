@@ -3,17 +3,10 @@
 All functions keep one value per token or sample; what enters a loss is `objective`'s affair.
 """
 
-from typing import Literal
-
 from jaxtyping import Float
 from torch import Tensor
 
 from uae.flow.sde import Reduction, Transition, reduced
-
-Weighting = Literal["exact", "flow_grpo"]
-"""Of a step's KL. Flow-GRPO's code divides by 2 s^2, where the std of its SDE step is s sqrt(|dt|),
-so its KL is the exact one times |dt| (yifan123/flow_grpo#78, #27): published betas belong to
-"flow_grpo". Of its CPS step s is the std itself, and both are the same."""
 
 
 def k1(log_probs: Float[Tensor, "*n"], ref_log_probs: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
@@ -34,6 +27,10 @@ def transition_kl(
     transition: Transition, ref: Transition, reduction: Reduction
 ) -> Float[Tensor, " b"]:
     """KL of two Gaussians of equal std: (mean - mean_ref)^2 / (2 std^2), over latent dimensions.
+
+    Flow-GRPO's code divides by 2 s^2, where the std of its SDE step is s sqrt(|dt|), so its KL is
+    this one times |dt| (yifan123/flow_grpo#78, #27), and published betas belong to that. Of its CPS
+    step s is the std itself, and both are the same.
 
     Args:
         transition: Of the policy.

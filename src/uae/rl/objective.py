@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from uae.core.errors import RunFailed
 from uae.rl.kl import k1, k3
 
 Normalization = Literal["tokens", "constant"]
@@ -186,3 +187,31 @@ def merged(parts: Sequence[Diagnostics]) -> Diagnostics:
         kl=mean([part.kl for part in parts]),
         num_terms=num_terms,
     )
+
+
+def ratio_metrics(side: str, parts: Sequence[Diagnostics], *, is_first: bool) -> dict[str, float]:
+    """Metrics of an update from what its micro-batches saw, named as in `docs/metrics.md`.
+
+    Args:
+        side: The policy's name, for messages.
+        parts: Of all micro-batches.
+        is_first: True before the first update of a rollout, where the ratio must be 1.
+
+    Raises:
+        RunFailed: It is not: the policy that would be updated is not the one that was scored.
+    """
+    seen = merged(parts)
+    gap = seen.ratio_max_deviation.item()
+    if is_first and gap != 0.0:
+        raise RunFailed(
+            f"{side}: the ratio differs from 1 by {gap:.3g} before the first update of a rollout; "
+            "sampling and training do not agree (batch shape, precision or guidance), so the "
+            "update was not made"
+        )
+    return {
+        "policy/ratio_mean": seen.ratio_mean.item(),
+        "policy/clipped_share": (seen.clipped_share_low + seen.clipped_share_high).item(),
+        "kl/reference": seen.kl.item(),
+        "kl/old_k1": seen.k1.item(),
+        "kl/old_k3": seen.k3.item(),
+    }

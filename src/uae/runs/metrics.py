@@ -18,7 +18,7 @@ from typing import Any
 
 from uae.core.durable import append_whole, replace_file, storage_faults, sync_open
 from uae.core.errors import NonFinite
-from uae.runs.metrics_file import METRICS, read_metrics
+from uae.core.metrics_file import METRICS, read_metrics
 from uae.runs.progress import Progress
 from uae.runs.tracking import SampleRow, Tracker
 

@@ -150,5 +150,6 @@ class Run:
 def own_command() -> str:
     """Return the command of this process, fit to be typed again: it must not overwrite the run."""
     program = Path(sys.argv[0])
-    start = ["python", "-m", "uae"] if program.name == "__main__.py" else [program.name]
+    is_package = program.name == "__main__.py"
+    start = ["python", "-m", program.parent.name] if is_package else [program.name]
     return shlex.join(start + [a for a in sys.argv[1:] if a != "--overwrite"])

@@ -12,8 +12,7 @@ from functools import cache
 import numpy as np
 from jaxtyping import Float, Int
 
-from uae.report.format import Kind
-from uae.report.tables import Better, Row, metric_row
+from uae.report.tables import Better, Metric
 from uae.scenes.drawability import DrawabilitySamples
 from uae.scenes.generation import GenerationSamples
 from uae.scenes.graph import Scene, scene_at
@@ -30,30 +29,7 @@ class SceneEvaluation:
     answers: AnswerSamples | None = None
     generation_raw: GenerationSamples | None = None
     generation_long: GenerationSamples | None = None
-    reward_similarity: Float[np.ndarray, " n"] | None = None
-    """Redraw of the model's caption against the image; NaN where a caption or redraw failed."""
-    held_out_similarity: Float[np.ndarray, " n"] | None = None
-    """The same by a backbone that is never a reward."""
-    swap_similarity: Float[np.ndarray, " n"] | None = None
-    """Held-out similarity when a decoder that RL never trained redraws the captions."""
     drawability: DrawabilitySamples | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SceneMetric:
-    """One metric at one evaluation point."""
-
-    key: str
-    """Name in metrics.jsonl, `group/name`."""
-    group: str
-    name: str
-    samples: Float[np.ndarray, " n"]
-    cluster_id: Int[np.ndarray, " n"] | None = None
-    """The scene of each row, where several rows share one."""
-    kind: Kind = "share"
-    better: Better = "up"
-    note: str = ""
-    is_headline: bool = False
 
 
 @cache
@@ -72,11 +48,10 @@ def evaluate_captions(scenes: Sequence[Scene], captions: Sequence[str]) -> Capti
     )
 
 
-def scene_metrics(evaluation: SceneEvaluation) -> tuple[SceneMetric, ...]:
+def scene_metrics(evaluation: SceneEvaluation) -> tuple[Metric, ...]:
     """List every metric that was measured."""
     e = evaluation
     return (
-        *_reconstruction(e),
         *([] if e.captions is None else _captions(e.captions)),
         *([] if e.num_caption_tokens is None else _length(e.num_caption_tokens)),
         *([] if e.answers is None else _answers(e.answers)),
@@ -86,46 +61,7 @@ def scene_metrics(evaluation: SceneEvaluation) -> tuple[SceneMetric, ...]:
     )
 
 
-def scene_rows(evaluations: Sequence[SceneEvaluation]) -> tuple[Row, ...]:
-    """Join the metrics of several evaluation points to the rows of a report's table."""
-    points = [{m.key: m for m in scene_metrics(e)} for e in evaluations]
-    merged = {key: metric for point in points for key, metric in point.items()}
-    return tuple(
-        metric_row(
-            metric.group,
-            metric.name,
-            [point[key].samples if key in point else None for point in points],
-            kind=metric.kind,
-            better=metric.better,
-            note=metric.note,
-            is_headline=metric.is_headline,
-            cluster_id=metric.cluster_id,
-        )
-        for key, metric in merged.items()
-    )
-
-
-def _reconstruction(e: SceneEvaluation) -> Iterator[SceneMetric]:
-    named = (
-        ("held_out", "held-out backbone", "by a backbone that is never a reward", True),
-        ("reward", "reward backbone", "what RL maximises", False),
-        ("swap", "swap test", "the captions redrawn by a decoder that RL never trained", False),
-    )
-    values = (e.held_out_similarity, e.reward_similarity, e.swap_similarity)
-    for (key, name, note, is_headline), samples in zip(named, values, strict=True):
-        if samples is not None:
-            yield SceneMetric(
-                key=f"reconstruction/{key}",
-                group="Reconstruction similarity",
-                name=name,
-                samples=samples,
-                kind="number",
-                note=note,
-                is_headline=is_headline,
-            )
-
-
-def _captions(samples: CaptionSamples) -> Iterator[SceneMetric]:
+def _captions(samples: CaptionSamples) -> Iterator[Metric]:
     def metric(
         key: str,
         name: str,
@@ -133,8 +69,8 @@ def _captions(samples: CaptionSamples) -> Iterator[SceneMetric]:
         note: str = "",
         better: Better = "up",
         cluster_id: Int[np.ndarray, " n"] | None = None,
-    ) -> SceneMetric:
-        return SceneMetric(
+    ) -> Metric:
+        return Metric(
             key=f"caption/{key}",
             group="Understanding: captions",
             name=name,
@@ -176,8 +112,8 @@ def _captions(samples: CaptionSamples) -> Iterator[SceneMetric]:
     yield metric("background", "background right", samples.background)
 
 
-def _length(num_tokens: Float[np.ndarray, " n"]) -> Iterator[SceneMetric]:
-    yield SceneMetric(
+def _length(num_tokens: Float[np.ndarray, " n"]) -> Iterator[Metric]:
+    yield Metric(
         key="caption/num_tokens",
         group="Understanding: captions",
         name="length in tokens",
@@ -187,22 +123,22 @@ def _length(num_tokens: Float[np.ndarray, " n"]) -> Iterator[SceneMetric]:
     )
 
 
-def _answers(samples: AnswerSamples) -> Iterator[SceneMetric]:
+def _answers(samples: AnswerSamples) -> Iterator[Metric]:
     note = f"{samples.num_unparsed} replies unparsed" if samples.num_unparsed else ""
     yield _overall("mcq", "Understanding: questions", samples.correct, note)
     for category, values in samples.by_category.items():
         yield _part("mcq", "Understanding: questions", category, values)
 
 
-def _generation(wording: str, samples: GenerationSamples) -> Iterator[SceneMetric]:
+def _generation(wording: str, samples: GenerationSamples) -> Iterator[Metric]:
     key, group = f"generation_{wording}", f"Generation: {wording} prompts"
     yield _overall(key, group, samples.correct, "unweighted mean of the categories")
     for tag, values in samples.by_tag.items():
         yield _part(key, group, tag, values)
 
 
-def _overall(key: str, group: str, values: Float[np.ndarray, " n"], note: str) -> SceneMetric:
-    return SceneMetric(
+def _overall(key: str, group: str, values: Float[np.ndarray, " n"], note: str) -> Metric:
+    return Metric(
         key=f"{key}/overall",
         group=group,
         name="overall",
@@ -212,14 +148,14 @@ def _overall(key: str, group: str, values: Float[np.ndarray, " n"], note: str) -
     )
 
 
-def _part(key: str, group: str, name: str, values: Float[np.ndarray, " n"]) -> SceneMetric:
-    return SceneMetric(key=f"{key}/{name}", group=group, name=name, samples=values)
+def _part(key: str, group: str, name: str, values: Float[np.ndarray, " n"]) -> Metric:
+    return Metric(key=f"{key}/{name}", group=group, name=name, samples=values)
 
 
-def _drawability(samples: DrawabilitySamples) -> Iterator[SceneMetric]:
+def _drawability(samples: DrawabilitySamples) -> Iterator[Metric]:
     group = "Drawability of true captions"
     for name, values in samples.survives.items():
-        yield SceneMetric(
+        yield Metric(
             key=f"drawability/{name}",
             group=group,
             name=name,
@@ -232,6 +168,6 @@ def _drawability(samples: DrawabilitySamples) -> Iterator[SceneMetric]:
         "background": samples.background,
     }
     for name, values in by_scene.items():
-        yield SceneMetric(
+        yield Metric(
             key=f"drawability/{name}", group=group, name=name, samples=values, note="of scenes"
         )

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+
+from uae.benchmarks.geneval.relations import relations_of_boxes
 
 Split = Literal["train", "validation", "test"]
 
@@ -42,7 +43,6 @@ CELLS = (
     "left", "center", "right",
     "bottom left", "bottom", "bottom right",
 )  # fmt: skip
-RELATIONS = ("left of", "right of", "above", "below")
 
 MAX_OBJECTS = 5
 JITTER = 1.9 / 64  # objects leave their cell's centre by at most this, so neighbours never touch
@@ -122,27 +122,6 @@ def held_relations(subject: SceneObject, reference: SceneObject) -> tuple[str, .
     offset = np.array([subject.x - reference.x, subject.y - reference.y])
     sizes = np.array([subject.width + reference.width, subject.height + reference.height])
     return relations_of_boxes(offset, sizes, negligible=1e-3 / 64)
-
-
-def relations_of_boxes(
-    offset: Float[np.ndarray, "2"], sizes: Float[np.ndarray, "2"], negligible: float
-) -> tuple[str, ...]:
-    """GenEval's position rule (djghosh13/geneval `relative_position`): none, one or two relations.
-
-    The offset of the centres is shrunk by a tenth of both sizes per axis, and a direction holds
-    when its share of the original offset's length exceeds one half.
-
-    Args:
-        offset: Centre of the subject minus centre of the reference, x and y (downwards).
-        sizes: Width and height of both boxes, added up, in the same unit.
-        negligible: A shrunk offset below this on both axes is no offset.
-    """
-    shrunk = np.maximum(np.abs(offset) - 0.1 * sizes, 0) * np.sign(offset)
-    if np.all(np.abs(shrunk) < negligible):
-        return ()
-    dx, dy = shrunk / np.linalg.norm(offset)
-    holds = (dx < -0.5, dx > 0.5, dy < -0.5, dy > 0.5)
-    return tuple(name for name, held in zip(RELATIONS, holds, strict=True) if held)
 
 
 def relation(subject: SceneObject, reference: SceneObject) -> str | None:

@@ -9,23 +9,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from uae.benchmarks.geneval.relations import RELATIONS
 from uae.data.questions import LETTERS, Question
-from uae.scenes.graph import CELLS, COLORS, RELATIONS, SHAPES, Scene, SceneObject, relation
+from uae.scenes.graph import CELLS, COLORS, SHAPES, Scene, SceneObject, relation
 from uae.scenes.language import CELL_PHRASES, NUMBER_WORDS
 
 NUM_OPTIONS = 4
-
-
-def question_text(question: Question) -> str:
-    """Return the prompt: hint if any, question, one line per option, and the form of the answer."""
-    hint = [f"Hint: {question.hint}"] if question.hint else []
-    lines = [f"{letter}. {text}" for letter, text in question.lettered.items()]
-    return "\n".join([*hint, question.question, *lines, "Answer with one letter."])
-
-
-def open_question_text(question: Question) -> str:
-    """Return the prompt without options; the answer is the right option's words."""
-    return f"{question.question}\nAnswer in words."
 
 
 def _options(

@@ -62,7 +62,7 @@ class ObjectClaim:
 
 @dataclass(frozen=True, slots=True)
 class RelationClaim:
-    """`subject` stands in relation `name` (one of `graph.RELATIONS`) to `reference`.
+    """`subject` stands in relation `name` (one of GenEval's `RELATIONS`) to `reference`.
 
     Both are as described in this very sentence ("the red circle").
     """

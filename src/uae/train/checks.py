@@ -3,20 +3,18 @@
 import logging
 from collections.abc import Mapping
 
-from uae.core.errors import UsageError
 from uae.data.folder import list_images
 from uae.models.settings import ModelSettings, find_settings
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.recipe import Recipe
 from uae.rewards.places import rewarding
 from uae.runs.tracking import check_installed
-from uae.scenes.evaluation import held_out_scenes
-from uae.scenes.understanding import question_set
+from uae.train.evaluator import Evaluator
 
 log = logging.getLogger(__name__)
 
 
-def check_inputs(recipe: Recipe) -> None:
+def check_inputs(recipe: Recipe, evaluator: Evaluator) -> None:
     """Look for all that a run needs.
 
     Raises:
@@ -29,12 +27,7 @@ def check_inputs(recipe: Recipe) -> None:
     rewarding(recipe.reward, settings.similarity, "reward.")
     if recipe.track:
         check_installed()
-    evaluation = recipe.evaluation
-    try:
-        scenes = held_out_scenes(evaluation.num_scenes)
-        question_set(scenes, evaluation.num_questions, evaluation.seed)
-    except UsageError as error:
-        raise UsageError(f"evaluation.num_questions, evaluation.num_scenes: {error}") from error
+    evaluator.check()
     _say_unused(recipe, settings)
 
 

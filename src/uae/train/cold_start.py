@@ -7,45 +7,18 @@ caption's text alone, so that text stays the bottleneck. The paper's code takes 
 caption tokens that attended to the image: `condition: image`, which a report must name.
 """
 
-from typing import Literal
-
 import torch
-from pydantic import Field, NonNegativeInt, PositiveInt
-from pydantic.dataclasses import dataclass as config_dataclass
 
-from uae.core.config import STRICT
 from uae.flow.noise import stream
 from uae.models.batches import parts_of
 from uae.models.encoder import Captions
 from uae.models.projector import Conditions
-from uae.models.settings import SamplingConfig
 from uae.models.unified import UnifiedAutoEncoder
-from uae.train.learner import OptimizerConfig, check_finite
-from uae.train.rollout import CaptioningConfig, original_pixels, write_captions
+from uae.recipe.supervised import ColdStartConfig
+from uae.train.learner import check_finite
+from uae.train.rollout import original_pixels, write_captions
 from uae.train.session import Session
 from uae.train.step_metrics import caption_metrics
-
-
-@config_dataclass(frozen=True, kw_only=True, config=STRICT)
-class ColdStartConfig:
-    """Stage 1b."""
-
-    num_steps: NonNegativeInt = 0
-    """Steps; 0 leaves the stage out."""
-    batch_size: PositiveInt = 16
-    """Images per step."""
-    micro_batch: PositiveInt = 16
-    """Images per backward pass; changes memory, not the result."""
-    condition: Literal["text", "image"] = "text"
-    """The caption's text, or states that attended to the image (the paper's code)."""
-    captioning: CaptioningConfig = Field(
-        default_factory=lambda: CaptioningConfig(num_captions=1, temperature=0.7)
-    )
-    """How captions are sampled."""
-    sampling: SamplingConfig = Field(default_factory=lambda: SamplingConfig(num_steps=4))
-    """The render that gradients pass through; memory grows with its steps."""
-    optimizer: OptimizerConfig = Field(default_factory=lambda: OptimizerConfig(lr=1e-5))
-    """Optimizer of projector and decoder."""
 
 
 def train(session: Session, config: ColdStartConfig, num_steps: int) -> None:

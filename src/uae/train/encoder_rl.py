@@ -5,72 +5,27 @@ the step's number of tokens (DAPO) or by a constant (Dr.GRPO), never per sequenc
 length.
 """
 
-from typing import Literal
-
 import torch
 from einops import reduce
 from jaxtyping import Bool, Float
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from pydantic.dataclasses import dataclass as config_dataclass
 from torch import Tensor
 
-from uae.core.config import STRICT, OpenShare
 from uae.data.sources import Sample
 from uae.models.batches import parts_of
+from uae.models.drawing import redraw
 from uae.models.encoder import Captions
-from uae.models.settings import SamplingConfig
+from uae.recipe.encoder_rl import EncoderRLConfig
 from uae.rl.advantage import group_advantages
-from uae.rl.objective import Diagnostics, merged, token_denominator, token_loss
-from uae.train.learner import OptimizerConfig, StepReport, check_finite
-from uae.train.rollout import (
-    CaptioningConfig,
-    original_pixels,
-    redraw,
-    redraw_noise,
-    write_captions,
-)
+from uae.rl.objective import Diagnostics, ratio_metrics, token_denominator, token_loss
+from uae.train.learner import check_finite
+from uae.train.rollout import original_pixels, redraw_noise, write_captions
 from uae.train.session import Session
 from uae.train.step_metrics import (
     caption_metrics,
-    check_first_ratio,
-    policy_metrics,
+    optimizer_metrics,
     reward_metrics,
     sampling_gap,
 )
-
-
-@config_dataclass(frozen=True, kw_only=True, config=STRICT)
-class EncoderRLConfig:
-    """Encoder side of Unified-GRPO."""
-
-    num_steps: NonNegativeInt = 0
-    """Steps of this side; 0 leaves it out."""
-    num_images: PositiveInt = 16
-    """Images per step."""
-    captioning: CaptioningConfig = Field(default_factory=CaptioningConfig)
-    """How the N captions of an image are sampled."""
-    num_redraws: PositiveInt = 1
-    """M, redraws per caption; a caption's reward is their mean."""
-    sampling: SamplingConfig = Field(default_factory=SamplingConfig)
-    """How captions are redrawn."""
-    micro_redraws: PositiveInt = 64
-    """Images drawn at once; changes speed and memory, not the result."""
-    optimizer: OptimizerConfig = Field(default_factory=lambda: OptimizerConfig(lr=1e-6))
-    """Optimizer of the encoder."""
-    num_updates: PositiveInt = 1
-    """Optimizer steps per rollout."""
-    micro_images: PositiveInt = 16
-    """Images per backward pass; changes memory, not the result."""
-    clip_low: OpenShare = 0.2
-    """The ratio is clipped below 1 - clip_low."""
-    clip_high: PositiveFloat = 0.28
-    """The ratio is clipped above 1 + clip_high."""
-    kl_beta: NonNegativeFloat = 1e-6
-    """Weight of the k3 KL to the encoder before RL."""
-    advantage_scale: Literal["group", "global", "none"] = "group"
-    """What advantages are divided by: the group's spread, all rewards' spread, or nothing."""
-    normalization: Literal["tokens", "constant"] = "tokens"
-    """What the loss is divided by: the step's tokens, or captions x max_new_tokens."""
 
 
 def train(session: Session, config: EncoderRLConfig, num_steps: int) -> None:
@@ -95,13 +50,13 @@ def train(session: Session, config: EncoderRLConfig, num_steps: int) -> None:
         session.say_if_idle("encoder", advantages, int(captions.truncated.sum()))
         with session.timed("update"):
             old = scored_again(session, samples, captions, config)
-            diagnostics, report = improve(
+            measured = improve(
                 session, samples, captions, old, advantages.values, advantages.kept, config
             )
         session.log(
             reward_metrics(rewards, advantages)
             | caption_metrics(captions)
-            | policy_metrics(diagnostics, report)
+            | measured
             | {"policy/sampling_gap": sampling_gap(captions, old)}
         )
 
@@ -123,8 +78,8 @@ def improve(
     advantages: Float[Tensor, " n"],
     kept: Bool[Tensor, " n"],
     config: EncoderRLConfig,
-) -> tuple[Diagnostics, StepReport]:
-    """Update the encoder on one rollout, `num_updates` times; diagnose the last update."""
+) -> dict[str, float]:
+    """Update the encoder on one rollout, `num_updates` times; return what the last update did."""
     n = config.captioning.num_captions
     parts = parts_of(len(samples), config.micro_images)
     mask = captions.mask & kept[:, None].to(captions.mask.device)
@@ -152,11 +107,9 @@ def improve(
             check_finite(loss, f"encoder loss of step {session.step}", "encoder_rl.optimizer.lr")
             loss.backward()
             parts_seen.append(diagnostics)
-        seen = merged(parts_seen)
-        if update == 0:
-            check_first_ratio("encoder", seen)
-        report = session.learners["encoder"].step()
-    return seen, report
+        measured = ratio_metrics("encoder", parts_seen, is_first=update == 0)
+        measured |= optimizer_metrics(session.learners["encoder"].step())
+    return measured
 
 
 def score(

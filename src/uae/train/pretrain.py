@@ -14,11 +14,8 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from pydantic.dataclasses import dataclass as config_dataclass
 from torch import Tensor
 
-from uae.core.config import STRICT, Share
 from uae.data.sources import Sample
 from uae.flow.noise import stream
 from uae.flow.path import (
@@ -29,31 +26,10 @@ from uae.flow.path import (
 )
 from uae.models.batches import parts_by_length
 from uae.models.unified import UnifiedAutoEncoder
-from uae.train.learner import OptimizerConfig, check_finite
+from uae.recipe.supervised import PretrainConfig
+from uae.train.learner import check_finite
 from uae.train.rollout import original_pixels
 from uae.train.session import Session
-
-
-@config_dataclass(frozen=True, kw_only=True, config=STRICT)
-class PretrainConfig:
-    """Stage 1."""
-
-    num_steps: NonNegativeInt = 0
-    """Steps; 0 leaves the stage out."""
-    batch_size: PositiveInt = 32
-    """Image-caption pairs per step."""
-    micro_batch: PositiveInt = 32
-    """Pairs per backward pass; changes memory, not the result."""
-    optimizer: OptimizerConfig = Field(default_factory=lambda: OptimizerConfig(lr=1e-4))
-    """Optimizer of projector and decoder."""
-    condition_dropout: Share = 0.1
-    """Share of captions replaced by the negative caption, which guidance needs."""
-    sigma_mean: float = 0.0
-    """Mean of the logit of sigma."""
-    sigma_std: NonNegativeFloat = 1.0
-    """Standard deviation of the logit of sigma."""
-    distilled_guidance_scale: PositiveFloat = 1.0
-    """Guidance scale to distil into the weights; 1 learns from the images themselves."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,30 +10,14 @@ from collections.abc import Sequence
 import torch
 from einops import rearrange
 from jaxtyping import Float
-from pydantic import PositiveFloat, PositiveInt
-from pydantic.dataclasses import dataclass as config_dataclass
 from torch import Tensor
 
-from uae.core.config import STRICT
 from uae.data.sources import Sample, to_pixels
 from uae.flow.noise import stream
-from uae.models.batches import parts_by_length
 from uae.models.encoder import Captions, uniforms
-from uae.models.settings import SamplingConfig
 from uae.models.unified import UnifiedAutoEncoder
+from uae.recipe.sampling import CaptioningConfig
 from uae.rewards.similarity import Similarity, cosine
-
-
-@config_dataclass(frozen=True, kw_only=True, config=STRICT)
-class CaptioningConfig:
-    """How captions are sampled in rollouts. No top-p or top-k: they would bias the ratio."""
-
-    num_captions: PositiveInt = 8
-    """N, captions per image: the encoder's group."""
-    temperature: PositiveFloat = 1.0
-    """Temperature of sampling and of the log-probabilities."""
-    max_new_tokens: PositiveInt = 64
-    """Longest caption, in tokens."""
 
 
 class Rewarder:
@@ -107,34 +91,6 @@ def redraw_noise(
     noise = rearrange(model.decoder.noise(generators), "(p m) c h w -> p m c h w", m=num_redraws)
     shared = noise[:, None].expand(-1, num_captions, -1, -1, -1, -1)
     return rearrange(shared, "p n m c h w -> (p n m) c h w")
-
-
-@torch.no_grad()
-def redraw(
-    model: UnifiedAutoEncoder,
-    captions: Sequence[str],
-    noise: Float[Tensor, "n c h w"],
-    sampling: SamplingConfig,
-    micro_batch: int,
-) -> Float[Tensor, "n 3 y x"]:
-    """Draw each caption `len(noise) / len(captions)` times with the deterministic sampler.
-
-    Args:
-        model: Draws.
-        captions: Drawn with captions of like length, whatever their order.
-        noise: Starting noise; that of one caption stands together.
-        sampling: How to draw.
-        micro_batch: Images drawn at once.
-    """
-    repeats = len(noise) // len(captions)
-    noise = rearrange(noise, "(p m) c h w -> p m c h w", m=repeats)
-    pixels = torch.empty(len(captions), repeats, 3, model.decoder.size_px, model.decoder.size_px)
-    pixels = pixels.to(noise)
-    for rows in parts_by_length(captions, max(1, micro_batch // repeats)):
-        conditions = model.condition([captions[i] for i in rows]).repeat_interleave(repeats)
-        drawn = model.draw_conditions(conditions, noise[rows].flatten(0, 1), sampling)
-        pixels[rows] = rearrange(drawn, "(p m) c y x -> p m c y x", m=repeats)
-    return pixels.flatten(0, 1)
 
 
 def original_pixels(samples: Sequence[Sample]) -> Float[Tensor, "p 3 h w"]:

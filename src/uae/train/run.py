@@ -22,23 +22,24 @@ from pydantic import RootModel
 from uae.core.device import device_of
 from uae.core.durable import storage_faults, sync_tree
 from uae.core.errors import UsageError
-from uae.data.sources import FolderSource, ImageSource, SceneSource
+from uae.data.sources import FolderSource, ImageSource
 from uae.data.survey import Survey, survey
 from uae.models.unified import UnifiedAutoEncoder
-from uae.recipe.recipe import Recipe, Side, turns_of
+from uae.recipe.plan import Side, point_after, stages_of, turns_of
+from uae.recipe.recipe import Recipe
 from uae.rewards.loading import load_backbones
 from uae.rewards.places import rewarding
 from uae.rewards.similarity import Similarity
 from uae.runs.folder import Resume, check_folder
 from uae.runs.progress import Progress
 from uae.runs.run import Run
-from uae.scenes.points import evaluate_point
-from uae.scenes.run_evaluation import check_gate, record_point, shown_as
-from uae.scenes.run_report import write_run_report
 from uae.train import cold_start, decoder_rl, encoder_rl, joint, pretrain
 from uae.train.checks import check_inputs, say_long_captions
+from uae.train.evaluator import Evaluator, RunImages
 from uae.train.learner import Learner
+from uae.train.points import check_gate, evaluate_point, record_point, shown_as
 from uae.train.rollout import Rewarder
+from uae.train.run_report import write_run_report
 from uae.train.session import Session
 from uae.train.stage_folder import check_stage, save_stage
 
@@ -56,6 +57,7 @@ class Context:
     """The model the run began with: the swap test redraws with it."""
     source: ImageSource
     backbones: dict[str, Similarity]
+    evaluator: Evaluator
 
     def session(self, stage: str, learners: dict[str, Learner]) -> Session:
         """Open a stage where its newest checkpoint left it."""
@@ -73,12 +75,12 @@ class Context:
         return session
 
     def evaluate(self, point: str) -> None:
-        """Score the model on held-out scenes, unless this point is done already.
+        """Measure the model on held-out images, unless this point is done already.
 
         Raises:
             Stopped: A signal asked for the end; the point begins again when the run goes on.
         """
-        run, recipe = self.run, self.recipe
+        run = self.run
         shown = shown_as(f"evaluation {point}", run.metrics.progress)
 
         def show(what: str, done: int, total: int) -> None:
@@ -89,33 +91,14 @@ class Context:
         folder = evaluate_point(
             point,
             run.folder,
+            self.evaluator,
             self.model,
             self.untrained,
             self.backbones,
-            recipe.evaluation,
             show,
         )
         run.metrics.progress.close()
-        limit = self.model.settings.max_caption_tokens
-        record_point(folder, run.metrics, recipe.evaluation, recipe.reward, limit)
-
-
-def stages_of(recipe: Recipe) -> list[str]:
-    """Return the stages that the recipe gives steps to, in order."""
-    num_steps = {
-        "pretrain": recipe.pretrain.num_steps,
-        "cold_start": recipe.cold_start.num_steps,
-        "rl": sum(turn.num_steps for turn in turns_of(recipe)),
-    }
-    return [stage for stage, steps in num_steps.items() if steps]
-
-
-def point_after(stage: str, recipe: Recipe) -> str:
-    """Name the evaluation point that a stage ends with: RL's by its last turn, if few."""
-    sides = [turn.side for turn in turns_of(recipe)]
-    if stage != "rl" or len(sides) > len(set(sides)):
-        return stage
-    return f"{sides[-1]}-rl"
+        record_point(folder, run.metrics, self.evaluator, self.recipe.evaluation.num_shown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +110,21 @@ class Trained:
 
 
 def train_recipe(
-    recipe: Recipe, out: Path, *, resume: Resume = "auto", overwrite: bool = False
+    recipe: Recipe,
+    out: Path,
+    images: RunImages,
+    *,
+    resume: Resume = "auto",
+    overwrite: bool = False,
 ) -> Trained:
     """Run a recipe from its beginning, or from where it stopped.
+
+    Args:
+        recipe: The recipe.
+        out: Folder of the run.
+        images: Those it trains on and is measured by.
+        resume: `must` refuses a folder without a run, `never` one with a run.
+        overwrite: Delete the run that is there.
 
     Raises:
         UsageError: The recipe does nothing, or `out` belongs to another run or other data, or
@@ -146,12 +141,12 @@ def train_recipe(
             "encoder_rl.num_steps or decoder_rl.num_steps above 0"
         )
     device = device_of(recipe.device)
-    check_inputs(recipe)
+    check_inputs(recipe, images.evaluator)
     config = RootModel[Recipe](recipe).model_dump(mode="json")
     check_folder(out, config, Recipe.__name__, resume, overwrite)
     data = _own_data(Path(recipe.data.folder), out) if recipe.data.folder else None
     untrained = UnifiedAutoEncoder.from_pretrained(recipe.model, device)
-    source = source_of(recipe, untrained.decoder.size_px, data)
+    source = images.source(untrained.decoder.size_px, data)
     if isinstance(source, FolderSource):
         say_long_captions(source.captions, untrained)
     named = untrained.settings.similarity
@@ -160,7 +155,7 @@ def train_recipe(
         out, config, resume=resume, overwrite=overwrite, track=recipe.track, data=data
     ) as run:
         folder: str | Path = recipe.model
-        start = Context(recipe, run, untrained, untrained, source, backbones)
+        start = Context(recipe, run, untrained, untrained, source, backbones, images.evaluator)
         start.evaluate("start")
         for stage in plan:
             finished = out / "stages" / stage
@@ -173,7 +168,7 @@ def train_recipe(
                 shutil.copytree(folder, out / ".model", dirs_exist_ok=True)
                 sync_tree(out / ".model")
                 (out / ".model").rename(out / "model")
-        write_run_report(out)
+        write_run_report(out, recipe, images.evaluator)
     num_left_out = source.num_left_out if isinstance(source, FolderSource) else 0
     return Trained(out / "model", num_left_out)
 
@@ -197,22 +192,12 @@ def run_stage(stage: str, before: str | Path, start: Context) -> None:
     if before != recipe.model:
         check_stage(Path(before))
     if stage == "rl":
-        check_gate(recipe, run.folder, before)
+        check_gate(recipe, run.folder, before, start.evaluator)
     model = UnifiedAutoEncoder.from_pretrained(before, device_of(recipe.device))
     context = replace(start, model=model)
     STAGES[stage](context)
     context.evaluate(point_after(stage, recipe))
     save_stage(model, run.folder / "stages" / stage)
-
-
-def source_of(recipe: Recipe, size_px: int, own: Survey | None) -> ImageSource:
-    """Return the training images: the user's own, or rendered scenes."""
-    if own is not None:
-        return FolderSource(own, size_px)
-    data = recipe.data
-    return SceneSource(
-        "train", data.num_scenes, size_px, recipe.seed, data.prompt_share, data.terse_share
-    )
 
 
 def rewarder_of(recipe: Recipe, backbones: dict[str, Similarity]) -> Rewarder:

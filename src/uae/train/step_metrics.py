@@ -1,12 +1,10 @@
-"""The numbers that both RL loops log, named as in `docs/metrics.md`; and the ratio's invariant."""
+"""The numbers that both RL loops log, named as in `docs/metrics.md`; a loss has its own."""
 
 from jaxtyping import Float
 from torch import Tensor
 
-from uae.core.errors import RunFailed
 from uae.models.encoder import Captions
 from uae.rl.advantage import Advantages
-from uae.rl.objective import Diagnostics
 from uae.train.learner import StepReport
 
 
@@ -21,19 +19,9 @@ def reward_metrics(rewards: Float[Tensor, " n"], advantages: Advantages) -> dict
     }
 
 
-def policy_metrics(diagnostics: Diagnostics, report: StepReport) -> dict[str, float]:
-    """What objective and optimizer did."""
-    return {
-        "policy/ratio_mean": diagnostics.ratio_mean.item(),
-        "policy/clipped_share": (
-            diagnostics.clipped_share_low + diagnostics.clipped_share_high
-        ).item(),
-        "kl/reference": diagnostics.kl.item(),
-        "kl/old_k1": diagnostics.k1.item(),
-        "kl/old_k3": diagnostics.k3.item(),
-        "optim/grad_norm": report.grad_norm,
-        "optim/lr": report.lr,
-    }
+def optimizer_metrics(report: StepReport) -> dict[str, float]:
+    """What the optimizer did."""
+    return {"optim/grad_norm": report.grad_norm, "optim/lr": report.lr}
 
 
 def caption_metrics(captions: Captions) -> dict[str, float]:
@@ -49,18 +37,3 @@ def caption_metrics(captions: Captions) -> dict[str, float]:
 def sampling_gap(captions: Captions, scored: Float[Tensor, "n t"]) -> float:
     """Return how far sampling and scoring are apart, at the token where they differ most."""
     return (captions.log_probs - scored).abs().masked_fill(~captions.mask, 0.0).max().item()
-
-
-def check_first_ratio(side: str, diagnostics: Diagnostics) -> None:
-    """Stop if the policy that is about to be updated is not the one that was scored.
-
-    Raises:
-        RunFailed: The ratio is not exactly 1 before the first update of a rollout.
-    """
-    gap = diagnostics.ratio_max_deviation.item()
-    if gap != 0.0:
-        raise RunFailed(
-            f"{side}: the ratio differs from 1 by {gap:.3g} before the first update of a rollout; "
-            "sampling and training do not agree (batch shape, precision or guidance), so the "
-            "update was not made"
-        )

@@ -20,7 +20,7 @@ from uae.benchmarks.geneval.decisions import (
     judge,
 )
 from uae.benchmarks.geneval.prompts import CLASS_NAMES, Clause, PromptLine
-from uae.scenes.graph import RELATIONS
+from uae.benchmarks.geneval.relations import RELATIONS
 
 OFFICIAL = DecisionConfig()
 MASK = np.ones((2, 2), dtype=bool)

@@ -14,7 +14,7 @@ from thirty_questions import BLUE, RED, STAMP, SUBTASKS, Words, evaluate, rows, 
 from uae.benchmarks.answers import RULES, extract_answer
 from uae.benchmarks.mmt_bench import task as task_module
 from uae.benchmarks.mmt_bench.evaluate import ask, evaluate_mmt
-from uae.benchmarks.mmt_bench.prompt import prompt_text
+from uae.benchmarks.mmt_bench.prompt import compact_text, prompt_text
 from uae.benchmarks.mmt_bench.task import MmtConfig, MmtTask
 from uae.benchmarks.results.compare import compare
 from uae.benchmarks.results.result import RESULT
@@ -23,7 +23,6 @@ from uae.core.provenance import ModelStamp
 from uae.core.ranks import Ranks
 from uae.data.questions import Question, QuestionRow
 from uae.runs.rows import ITEMS, read_rows
-from uae.scenes.questions import question_text
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +44,13 @@ def test_the_prompt_is_vlmevalkits():
         "Please select the correct answer from the options above. \n"
     )
     assert prompt_text(Question("What?", ("x", "y"), "A", "c", "l")).startswith("Question: What?\n")
+
+
+def test_the_compact_prompt_is_what_uae_tiny_was_trained_on():
+    q = Question("What is it?", ("bar", "cross"), "B", "c", "l", hint="Look.")
+    assert compact_text(q) == (
+        "Hint: Look.\nWhat is it?\nA. bar\nB. cross\nAnswer with one letter."
+    )
 
 
 # -- one run ------------------------------------------------------------------------------------
@@ -112,7 +118,7 @@ def test_the_limit_asks_the_first_rows(tsv: Path, tmp_path: Path):
 def test_the_prompt_of_uae_tiny_may_be_asked_for(tsv: Path, tmp_path: Path):
     model = Words()
     result = evaluate(model, tsv, tmp_path, STAMP, MmtConfig(prompt="compact", limit=2))
-    assert model.asked == [question_text(row.question) for row in rows(2)]
+    assert model.asked == [compact_text(row.question) for row in rows(2)]
     assert result.settings["options"]["prompt"] == "compact"
     with pytest.raises(UsageError, match=r"options\.prompt: compact in the run, vlmevalkit now"):
         evaluate(model, tsv, tmp_path, STAMP, MmtConfig(limit=2))

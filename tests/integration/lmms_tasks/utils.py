@@ -6,8 +6,8 @@ import io
 from PIL import Image
 
 from uae.benchmarks.answers import extract_answer
+from uae.benchmarks.mmt_bench.prompt import compact_text
 from uae.data.questions import LETTERS, Question
-from uae.scenes.questions import question_text
 
 
 def question_of(doc: dict) -> Question:
@@ -27,7 +27,7 @@ def to_visual(doc: dict) -> list[Image.Image]:
 def to_text(doc: dict, lmms_eval_specific_kwargs: dict | None = None) -> str:
     """Return the question with its options."""
     del lmms_eval_specific_kwargs
-    return question_text(question_of(doc))
+    return compact_text(question_of(doc))
 
 
 def process_results(doc: dict, results: list[str]) -> dict[str, float]:

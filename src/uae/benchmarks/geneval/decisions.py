@@ -19,8 +19,8 @@ from pydantic.dataclasses import dataclass as config_dataclass
 
 from uae.benchmarks.geneval.clauses import Asking, Clause
 from uae.benchmarks.geneval.prompts import CLASS_NAMES, COLORS
+from uae.benchmarks.geneval.relations import relations_of_boxes
 from uae.core.config import STRICT
-from uae.scenes.graph import relations_of_boxes
 
 _NEGLIGIBLE_PX = 1e-3
 

@@ -16,12 +16,10 @@ from typing import Any
 import numpy as np
 
 from uae.benchmarks.geneval.clauses import TAGS, Clause
+from uae.benchmarks.geneval.relations import RELATIONS
 from uae.core.errors import EnvironmentFault, UsageError
 from uae.core.identity import text_digests
 from uae.core.json_lines import check_keys, parse_json, read_lines
-from uae.scenes.graph import COLORS as COLOR_VALUES
-from uae.scenes.graph import RELATIONS
-from uae.scenes.language import NUMBER_WORDS
 
 CLASS_NAMES = (  # COCO's 80 in COCO's order; 64 to 66 are named more clearly than there
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
@@ -35,7 +33,9 @@ CLASS_NAMES = (  # COCO's 80 in COCO's order; 64 to 66 are named more clearly th
     "computer keyboard", "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator",
     "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
 )  # fmt: skip
-COLORS = tuple(COLOR_VALUES)
+COLORS = (
+    "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white",
+)  # fmt: skip
 
 OFFICIAL = "geneval"
 NUM_PROMPTS = 553
@@ -43,6 +43,7 @@ OFFICIAL_SHA256 = "5c48e0813e812e3c373fa5c8ed07a8f0a483be30272b4427b0559c8048e67
 
 _SEED = 43
 _NUM_DRAWS = 100  # per category but the first; repetitions are dropped, hence 80 to 100 prompts
+_NUMBER_WORDS = {2: "two", 3: "three", 4: "four"}
 _PERSON = 0  # never asked for in a colour
 _LINE_KEYS = ("tag", "include", "exclude", "prompt")
 _CLAUSE_KEYS = ("class", "count", "color", "position")
@@ -137,7 +138,7 @@ def _counting(rng: np.random.Generator) -> PromptLine:
     plural = f"{name}es" if name.endswith("s") else f"{name}s"  # "sheeps" is in the file
     return _line(
         "counting",
-        f"{NUMBER_WORDS[count]} {plural}",
+        f"{_NUMBER_WORDS[count]} {plural}",
         Clause(name, count),
         exclude=(Clause(name, count + 1),),
     )

@@ -2,8 +2,8 @@
 
 Two numbers from one pass over the questions:
 
-- answer: the reply's letter by the rules of `benchmarks/answers.py`; a reply that fits none is wrong, and
-  counted apart as not parsed
+- answer: the reply's letter by the rules of `benchmarks/answers.py`; a reply that fits none is
+  wrong, and counted apart as not parsed
 - likelihood: the option letter that the reply most probably begins with; nothing is extracted
 
 An item whose images do not decode, or whose model gave no reply, is excluded and counted.

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Literal
 
 from uae.data.questions import Question
-from uae.scenes.questions import question_text
 
 PromptName = Literal["vlmevalkit", "compact"]
 
@@ -24,7 +23,14 @@ def prompt_text(question: Question) -> str:
     )
 
 
+def compact_text(question: Question) -> str:
+    """Return a question in few words: hint if any, question, a line per option, form of answer."""
+    hint = [f"Hint: {question.hint}"] if question.hint else []
+    lines = [f"{letter}. {text}" for letter, text in question.lettered.items()]
+    return "\n".join([*hint, question.question, *lines, "Answer with one letter."])
+
+
 PROMPTS: dict[PromptName, Callable[[Question], str]] = {
     "vlmevalkit": prompt_text,
-    "compact": question_text,
+    "compact": compact_text,
 }

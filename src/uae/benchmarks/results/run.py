@@ -11,9 +11,9 @@ with BenchRun.open(folder, settings) as run:
         run.add(ItemRow(item=name_of(item), samples={"answer": 1.0}))
     result = run.finish(scores)
 
-Several processes (`uae.core.ranks`) share the items: rank 0 opens the folder, holds the lock and writes
-`items.jsonl` and the result, the others append to files of their own, which it takes in at the end,
-or when a stopped run is taken up.
+Several processes (`uae.core.ranks`) share the items: rank 0 opens the folder, holds the lock and
+writes `items.jsonl` and the result, the others append to files of their own, which it takes in at
+the end, or when a stopped run is taken up.
 """
 
 import os

@@ -1,0 +1,146 @@
+"""Advantage-weighted matching: policy optimisation on the forward process (arXiv 2509.25050).
+
+The log-probability of a drawn image is replaced by minus its flow-matching loss,
+    log p(x_0) ~ -mean_dims || v_theta(x_sigma, sigma) - (eps - x_0) ||^2,
+so that any sampler may have drawn it, and nothing of the sampling path is kept. The clipped ratio
+over it is pre-training's loss weighted by advantages. Sampling is deterministic from random starts.
+
+All redraws of a caption share sigma and eps, on which the paper is silent: the noise of the draws
+then cancels where redraws are compared.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Float32, Int
+from torch import Tensor
+
+from uae.flow.noise import stream
+from uae.flow.ode import ode_sample
+from uae.flow.path import flow_matching_loss, logit_normal_sigma, noised, velocity_target
+from uae.flow.rollout import Rollout
+from uae.recipe.decoder_rl import AwmConfig, DecoderRLConfig
+from uae.rl.decoder.objective import Policy
+from uae.rl.decoder.ratios import ratio_loss
+from uae.rl.objective import Diagnostics, ratio_metrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matching(Rollout):
+    """Drawn images and w noisings of each: what is needed to score them again.
+
+    Attributes:
+        x_0: Latents of the drawn images.
+        eps: Noise of each noising; the same for all samples of a group.
+        sigma: Noise level of each noising, in (0, 1); the same for all samples of a group.
+    """
+
+    x_0: Float32[Tensor, " n *latent"]
+    eps: Float32[Tensor, "n w *latent"]
+    sigma: Float32[Tensor, "n w"]
+
+
+@dataclass(frozen=True, slots=True)
+class Awm:
+    """Drawn images, scored on the forward process."""
+
+    settings: AwmConfig
+    shared: DecoderRLConfig
+
+    def draw(
+        self,
+        policy: Policy,
+        noise: Float[Tensor, " n *latent"],
+        group_id: Int[Tensor, " n"],
+        rows: range,
+        seed: int,
+        step: int,
+    ) -> tuple[Float[Tensor, " n *latent"], Matching]:
+        """Draw by the deterministic sampler, and score what was drawn."""
+        latents = ode_sample(policy.velocity, noise, policy.sigmas)
+        groups = [int(group) for group in group_id]
+        draws = {
+            group: draw_noisings(self.settings.num_noisings, noise.shape[1:], seed, step, group)
+            for group in set(groups)
+        }
+        x_0 = latents.float()
+        eps = torch.stack([draws[group][1] for group in groups]).to(latents.device)
+        sigma = torch.stack([draws[group][0] for group in groups]).to(latents.device)
+        log_probs, _ = matching_scores(policy, x_0, eps, sigma, with_kl=False)
+        rollout = Matching(
+            x_0=x_0,
+            eps=eps,
+            sigma=sigma,
+            log_probs=log_probs,
+            group_id=group_id,
+            policy_version=step,
+        )
+        return latents, rollout
+
+    def loss(
+        self,
+        policy: Policy,
+        rollout: Matching,
+        advantages: Float[Tensor, " n"],
+        kept: Bool[Tensor, " n"],
+        num_kept: int,
+    ) -> tuple[Float[Tensor, ""], Diagnostics]:
+        """Compare the images' matching losses with those of the policy that drew."""
+        log_probs, kl = matching_scores(
+            policy, rollout.x_0, rollout.eps, rollout.sigma, with_kl=self.shared.kl_beta > 0
+        )
+        return ratio_loss(log_probs, kl, rollout, advantages, kept, num_kept, self.shared)
+
+    def metrics(self, measured: Sequence[Diagnostics], *, is_first: bool) -> dict[str, float]:
+        """Return ratio, clipped share and KLs."""
+        return ratio_metrics("decoder", measured, is_first=is_first)
+
+
+def draw_noisings(
+    num_noisings: int, latent_shape: Sequence[int], seed: int, step: int, group: int
+) -> tuple[Float32[Tensor, " w"], Float32[Tensor, " w *latent"]]:
+    """Draw sigma (logit-normal) and noise for a group, from (seed, step, group) alone."""
+    generator = stream(seed, "match", step, group)
+    sigma = logit_normal_sigma(num_noisings, 0.0, 1.0, generator)
+    return sigma, torch.randn(num_noisings, *latent_shape, generator=generator)
+
+
+def matching_scores(
+    policy: Policy,
+    x_0: Float[Tensor, " n *latent"],
+    eps: Float[Tensor, "n w *latent"],
+    sigma: Float[Tensor, "n w"],
+    *,
+    with_kl: bool,
+) -> tuple[Float[Tensor, "n w"], Float[Tensor, "n w"] | None]:
+    """Minus the matching losses, and where asked for the distances to the reference.
+
+    The distances are measured alone: they carry no gradient, so that beta scales what they add to
+    the loss's value and does not hold the policy.
+    """
+    log_probs: list[Tensor] = []
+    kls: list[Tensor] = []
+    for k in range(sigma.shape[1]):
+        x = noised(x_0, eps[:, k], sigma[:, k])
+        velocity = policy.velocity(x, sigma[:, k])
+        log_probs.append(matching_log_prob(velocity, x_0, eps[:, k]))
+        if with_kl:
+            kls.append(velocity_kl(velocity.detach(), policy.reference(x, sigma[:, k])))
+    return torch.stack(log_probs, dim=1), torch.stack(kls, dim=1) if kls else None
+
+
+def matching_log_prob(
+    velocity: Float[Tensor, " n *latent"],
+    x_0: Float[Tensor, " n *latent"],
+    eps: Float[Tensor, " n *latent"],
+) -> Float[Tensor, " n"]:
+    """-mean_dims || v_theta - (eps - x_0) ||^2, in place of log p(x_0)."""
+    return -flow_matching_loss(velocity, velocity_target(x_0, eps), velocity.new_ones(len(x_0)))
+
+
+def velocity_kl(
+    velocity: Float[Tensor, " n *latent"], reference: Float[Tensor, " n *latent"]
+) -> Float[Tensor, " n"]:
+    """mean_dims || v_theta - v_ref ||^2: distance to the reference in the loss's units."""
+    return (velocity - reference).square().flatten(1).mean(1)

@@ -1,0 +1,102 @@
+"""The protocol of a decoder objective: it draws redraws, and gives the loss of what was drawn.
+
+    latents, rollout = objective.draw(policy, noise, group_id, rows, seed, step)
+    loss, measured = objective.loss(policy, rollout, advantages, kept, num_kept)
+    metrics = objective.metrics([measured, ...], is_first=True)
+
+An objective sees the decoder as a `Policy` alone. `rl/decoder/table.py` names the objectives;
+`docs/extend.md` adds one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, runtime_checkable
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from uae.flow.ode import Velocity
+
+RolloutT = TypeVar("RolloutT")
+MeasuredT = TypeVar("MeasuredT")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The decoder, bound to the conditions of one micro-batch.
+
+    Attributes:
+        velocity: v_theta(x, sigma); carries the gradient.
+        reference: The same of the decoder before RL; without gradient.
+        sigmas: Noise levels of the sampler, from 1 to 0.
+    """
+
+    velocity: Velocity
+    reference: Velocity
+    sigmas: Float[Tensor, " t"]
+
+
+@runtime_checkable
+class DecoderObjective(Protocol[RolloutT, MeasuredT]):
+    """One way to compare the redraws of a caption; made of its settings and the shared ones."""
+
+    def draw(
+        self,
+        policy: Policy,
+        noise: Float[Tensor, " n *latent"],
+        group_id: Int[Tensor, " n"],
+        rows: range,
+        seed: int,
+        step: int,
+    ) -> tuple[Float[Tensor, " n *latent"], RolloutT]:
+        """Draw the latents of a micro-batch, without gradients.
+
+        Args:
+            policy: Draws.
+            noise: Where sampling starts.
+            group_id: Equal for the redraws of one caption.
+            rows: Places of the redraws in the step. Draws that depend on (seed, step, row) alone
+                do not depend on the size of a micro-batch.
+            seed: Of the run.
+            step: Of the stage.
+
+        Returns:
+            The latents, and what `loss` needs of them.
+        """
+        ...
+
+    def loss(
+        self,
+        policy: Policy,
+        rollout: RolloutT,
+        advantages: Float[Tensor, " n"],
+        kept: Bool[Tensor, " n"],
+        num_kept: int,
+    ) -> tuple[Float[Tensor, ""], MeasuredT]:
+        """Return a micro-batch's share of the loss of the step.
+
+        Args:
+            policy: Learns; at first it is the one that drew.
+            rollout: From `draw`.
+            advantages: Of the redraws; 0 where not kept.
+            kept: False for a redraw that must not reach the loss.
+            num_kept: Kept redraws of the whole step, at least 1: the divisor, so that the losses of
+                micro-batches add up to the loss of the step.
+
+        Returns:
+            The loss, and what was measured on the way, for `metrics`.
+        """
+        ...
+
+    def metrics(self, measured: Sequence[MeasuredT], *, is_first: bool) -> dict[str, float]:
+        """Return the metrics of an update, as they are logged.
+
+        Args:
+            measured: Of all micro-batches of the update.
+            is_first: True before the first update of a rollout, where an objective can check what
+                must hold as long as the weights are those that drew.
+
+        Raises:
+            RunFailed: That does not hold; the update is not made.
+        """
+        ...

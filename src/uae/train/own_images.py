@@ -1,0 +1,235 @@
+"""Evaluation of a run on the user's own images, a share of which is held out by name.
+
+Nothing is known of them but what they show: captions are redrawn and compared, by the reward and by
+backbones that are never a reward, and audited. Captions that came with the images are redrawn too,
+which says how well the decoder draws such images from words.
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from uae.core.errors import UsageError
+from uae.data.folder import fit_square, list_images
+from uae.data.folder_captions import read_captions
+from uae.data.opening import open_image
+from uae.data.sources import FolderSource
+from uae.data.survey import Survey
+from uae.data.untrusted.file import UnreadableImage
+from uae.models.unified import UnifiedAutoEncoder
+from uae.recipe.recipe import Recipe
+from uae.report.audit import AuditSamples
+from uae.report.format import Kind
+from uae.report.statistics import weighted
+from uae.report.tables import Better, Metric
+from uae.report.text_audit import audit_captions
+from uae.rewards.similarity import Similarity
+from uae.train.evaluator import Gate, Point, Similarities, pixel_audit
+from uae.train.observe import Observations, ShowProgress, in_silence, load, observe
+
+log = logging.getLogger(__name__)
+
+MIN_IMAGES = 4
+"""A folder of fewer cannot hold two out, which an interval needs, and train on as many."""
+GIVEN = "given"
+"""Pictures drawn from the captions that came with the images."""
+
+
+def held_out_names(names: Sequence[str], share: float) -> list[str]:
+    """Choose the images that are held out, by their names alone; two at least.
+
+    An image stays on its side when others are added or removed, but for the few at the border.
+    """
+    number = max(2, round(share * len(names)))
+
+    def digest(name: str) -> bytes:
+        return hashlib.sha256(name.encode(errors="surrogateescape")).digest()
+
+    return sorted(sorted(names, key=digest)[:number])
+
+
+class OwnImages:
+    """Captions and redraws of held-out images, compared with the images."""
+
+    headlines = (
+        "reconstruction/reward",
+        "reconstruction/held_out",
+        "reconstruction/swap",
+        "reconstruction/given",
+        "caption/num_tokens",
+        "caption/truncated",
+    )
+
+    def __init__(self, folder: Path, share: float, recipe: Recipe, max_caption_tokens: int) -> None:
+        """List a folder's images and choose those that are held out.
+
+        Args:
+            folder: The user's images.
+            share: Of the images, that is held out.
+            recipe: Of the run.
+            max_caption_tokens: Longest caption the decoder was trained for.
+
+        Raises:
+            UsageError: There is no such folder, or it holds too few images.
+        """
+        self._folder = folder
+        self._config = recipe.evaluation
+        self._reward = recipe.reward
+        self._max_caption_tokens = max_caption_tokens
+        names = list_images(folder).names
+        if len(names) < MIN_IMAGES:
+            raise UsageError(
+                f"data.folder {folder} has {len(names)} images: expected {MIN_IMAGES} or more, so "
+                "that some can be held out; data.held_out_share 0 trains on all of them, and "
+                "measures the run on rendered scenes"
+            )
+        self._all_held_out = held_out_names(names, share)
+        self._num_images = len(names)
+
+    def source(self, size_px: int, survey: Survey | None) -> FolderSource:
+        """Open the images that are trained on."""
+        assert survey is not None, "a folder is looked at before it is trained on"
+        log.info(
+            "%d of %d images are held out, by name: the run is measured on %d of them",
+            len(self._all_held_out),
+            self._num_images,
+            len(self.names()),
+        )
+        return FolderSource(survey, size_px, without=frozenset(self._all_held_out))
+
+    @property
+    def note(self) -> str:
+        """What the figures rest on."""
+        return (
+            f"{len(self.names())} held-out images of {self._folder.name} (of {self._num_images}), "
+            f"seed {self._config.seed}."
+        )
+
+    def check(self) -> None:
+        """Refuse a folder none of whose held-out images opens."""
+        if len(self.names()) < 2:
+            raise UsageError(
+                f"data.folder {self._folder}: fewer than two of its {len(self._all_held_out)} "
+                "held-out images can be read: mend them, or change data.held_out_share"
+            )
+
+    def names(self) -> Sequence[str]:
+        """Name the held-out images that open, `evaluation.num_images` at most."""
+        return list(self._images)
+
+    @cached_property
+    def _images(self) -> dict[str, Image.Image]:
+        images: dict[str, Image.Image] = {}
+        for name in self._all_held_out:
+            if len(images) == self._config.num_images:
+                break
+            try:
+                images[name] = open_image(self._folder / name)
+            except UnreadableImage:  # it is named where the training images are opened
+                continue
+        return images
+
+    @cached_property
+    def _captions(self) -> Mapping[str, str]:
+        captions = read_captions(self._folder)
+        return {name: captions[name] for name in self.names() if name in captions}
+
+    def _squares(self, size_px: int) -> list[Image.Image]:
+        return [fit_square(image, size_px) for image in self._images.values()]
+
+    def observe(
+        self,
+        model: UnifiedAutoEncoder,
+        untrained: UnifiedAutoEncoder | None,
+        backbones: Mapping[str, Similarity],
+        folder: Path,
+        show: ShowProgress = in_silence,
+    ) -> None:
+        """Write captions and redraws, and redraws of the captions that came with the images."""
+        rows = [row for row, name in enumerate(self.names()) if name in self._captions]
+        observe(
+            model,
+            untrained,
+            backbones,
+            self._squares(model.decoder.size_px),
+            self._config,
+            folder,
+            show,
+            texts={GIVEN: list(self._captions.values())} if self._captions else {},
+            described={GIVEN: rows} if rows else {},
+            replies=list,
+        )
+
+    def score(self, folder: Path, name: str) -> Point:
+        """Score the observations of a point."""
+        seen, pictures = load(folder)
+        similarities = Similarities.of(seen, self._reward)
+        return Point(
+            name=name,
+            observations=seen,
+            redraws=pictures["captions"],
+            metrics=(
+                *similarities.metrics(),
+                *self._given(seen),
+                *_lengths(seen),
+            ),
+            audit=AuditSamples(
+                reward_similarity=similarities.reward,
+                held_out_similarity=similarities.held_out,
+                text=audit_captions(
+                    seen.captions,
+                    num_tokens=seen.num_tokens,
+                    max_tokens=self._max_caption_tokens,
+                    truncated=seen.truncated,
+                    vocabulary=None,
+                ),
+                redraws=pixel_audit(pictures["captions"]),
+                swap_similarity=similarities.swap,
+            ),
+            gate=None,
+        )
+
+    def _given(self, seen: Observations) -> Iterator[Metric]:
+        """Yield what redraws of the captions that came with the images are like."""
+        if GIVEN in seen.more_similarities:
+            columns = seen.more_similarities[GIVEN]
+            others = {name: 1.0 for name in columns if name not in self._reward}
+            yield Metric(
+                key="reconstruction/given",
+                group="Reconstruction similarity",
+                name="given captions, held-out backbone",
+                samples=weighted(columns, others),
+                kind="number",
+                note="redraws of the captions that came with the images",
+            )
+
+    def gate(self, folder: Path) -> Gate | None:
+        """Return none: what the decoder can draw of these images is not known."""
+        return None
+
+    def originals(self, size_px: int) -> UInt8[np.ndarray, "n h w 3"]:
+        """Return the held-out images as squares."""
+        return np.stack([np.asarray(image) for image in self._squares(size_px)])
+
+
+def _lengths(seen: Observations) -> Iterator[Metric]:
+    """Yield how long the captions are, and how many have no end."""
+    columns: tuple[tuple[str, str, Sequence[float], Kind, Better], ...] = (
+        ("num_tokens", "length in tokens", seen.num_tokens, "count", "neither"),
+        ("truncated", "without an end token", seen.truncated, "share", "down"),
+    )
+    for key, name, values, kind, better in columns:
+        yield Metric(
+            key=f"caption/{key}",
+            group="Captions",
+            name=name,
+            samples=np.array(values, dtype=np.float64),
+            kind=kind,
+            better=better,
+        )

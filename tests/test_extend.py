@@ -1,0 +1,86 @@
+"""The examples of `docs/extend.md`: each is run as the user's own file."""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import yaml
+
+from uae.cli import app
+from uae.recipe import decoder_rl
+from uae.rl.decoder import table
+from uae.runs.metrics import read_metrics
+
+PAGE = Path(__file__).parents[1] / "docs" / "extend.md"
+MAX_LINES = 60
+SMALL = {
+    "schedule": "decoder",
+    "gate": "off",
+    "data": {"num_scenes": 8},
+    "decoder_rl": {
+        "num_steps": 1,
+        "num_images": 2,
+        "micro_images": 1,
+        "captioning": {"num_captions": 1, "max_new_tokens": 8},
+        "num_redraws": 3,
+        "num_sampling_steps": 2,
+    },
+    "evaluation": {
+        "num_scenes": 2,
+        "num_questions": 1,
+        "prompts_per_category": 1,
+        "num_shown": 2,
+    },
+}
+
+
+def example(section: str) -> str:
+    """The Python of a section."""
+    text = PAGE.read_text(encoding="utf-8").partition(f"\n## {section}\n")[2]
+    [code] = re.findall(r"^```python\n(.*?)^```", text.partition("\n## ")[0], re.M | re.S)
+    assert len(code.splitlines()) < MAX_LINES
+    return code
+
+
+def load(section: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Import a section's example from a file, as running it would."""
+    path = folder / "mine.py"
+    path.write_text(example(section))
+    spec = importlib.util.spec_from_file_location("mine", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "mine", module)
+    spec.loader.exec_module(module)
+
+
+@pytest.fixture
+def recipe(tmp_path, random_model_folder, monkeypatch) -> str:
+    """A recipe of one short step, in the folder where commands run."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.yaml").write_text(
+        yaml.safe_dump(SMALL | {"model": str(random_model_folder)})
+    )
+    return "small.yaml"
+
+
+def test_a_decoder_objective(recipe, tmp_path, monkeypatch, capsys):
+    with mock.patch.dict(decoder_rl.OBJECTIVES), mock.patch.dict(table.OBJECTIVES):
+        load("A decoder objective", tmp_path, monkeypatch)
+        chosen = ["--decoder-rl.objective.name", "regression"]
+        command = ["train", "--recipe", recipe, "--out", "run", *chosen]
+        assert app.run([*command, "--decoder-rl.objective.window", "2"]) == 2
+        assert "expected one of name, temperature" in capsys.readouterr().err
+        assert app.run([*command, "--decoder-rl.objective.temperature", "0.5"]) == 0
+        assert app.run(["train", "--help"]) == 0
+        assert "--decoder-rl.objective.temperature float [1.0]" in capsys.readouterr().out
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert config["decoder_rl"]["objective"] == {"name": "regression", "temperature": 0.5}
+    [line] = [x for x in read_metrics(tmp_path / "run/metrics.jsonl") if x["stage"] == "decoder_rl"]
+    assert line["loss/regression"] > 0
+    assert line["optim/grad_norm"] > 0
+    assert not [name for name in line if name.startswith(("policy/", "kl/"))]
+    assert (tmp_path / "run" / "report.html").exists()
