@@ -27,8 +27,8 @@ from bases.encoder import CAPTION_PROMPT, EncoderBaseConfig, build_encoder
 from bases.similarity import ClipBaseConfig, Dinov2BaseConfig, build_clip, build_dinov2
 from bases.vae import VaeConfig, build_vae
 from uae.core.durable import give_usual_rights
-from uae.models.encoder import Encoder
 from uae.models.unified import ModelSettings, UnifiedAutoEncoder
+from uae.models.vlm.encoder import Encoder
 from uae.recipe.keys import recipe_keys
 from uae.recipe.loading import Setting, read_file
 from uae.recipe.loading import build as build_config
@@ -121,7 +121,7 @@ def join_untrained(parts: Path, folder: Path) -> None:
 def forget_drawing(out: Path) -> None:
     """Write uae-tiny with a decoder and a projector that have learned nothing."""
     model = UnifiedAutoEncoder.from_pretrained("uae-tiny")
-    with_new_decoder(model.encoder, model.decoder.vae, model.settings).save_pretrained(out)
+    with_new_decoder(model.encoder, model.decoder.family.vae, model.settings).save_pretrained(out)
 
 
 def with_new_decoder(
@@ -142,7 +142,7 @@ def pack(trained: Path, parts: Path, folder: Path) -> Path:
     model.encoder.model.half()
     model.projector.half()
     model.decoder.transformer.half()
-    model.decoder.vae.half()
+    model.decoder.family.vae.half()
     model.save_pretrained(folder)
     for name, kind in (("clip", CLIPModel), ("dinov2", Dinov2Model)):
         shutil.copytree(parts / name, folder / name)

@@ -4,7 +4,8 @@
 
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
 
-from uae.models.decoder import Decoder
+from uae.models.dit.decoder import Decoder
+from uae.models.dit.sd3 import Sd3
 from uae.models.projector import Projector
 
 CONDITION_SIZE, POOLED_SIZE = 160, 16
@@ -26,7 +27,7 @@ def new_decoder(vae: AutoencoderKL) -> Decoder:
         pos_embed_max_size=8,
         qk_norm="rms_norm",
     )
-    return Decoder(transformer, vae, FlowMatchEulerDiscreteScheduler(shift=1.0))
+    return Decoder(Sd3(transformer, vae, FlowMatchEulerDiscreteScheduler(shift=1.0)))
 
 
 def new_projector(hidden_size: int) -> Projector:

@@ -15,7 +15,9 @@ from transformers import BatchEncoding
 from bases.layout import LayoutProbe, MentionHead, layout_loss, layout_of, layout_told
 from uae.benchmarks.mmt_bench.prompt import compact_text
 from uae.data.questions import LETTERS, Question
-from uae.models.encoder import READ_ROLE, Encoder, Prompts
+from uae.models.vlm.encoder import Encoder
+from uae.models.vlm.family import Prompts
+from uae.models.vlm.qwen2_5_vl import READ_ROLE
 from uae.scenes.graph import Scene, scene_at
 from uae.scenes.language import inventory, long_caption, prompt, short_caption, terse_caption
 from uae.scenes.questions import questions_for
@@ -194,7 +196,7 @@ def seeing_loss(
     encoder: Encoder, probe: LayoutProbe, scenes: Sequence[Scene]
 ) -> tuple[Tensor, dict[str, float]]:
     """What the probe finds in the visual tokens."""
-    processed = encoder.image_processor(
+    processed = encoder.family.image_processor(
         images=[render_image(s) for s in scenes], return_tensors="pt"
     )
     states = encoder.model.model.visual(

@@ -75,9 +75,8 @@ def measure(stage: str, recipe: Recipe) -> dict[str, Any]:
                 recipe,
                 run,
                 model,
-                model,
                 source,
-                load_backbones(model.settings.similarity),
+                dict(load_backbones(model.settings.similarity)),
                 run_images(recipe).evaluator,
             )
             counter = FlopCounterMode(display=False)

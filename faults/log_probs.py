@@ -19,7 +19,7 @@ from faults.trials import Outcome, arguments, report
 from uae.data.sources import Sample
 from uae.flow.sde import Trajectory
 from uae.models.batches import parts_of
-from uae.models.encoder import Captions
+from uae.models.vlm.encoder import Captions
 from uae.recipe.decoder_rl import DecoderRLConfig
 from uae.recipe.encoder_rl import EncoderRLConfig
 from uae.rl.decoder.flow_grpo import FlowGrpo

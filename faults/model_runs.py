@@ -30,6 +30,7 @@ from uae.benchmarks.unified_bench.budgets import Tokens
 from uae.benchmarks.unified_bench.task import Curve, Task
 from uae.core.provenance import ModelStamp
 from uae.models.unified import UnifiedAutoEncoder
+from uae.rewards.loading import load_similarity
 from uae.rewards.similarity import Similarity
 from uae.scenes.folder import IMAGES, QUESTIONS, write_scenes
 
@@ -74,7 +75,7 @@ def model_runs(root: Path) -> dict[str, Fill]:
     names = sorted(path.name for path in (scenes / IMAGES).glob("*.png"))[:NUM_IMAGES]
     tiny = Tiny(
         UnifiedAutoEncoder.from_pretrained(folder),
-        {x: Similarity.from_pretrained(folder.with_name(x)) for x in ("clip", "dinov2")},
+        {x: load_similarity(folder.with_name(x)) for x in ("clip", "dinov2")},
         {name: scenes / IMAGES / name for name in names},
     )
     return {

@@ -15,8 +15,8 @@ from bases.encoder_tasks import completions
 from bases.similarity import new_clip, new_dinov2, save_clip, save_dinov2
 from bases.tokenizer import build_tokenizer
 from bases.vae import new_vae
-from uae.models.encoder import Encoder
 from uae.models.unified import ModelSettings, UnifiedAutoEncoder
+from uae.models.vlm.encoder import Encoder
 from uae.recipe.sampling import SamplingConfig
 from uae.scenes.graph import scene_at
 from uae.scenes.render import render_image

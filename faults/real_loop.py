@@ -17,12 +17,12 @@ from faults.trials import untimed_metrics
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.recipe import Recipe, Schedule
 from uae.rewards.loading import load_backbones
+from uae.rewards.reward import Rewarder
 from uae.runs.checkpoint import load_latest
 from uae.runs.folder import CHECKPOINTS
 from uae.runs.run import Run
 from uae.scenes.run_images import run_images
 from uae.scenes.source import SceneSource
-from uae.train.rollout import Rewarder
 from uae.train.run import Context, run_rl
 
 NUM_IMAGES = 4
@@ -116,7 +116,7 @@ def train(folder: Path, recipe: Recipe, stop_in: int | None = None) -> None:
             signal_in_step(run, stop_in)
         evaluator = run_images(recipe).evaluator
         backbones = load_backbones(model.settings.similarity)
-        run_rl(Context(recipe, run, model, model, source, backbones, evaluator))
+        run_rl(Context(recipe, run, model, source, backbones, evaluator))
     save_file(weights_of(model), folder / _WEIGHTS)
 
 
@@ -179,8 +179,8 @@ def changed_rewards(change: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Within this context loops learn from what `change` makes of the true rewards."""
     plain = Rewarder.__call__
 
-    def changed(rewarder: Rewarder, originals: Tensor, redraws: Tensor) -> Tensor:
-        return change(plain(rewarder, originals, redraws))
+    def changed(rewarder: Rewarder, *scored: Any) -> Tensor:
+        return change(plain(rewarder, *scored))
 
     with mock.patch.object(Rewarder, "__call__", changed):
         yield

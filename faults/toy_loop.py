@@ -10,10 +10,10 @@ from torch import nn
 from uae.core.errors import UaeError
 from uae.flow.noise import stream
 from uae.recipe.optimizer import OptimizerConfig
+from uae.rewards.reward import Rewarder
 from uae.runs.run import Run
 from uae.scenes.source import SceneSource
 from uae.train.learner import Learner
-from uae.train.rollout import Rewarder
 from uae.train.session import Session
 
 STAGE = "toy"

@@ -1,7 +1,9 @@
 """The examples of `docs/extend.md`: each is run as the user's own file."""
 
 import importlib.util
+import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from unittest import mock
@@ -10,7 +12,11 @@ import pytest
 import yaml
 
 from uae.cli import app
+from uae.models.dit.table import FAMILIES
+from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe import decoder_rl
+from uae.rewards import places
+from uae.rewards.table import REWARDS
 from uae.rl.decoder import table
 from uae.runs.metrics import read_metrics
 
@@ -84,3 +90,45 @@ def test_a_decoder_objective(recipe, tmp_path, monkeypatch, capsys):
     assert line["optim/grad_norm"] > 0
     assert not [name for name in line if name.startswith(("policy/", "kl/"))]
     assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_a_reward(recipe, tmp_path, monkeypatch, capsys):
+    command = ["train", "--recipe", recipe, "--out", "run", "--reward.clip", "0.5"]
+    command += ["--reward.brightness", "0.5", "--decoder-rl.objective.name", "awm"]
+    assert app.run(command) == 2
+    assert "reward.brightness: the model has no such similarity backbone" in capsys.readouterr().err
+    with mock.patch.dict(places.KNOWN), mock.patch.dict(REWARDS):
+        load("A reward", tmp_path, monkeypatch)
+        assert app.run(command) == 0
+    [line] = [x for x in read_metrics(tmp_path / "run/metrics.jsonl") if x["stage"] == "decoder_rl"]
+    [seen] = [json.loads(x.read_text()) for x in tmp_path.glob("run/evaluations/0-*/obs*.json")]
+    similarities = seen["similarities"]
+    assert {"clip", "brightness"} <= similarities.keys()
+    assert all(0 < value <= 1 for value in similarities["brightness"])
+    assert -1 <= line["reward/mean"] <= 1
+
+
+def test_a_decoder_family(recipe, tmp_path, random_model_folder, monkeypatch, capsys):
+    folder = tmp_path / "mine"
+    shutil.copytree(random_model_folder, folder)
+    shutil.rmtree(folder / "decoder")
+    (folder / "decoder").mkdir()
+    (folder / "decoder/model_index.json").write_text(json.dumps({"_class_name": "TinyPipeline"}))
+    projector = json.loads((folder / "projector/config.json").read_text())
+    command = ["train", "--recipe", recipe, "--out", "run", "--model", str(folder)]
+    command += ["--pretrain.num-steps", "1", "--pretrain.batch-size", "2"]
+    command += ["--decoder-rl.objective.name", "awm"]
+    assert app.run(command) == 2
+    refusal = "is a TinyPipeline: a decoder is one of StableDiffusion3Pipeline"
+    assert refusal in capsys.readouterr().err
+    with mock.patch.dict(FAMILIES):
+        load("A decoder family", tmp_path, monkeypatch)
+        net = sys.modules["mine"].TinyNet(64, projector["condition_size"])
+        net.save_pretrained(folder / "decoder/transformer")
+        assert app.run(command) == 0
+        trained = UnifiedAutoEncoder.from_pretrained(tmp_path / "run/model")
+    lines = {line["stage"]: line for line in read_metrics(tmp_path / "run/metrics.jsonl")}
+    assert lines["pretrain"]["loss/flow_matching"] > 0
+    assert lines["decoder_rl"]["optim/grad_norm"] > 0
+    assert (tmp_path / "run/model/decoder_lora/adapter_model.safetensors").exists()
+    assert trained.draw(["a red circle"]).shape == (1, 3, 64, 64)

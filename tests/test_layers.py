@@ -139,7 +139,7 @@ def test_a_downward_import_passes(source: str):
     [
         "import numpy as np",
         "from transformers import AutoModel",
-        "from uae.models.encoder import Encoder",
+        "from uae.models.vlm.encoder import Encoder",
         "from uae import rl",
         "from ..rl import kl",
     ],

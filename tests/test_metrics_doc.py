@@ -71,7 +71,7 @@ def test_each_loop_writes_the_documented_metrics(
         backbones = load_backbones(model.settings.similarity)
         for stage in stages_of(recipe):
             evaluator = run_images(recipe).evaluator
-            STAGES[stage](Context(recipe, run, model, model, source, backbones, evaluator))
+            STAGES[stage](Context(recipe, run, model, source, backbones, evaluator))
     lines = read_metrics(tmp_path / "run" / "metrics.jsonl")
     assert {line["stage"] for line in lines} == loops
     rows = documented("Training")

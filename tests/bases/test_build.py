@@ -94,7 +94,7 @@ def test_one_call_builds_a_model_from_nothing(built):
     shapes = [
         {name: p.shape for name, p in part.named_parameters()}
         for m in (model, shipped)
-        for part in (m.projector, m.decoder.transformer, m.decoder.vae)
+        for part in (m.projector, m.decoder.transformer, m.decoder.family.vae)
     ]
     assert shapes[:3] == shapes[3:]
 
@@ -173,7 +173,7 @@ def test_the_untrained_model_differs_in_what_draws_alone(tmp_path):
     assert new.settings == shipped.settings
     pairs = {
         "encoder": (new.encoder.model, shipped.encoder.model),
-        "vae": (new.decoder.vae, shipped.decoder.vae),
+        "vae": (new.decoder.family.vae, shipped.decoder.family.vae),
         "projector": (new.projector, shipped.projector),
         "transformer": (new.decoder.transformer, shipped.decoder.transformer),
     }

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from uae.flow.noise import stream
 from uae.models.chat import Message, ReplyConfig, chat_prompts, grow_replies, settled
-from uae.models.encoder import Encoder, uniforms
+from uae.models.vlm.encoder import Encoder
+from uae.models.vlm.sampling import uniforms
 from uae.scenes.graph import scene_at
 from uae.scenes.render import render_image
 
@@ -62,7 +63,7 @@ def test_several_turns_match_one_plain_forward_pass(encoder, image, with_image):
         mm_token_type_ids=is_image.int(),
         **(pixels if with_image else {}),
     ).logits[:, -1]
-    expected = logits.masked_fill(encoder._forbidden, float("-inf")).log_softmax(-1)
+    expected = logits.masked_fill(encoder.family.forbidden, float("-inf")).log_softmax(-1)
     assert torch.allclose(encoder.next_log_probs(prompts), expected, atol=TOLERANCE)
 
 

@@ -7,8 +7,9 @@ import torch
 from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
 
 from uae.flow.noise import stream
-from uae.models.decoder import Decoder
-from uae.models.projector import Conditions
+from uae.models.conditions import Conditions
+from uae.models.dit.decoder import Decoder
+from uae.models.dit.sd3 import Sd3
 from uae.recipe.sampling import SamplingConfig
 
 # float32: masked and unmasked attention take different kernels
@@ -51,9 +52,8 @@ def test_padding_changes_nothing_where_image_tokens_attend_twice(decoder, condit
     """SD3.5-medium has a second attention, among image tokens alone, in its first blocks."""
     config = dict(decoder.transformer.config) | {"dual_attention_layers": (0,)}
     torch.manual_seed(0)
-    twice = Decoder(
-        SD3Transformer2DModel.from_config(config).eval(), decoder.vae, decoder.scheduler
-    )
+    transformer = SD3Transformer2DModel.from_config(config).eval()
+    twice = Decoder(Sd3(transformer, decoder.family.vae, decoder.family.scheduler))
     x, sigma = twice.noise([stream(0), stream(1)]), torch.tensor([1.0, 0.4])
     plain = twice.velocity(x, sigma, conditions)
     assert torch.allclose(twice.velocity(x, sigma, padded(conditions, 5)), plain, atol=TOLERANCE)
@@ -104,8 +104,8 @@ def test_pixels_are_in_range_and_latents_scaled(decoder):
     pixels = torch.rand(2, 3, decoder.size_px, decoder.size_px)
     latents = decoder.to_latents(pixels)
     assert latents.shape[1:] == decoder.latent_shape
-    raw = decoder.vae.encode(pixels * 2 - 1).latent_dist.mean
-    config = decoder.vae.config
+    raw = decoder.family.vae.encode(pixels * 2 - 1).latent_dist.mean
+    config = decoder.family.vae.config
     assert torch.allclose(latents, (raw - config.shift_factor) * config.scaling_factor)
     drawn = decoder.to_pixels(latents * 100)
     assert drawn.min() >= 0
@@ -116,7 +116,7 @@ def test_pixels_are_in_range_and_latents_scaled(decoder):
 def test_pixels_that_are_not_finite_are_never_a_colour(decoder, monkeypatch):
     raw = torch.tensor([float("inf"), float("-inf"), float("nan"), 0.0, 9.0]).view(1, 1, 1, 5)
     monkeypatch.setattr(
-        decoder.vae, "decode", lambda latents: SimpleNamespace(sample=raw.expand(1, 3, 1, 5))
+        decoder.family.vae, "decode", lambda latents: SimpleNamespace(sample=raw.expand(1, 3, 1, 5))
     )
     pixels = decoder.to_pixels(torch.zeros(1, *decoder.latent_shape))[0, 0, 0]
     assert pixels.isnan().tolist() == [True, True, True, False, False]

@@ -5,7 +5,8 @@ import torch
 
 from uae.core.errors import NonFinite
 from uae.flow.noise import stream
-from uae.models.encoder import Encoder, uniforms
+from uae.models.vlm.encoder import Encoder
+from uae.models.vlm.sampling import uniforms
 from uae.scenes.graph import scene_at
 from uae.scenes.render import render_image
 
@@ -37,8 +38,8 @@ def test_sampled_log_probs_are_those_of_training(encoder, images):
 
 
 def test_a_diverged_encoder_says_so(encoder, images, monkeypatch):
-    plain = encoder._log_softmax
-    monkeypatch.setattr(encoder, "_log_softmax", lambda *args: plain(*args) * float("nan"))
+    plain = encoder.family.logits
+    monkeypatch.setattr(encoder.family, "logits", lambda hidden: plain(hidden) * float("nan"))
     for draws in (None, uniforms([stream(0)], 4)):
         with pytest.raises(NonFinite, match=r"diverged; .*a lower encoder_rl\.optimizer\.lr in a"):
             encoder.sample(encoder.prompts(images[:1]), draws, max_new_tokens=4)
@@ -66,7 +67,7 @@ def test_log_probs_match_one_plain_forward_pass(encoder, images):
         mm_token_type_ids=(token_ids == encoder.model.config.image_token_id).int(),
     )
     start = prompts.token_ids.shape[1] - 1
-    logits = output.logits[:, start:-1].masked_fill(encoder._forbidden, float("-inf"))
+    logits = output.logits[:, start:-1].masked_fill(encoder.family.forbidden, float("-inf"))
     expected = logits.log_softmax(-1).gather(-1, captions.token_ids[..., None]).squeeze(-1)
     log_probs = encoder.log_probs(prompts, captions.token_ids, captions.mask)
     assert torch.allclose(log_probs, expected.masked_fill(~captions.mask, 0), atol=TOLERANCE)
@@ -83,7 +84,7 @@ def test_greedy_captions_are_those_of_generate(encoder, images):
         mm_token_type_ids=(prompts.token_ids == encoder.model.config.image_token_id).int(),
         max_new_tokens=8,
         do_sample=False,
-        suppress_tokens=encoder._forbidden.nonzero().flatten().tolist(),
+        suppress_tokens=encoder.family.forbidden.nonzero().flatten().tolist(),
     )[:, prompts.token_ids.shape[1] :]
     width = min(theirs.shape[1], ours.token_ids.shape[1])
     mask = ours.mask[:, :width]
@@ -122,7 +123,7 @@ def test_several_images_may_stand_in_one_turn(encoder, images):
         mm_token_type_ids=is_image.int(),
     ).logits[:, -1]
     log_p = encoder.next_log_probs(prompts)
-    expected = expected.masked_fill(encoder._forbidden, float("-inf")).log_softmax(-1)
+    expected = expected.masked_fill(encoder.family.forbidden, float("-inf")).log_softmax(-1)
     assert torch.allclose(log_p, expected, atol=TOLERANCE)
     alone = encoder.next_log_probs(encoder.prompts([images[2]], ["Which is it?"]))
     assert torch.allclose(log_p[1], alone[0], atol=TOLERANCE)

@@ -9,9 +9,10 @@ from transformers import AddedToken, Qwen2Tokenizer
 
 from bases.tokenizer import CHAT_TEMPLATE, SPECIAL_TOKENS
 from uae.models.chat import Message, chat_prompts
-from uae.models.encoder import READ_ROLE, Encoder
 from uae.models.plain_text import BLANK, PlainText
 from uae.models.unified import UnifiedAutoEncoder
+from uae.models.vlm.encoder import Encoder
+from uae.models.vlm.qwen2_5_vl import READ_ROLE
 
 IMAGE = Image.new("RGB", (56, 56), "red")
 TEXTS = [
@@ -131,7 +132,7 @@ def check_ordinary(encoder: Encoder, text: str) -> None:
     assert asked == encoder.tokenizer(filled(encoder, "user", text))["input_ids"]
     chats = [filled(encoder, READ_ROLE, x) for x in (text, "A red circle.")]
     expected = encoder.tokenizer(chats, padding=True, padding_side="right", return_tensors="pt")
-    encoded = encoder._plain.encode(chats, "right")
+    encoded = encoder.family.plain.encode(chats, "right")
     assert torch.equal(encoded["input_ids"], expected["input_ids"])
     assert torch.equal(encoded["attention_mask"], expected["attention_mask"])
 

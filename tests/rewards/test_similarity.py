@@ -24,6 +24,7 @@ from transformers import (
 
 from uae.core.errors import UsageError
 from uae.data.sources import to_pixels
+from uae.rewards.loading import load_similarity
 from uae.rewards.similarity import Similarity, cosine
 from uae.scenes.graph import scene_at
 from uae.scenes.render import render_image
@@ -38,7 +39,7 @@ def folder(request, random_model_folder):
 
 @pytest.fixture
 def similarity(folder):
-    return Similarity.from_pretrained(folder)
+    return load_similarity(folder)
 
 
 def scenes(num_images: int, size_px: int = 64):
@@ -128,7 +129,7 @@ def test_clip_features_are_transformers_image_embeddings(random_model_folder):
             input_ids=torch.tensor([[5, model.config.text_config.eos_token_id]]),
             pixel_values=processor(images=images, return_tensors="pt")["pixel_values"],
         ).image_embeds
-    features = Similarity.from_pretrained(folder).features(to_pixels(images))
+    features = load_similarity(folder).features(to_pixels(images))
     torch.testing.assert_close(features, expected, atol=1e-5, rtol=0)
 
 
@@ -141,7 +142,7 @@ def test_dinov2_features_are_the_class_token(random_model_folder):
     image = render_image(scene_at(0, "test"), 64)
     with torch.no_grad():
         hidden = model(**processor(images=image, return_tensors="pt")).last_hidden_state[:, 0]
-    features = Similarity.from_pretrained(folder).features(to_pixels([image]))
+    features = load_similarity(folder).features(to_pixels([image]))
     torch.testing.assert_close(features, hidden / hidden.norm(), atol=1e-5, rtol=0)
 
 
@@ -151,7 +152,7 @@ def test_another_kind_of_model_is_refused(folder, tmp_path):
     with pytest.raises(
         UsageError, match=r"is a 'vit' model: expected clip, siglip, dinov2 or dinov3_vit"
     ):
-        Similarity.from_pretrained(tmp_path)
+        load_similarity(tmp_path)
 
 
 def test_a_siglip_2_without_a_fixed_size_is_refused(tmp_path):
@@ -163,7 +164,7 @@ def test_a_siglip_2_without_a_fixed_size_is_refused(tmp_path):
     )
     Siglip2Model(config).save_pretrained(tmp_path)
     with pytest.raises(UsageError, match="is a NaFlex SigLIP 2, which takes images of any shape"):
-        Similarity.from_pretrained(tmp_path)
+        load_similarity(tmp_path)
 
 
 @pytest.fixture
@@ -224,7 +225,7 @@ def test_dinov3_sees_the_whole_image_squashed_and_its_class_token_is_the_feature
     model = DINOv3ViTModel.from_pretrained(dinov3_folder).eval()
     with torch.no_grad():
         hidden = model(pixel_values=normalised).last_hidden_state[:, 0]
-    features = Similarity.from_pretrained(dinov3_folder).features(to_pixels([image]))
+    features = load_similarity(dinov3_folder).features(to_pixels([image]))
     torch.testing.assert_close(features, hidden / hidden.norm(), atol=1e-5, rtol=0)
 
 
@@ -235,7 +236,7 @@ def test_siglip_features_are_transformers_image_embeddings(siglip_folder):
     with torch.no_grad():
         seen = processor(images=image, return_tensors="pt")["pixel_values"]
         pooled = model.vision_model(pixel_values=seen).pooler_output
-    similarity = Similarity.from_pretrained(siglip_folder)
+    similarity = load_similarity(siglip_folder)
     # Pillow rounds to 8 bits after each of its two passes
     torch.testing.assert_close(
         seen_by_backbone(similarity, image), seen, atol=1.5 / 255 / 0.5, rtol=0

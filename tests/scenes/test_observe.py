@@ -8,7 +8,7 @@ from einops import rearrange
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.evaluation import EvaluationConfig
 from uae.report.statistics import weighted
-from uae.rewards.similarity import Similarity
+from uae.rewards.loading import load_similarity
 from uae.scenes.evaluator import SceneEvaluator
 from uae.train.evaluator import Point
 from uae.train.observe import COLUMNS, load, load_pictures, save_pictures
@@ -94,7 +94,7 @@ PICTURES = ("captions", "generation_raw", "generation_long", "truths")
 def observed(random_model_folder, tmp_path_factory):
     """A point observed without a second decoder, and all that its progress was told."""
     model = UnifiedAutoEncoder.from_pretrained(random_model_folder)
-    clip = Similarity.from_pretrained(model.settings.similarity["clip"])
+    clip = load_similarity(model.settings.similarity["clip"])
     folder = tmp_path_factory.mktemp("points") / "0-start"
     told = []
     EVALUATOR.observe(model, None, {"clip": clip}, folder, lambda *counts: told.append(counts))

@@ -169,10 +169,12 @@ def test_a_benchmark_through_the_address_has_the_likelihood_of_the_model_itself(
     """The tokens "A" and " A" count there and here; what is not among the 20 likeliest is lost."""
     pytest.importorskip("openai")
     letters = list("ABCD")
-    forbidden = torch.ones_like(model.encoder._forbidden)
+    forbidden = torch.ones_like(model.encoder.family.forbidden)
     for ids in letter_tokens(model.encoder.tokenizer, letters):
         forbidden[..., ids] = False
-    monkeypatch.setattr(model.encoder, "_forbidden", forbidden)  # the random model says letters now
+    monkeypatch.setattr(
+        model.encoder.family, "forbidden", forbidden
+    )  # the random model says letters now
     monkeypatch.setattr("openai._base_client.SyncHttpxClientWrapper", lambda **_: client)
     config = EndpointConfig(base_url="http://testserver/v1", model="tiny", max_tries=1)
     theirs = EndpointAnswers(Endpoint(config), 1).reply([image], "Which?", letters)

@@ -68,12 +68,11 @@ def trained(folder, model_folder, stage, recipe=None, stop_at=None):
     """Run one stage and return all weights, or the error that stopped it."""
     recipe = recipe or recipe_with()
     model = UnifiedAutoEncoder.from_pretrained(model_folder)
-    start = UnifiedAutoEncoder.from_pretrained(model_folder)
     source = SceneSource("train", 50, model.decoder.size_px, recipe.seed)
     with Run.open(folder, {"stage": stage}) as run:
         evaluator = run_images(recipe).evaluator
         backbones = load_backbones(model.settings.similarity)
-        context = Context(recipe, run, model, start, source, backbones, evaluator)
+        context = Context(recipe, run, model, source, backbones, evaluator)
         if stop_at is not None:
             stop_in_step(run, stop_at)
         RUNNERS[stage](context)
@@ -250,7 +249,7 @@ def test_full_fine_tuning_moves_the_language_model_alone(tmp_path, random_model_
 
 def test_a_failed_redraw_is_excluded_and_counted(tmp_path, random_model_folder, monkeypatch):
     """NaN in one image's redraws: its group teaches less, the run goes on, nothing is scored 0."""
-    from uae.models.decoder import Decoder
+    from uae.models.dit.decoder import Decoder
 
     plain = Decoder.to_pixels
 
@@ -305,7 +304,7 @@ def test_a_step_of_truncated_captions_alone_is_said_once(
 def test_a_step_of_failed_redraws_alone_is_said_for_each_side(
     tmp_path, random_model_folder, monkeypatch, caplog
 ):
-    from uae.models.decoder import Decoder
+    from uae.models.dit.decoder import Decoder
 
     plain = Decoder.to_pixels
     monkeypatch.setattr(Decoder, "to_pixels", lambda *args: plain(*args) * float("nan"))

@@ -11,7 +11,7 @@ from uae.core.errors import UsageError
 from uae.data.survey import survey
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.recipe import Recipe
-from uae.rewards.similarity import Similarity
+from uae.rewards.loading import load_similarity
 from uae.scenes.evaluator import SceneEvaluator
 from uae.scenes.graph import scene_at
 from uae.scenes.render import render_image
@@ -82,9 +82,7 @@ def test_held_out_images_are_never_trained_on(photos, random_model_folder):
 def test_redraws_of_given_captions_are_compared(photos, random_model_folder, tmp_path):
     evaluator = run_images(recipe_of(photos, random_model_folder)).evaluator
     model = UnifiedAutoEncoder.from_pretrained(random_model_folder)
-    backbones = {
-        name: Similarity.from_pretrained(path) for name, path in model.settings.similarity.items()
-    }
+    backbones = {name: load_similarity(path) for name, path in model.settings.similarity.items()}
     folder = evaluate_point("start", tmp_path, evaluator, model, model, backbones)
     seen = json.loads((folder / "observations.json").read_text())
     column = np.array(seen["more_similarities"]["given"]["dinov2"])

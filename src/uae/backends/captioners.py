@@ -18,8 +18,8 @@ from uae.data.folder import NamedImage, fit_square
 from uae.data.folder_captions import coverage
 from uae.data.given_captions import read_given_captions
 from uae.data.image_names import ImageNames, rows_by_image
-from uae.models.encoder import caption_stream, uniforms
 from uae.models.unified import UnifiedAutoEncoder
+from uae.models.vlm.sampling import caption_stream, uniforms
 
 MAX_NEW_TOKENS = 1024
 """Longest caption of a model that is not ours."""

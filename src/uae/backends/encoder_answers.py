@@ -9,7 +9,7 @@ from transformers import AutoImageProcessor
 from uae.backends.answers import MAX_NEW_TOKENS, McqReply
 from uae.backends.letters import letter_log_probs, letter_tokens
 from uae.core.provenance import ModelStamp, folder_digests
-from uae.models.encoder import Encoder
+from uae.models.vlm.encoder import Encoder
 
 _PARTS = ("encoder", "encoder_lora")
 

@@ -5,7 +5,7 @@
 It writes captions and answers questions about several images too.
 
 Of the Qwen VL family the inputs are built from image processor, tokenizer and chat template, as in
-`models/encoder.py`: its processor class wants torchvision for videos.
+`models/vlm/qwen2_5_vl.py`: its processor class wants torchvision for videos.
 """
 
 import functools

@@ -16,9 +16,9 @@ from uae.data.folder import NamedImage
 from uae.data.sources import to_pixels
 from uae.flow.noise import stream
 from uae.models.drawing import redraw as redraw_from
-from uae.models.encoder import caption_stream, uniforms
 from uae.models.settings import find_settings
 from uae.models.unified import UnifiedAutoEncoder
+from uae.models.vlm.sampling import caption_stream, uniforms
 from uae.rewards.similarity import Similarity, cosine
 
 

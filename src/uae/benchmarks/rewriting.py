@@ -21,8 +21,9 @@ from uae.core.json_lines import check_keys, parse_json
 from uae.core.lock import lock_rows
 from uae.core.ranks import current, once, other_paths, own_path, share
 from uae.models.chat import Message, chat_prompts, context_length
-from uae.models.encoder import Encoder, Prompts
 from uae.models.unified import UnifiedAutoEncoder
+from uae.models.vlm.encoder import Encoder
+from uae.models.vlm.family import Prompts
 
 REWRITES = "rewrites.jsonl"
 WORDING = "rewritten by the encoder"

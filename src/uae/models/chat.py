@@ -11,7 +11,9 @@ import torch
 from PIL import Image
 
 from uae.flow.noise import stream
-from uae.models.encoder import Encoder, Prompts, SampledTokens, uniforms
+from uae.models.vlm.encoder import Encoder
+from uae.models.vlm.family import Prompts
+from uae.models.vlm.sampling import SampledTokens, uniforms
 
 Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length"]
@@ -99,7 +101,7 @@ def chat_prompts(encoder: Encoder, messages: Sequence[Message]) -> Prompts:
 
 def context_length(encoder: Encoder) -> int:
     """Return how many tokens the encoder reads and writes in all."""
-    return encoder.model.config.text_config.max_position_embeddings
+    return encoder.family.max_tokens
 
 
 def grow_replies(

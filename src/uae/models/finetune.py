@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY, LORA_WEIGHT_NAME_SAFE
@@ -24,17 +25,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from uae.core.errors import UsageError
+from uae.models.targets import Targets
 from uae.recipe.fine_tuning import FineTuneConfig
 
-ENCODER_TARGETS = r".*language_model\..*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
-"""Linear layers of the language model; the vision tower stays frozen (arXiv 2509.09666 Fig. 9)."""
-DECODER_TARGETS = (
-    r".*\.attn\.(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)"
-)
-"""The layers of Flow-GRPO (yifan123/flow_grpo `scripts/train_sd3.py`)."""
 _PEFT_PREFIX = "base_model.model."
-ENCODER_FULL = r".*language_model\..*"
-DECODER_FULL = r".*"
 
 
 class FineTuning:
@@ -48,8 +42,7 @@ class FineTuning:
         self,
         module: nn.Module,
         config: FineTuneConfig,
-        lora_targets: str,
-        full_targets: str,
+        targets: Targets,
         generator: torch.Generator,
         *,
         keep_reference: bool = True,
@@ -63,14 +56,14 @@ class FineTuning:
             self._lora = LoraConfig(
                 r=config.rank,
                 lora_alpha=config.alpha,
-                target_modules=lora_targets,
+                target_modules=targets.lora,
                 init_lora_weights="gaussian",
             )
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(generator.initial_seed())
                 inject_adapter_in_model(self._lora, module)
         else:
-            pattern = re.compile(full_targets)
+            pattern = re.compile(targets.full)
             for name, parameter in module.named_parameters():
                 parameter.requires_grad_(bool(pattern.fullmatch(name)))
             if keep_reference:
@@ -132,21 +125,22 @@ class FineTuning:
         )
         self._lora.save_pretrained(str(folder))
 
-    def save_pipeline_adapter(self, folder: str | Path) -> None:
-        """Write the adapter of an SD3 transformer beside PEFT's file, for `pipe.load_lora_weights`.
+    def save_pipeline_adapter(self, folder: str | Path, pipeline: type[Any]) -> None:
+        """Write a transformer's adapter beside PEFT's file, for `pipe.load_lora_weights`.
 
         Either library knows only its own file by its own names of the weights.
         """
         assert self._lora is not None, "full fine-tuning has no adapter to save"
         tensors = get_peft_model_state_dict(self.module)
+        part = pipeline.transformer_name
         metadata = {  # without it diffusers takes alpha for the rank
-            "transformer.r": self._lora.r,
-            "transformer.lora_alpha": self._lora.lora_alpha,
-            "transformer.target_modules": self._lora.target_modules,
+            f"{part}.r": self._lora.r,
+            f"{part}.lora_alpha": self._lora.lora_alpha,
+            f"{part}.target_modules": self._lora.target_modules,
         }
         # one entry alone: safetensors writes several in an order of chance
         save_file(
-            {f"transformer.{n}": t.detach().contiguous().cpu() for n, t in tensors.items()},
+            {f"{part}.{n}": t.detach().contiguous().cpu() for n, t in tensors.items()},
             Path(folder) / LORA_WEIGHT_NAME_SAFE,
             {LORA_ADAPTER_METADATA_KEY: json.dumps(metadata, sort_keys=True)},
         )

@@ -1,36 +1,19 @@
+# diffusers declares `to` with an overload that pyright cannot bind
+# pyright: reportArgumentType=false
 """The projector: an MLP from the encoder's hidden states to the decoder's text condition."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """What the decoder sees of n captions. Padding is right and masked."""
-
-    embeds: Float[Tensor, "n s d"]
-    mask: Bool[Tensor, "n s"]
-    pooled: Float[Tensor, "n p"]
-
-    def __len__(self) -> int:
-        return len(self.embeds)
-
-    def __getitem__(self, rows: slice | Tensor) -> "Conditions":
-        return Conditions(self.embeds[rows], self.mask[rows], self.pooled[rows])
-
-    def repeat_interleave(self, repeats: int) -> "Conditions":
-        """Repeat each row, keeping copies of one caption together."""
-        return Conditions(
-            self.embeds.repeat_interleave(repeats, 0),
-            self.mask.repeat_interleave(repeats, 0),
-            self.pooled.repeat_interleave(repeats, 0),
-        )
+from uae.models.conditions import Conditions
+from uae.models.vlm.encoder import Encoder
+from uae.models.vlm.family import Prompts
 
 
 class Projector(ModelMixin, ConfigMixin):
@@ -59,3 +42,38 @@ class Projector(ModelMixin, ConfigMixin):
 def load_projector(folder: str | Path, dtype: torch.dtype = torch.float32) -> Projector:
     """Load a projector saved by `save_pretrained`."""
     return Projector.from_pretrained(folder, torch_dtype=dtype).eval()
+
+
+class Projected:
+    """The paper's conditioner: the frozen encoder reads a caption, the projector learns.
+
+    See `Conditioner`. A reading holds hidden states and no pooled vector.
+    """
+
+    def __init__(self, encoder: Encoder, projector: Projector) -> None:
+        self.encoder = encoder
+        self.projector = projector
+
+    def __call__(self, captions: Sequence[str]) -> Conditions:
+        return self.finish(self.read(captions))
+
+    @torch.no_grad()
+    def read(self, captions: Sequence[str]) -> Conditions:
+        hidden, mask = self.encoder.read(captions)
+        return Conditions(hidden, mask, hidden.new_zeros(len(hidden), 0))
+
+    @torch.no_grad()
+    def read_in_sight(
+        self, prompts: Prompts, token_ids: Int[Tensor, "n t"], mask: Bool[Tensor, "n t"]
+    ) -> Conditions:
+        """Read captions in a pass that holds their images, one per prompt: no text bottleneck."""
+        hidden = self.encoder.caption_states(prompts, token_ids)
+        return Conditions(hidden, mask, hidden.new_zeros(len(hidden), 0))
+
+    def finish(self, reading: Conditions) -> Conditions:
+        return self.projector(reading.embeds, reading.mask)
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """See `Conditioner`: the projector."""
+        self.projector.requires_grad_(True)
+        return {f"projector.{name}": p for name, p in self.projector.named_parameters()}

@@ -1,15 +1,14 @@
 # diffusers declares `to` with an overload that pyright cannot bind
 # pyright: reportArgumentType=false
-"""The unified multimodal auto-encoder: encoder, projector and decoder in one folder.
+"""The unified multimodal auto-encoder: encoder, conditioner and decoder in one folder.
 
-    image --encoder--> caption --encoder, text only--> hidden states
-                               --projector--> condition --decoder--> image'
+    image --encoder--> caption --conditioner--> condition --decoder--> image'
 
 Folder layout (each part loads without this package):
     uae.json        settings below
     encoder/        transformers (model, tokenizer, image processor)
     projector/      diffusers ModelMixin
-    decoder/        diffusers StableDiffusion3Pipeline without text encoders
+    decoder/        diffusers pipeline without text encoders
     encoder_lora/   PEFT adapter over encoder/, where there is one
     decoder_lora/   PEFT adapter over decoder/transformer/, where there is one, and the same again
                     as a diffusers pipeline reads it
@@ -31,18 +30,12 @@ from uae.core.durable import give_usual_rights
 from uae.core.errors import UsageError
 from uae.flow.noise import stream
 from uae.models.batches import parts_of
-from uae.models.decoder import Decoder
-from uae.models.encoder import Captions, Encoder, caption_stream, uniforms
-from uae.models.finetune import (
-    DECODER_FULL,
-    DECODER_TARGETS,
-    ENCODER_FULL,
-    ENCODER_TARGETS,
-    FineTuning,
-    merge_adapter,
-)
+from uae.models.conditions import Conditions
+from uae.models.dit.decoder import Decoder
+from uae.models.dit.table import dit_loader
+from uae.models.finetune import FineTuning, merge_adapter
 from uae.models.loading import check_weights
-from uae.models.projector import Conditions, Projector, load_projector
+from uae.models.projector import Projected, Projector, load_projector
 from uae.models.settings import (
     SETTINGS_FILE,
     ModelSettings,
@@ -50,6 +43,9 @@ from uae.models.settings import (
     read_settings,
     resolve,
 )
+from uae.models.vlm.encoder import Captions, Encoder
+from uae.models.vlm.sampling import caption_stream, uniforms
+from uae.models.vlm.table import vlm_loader
 from uae.recipe.fine_tuning import FineTuneConfig
 from uae.recipe.sampling import SamplingConfig
 
@@ -71,6 +67,7 @@ class UnifiedAutoEncoder:
     ) -> None:
         self.encoder = encoder
         self.projector = projector
+        self.conditioner = Projected(encoder, projector)
         self.decoder = decoder
         self.settings = settings
         self.encoder_tuning: FineTuning | None = None
@@ -99,8 +96,9 @@ class UnifiedAutoEncoder:
             )
         check_weights(folder)
         settings = read_settings(folder)
-        encoder = Encoder.from_pretrained(folder / "encoder", settings.caption_prompt, dtype)
-        decoder = Decoder.from_pretrained(folder / "decoder", dtype)
+        load_vlm, load_dit = vlm_loader(folder / "encoder"), dit_loader(folder / "decoder")
+        encoder = Encoder(load_vlm(folder / "encoder", dtype), settings.caption_prompt)
+        decoder = Decoder(load_dit(folder / "decoder", dtype))
         if (folder / "encoder_lora").exists():
             merge_adapter(encoder.model, folder / "encoder_lora")
         if (folder / "decoder_lora").exists():
@@ -122,8 +120,9 @@ class UnifiedAutoEncoder:
         with ExitStack() as stack:
             for name, tuning in self._adapters().items():
                 tuning.save_adapter(folder / f"{name}_lora")
-                if name == "decoder":
-                    tuning.save_pipeline_adapter(folder / f"{name}_lora")
+                pipeline = self.decoder.family.pipeline_class
+                if name == "decoder" and pipeline:
+                    tuning.save_pipeline_adapter(folder / f"{name}_lora", pipeline)
                 stack.enter_context(tuning.without_adapters())
             self.encoder.save_pretrained(folder / "encoder")
             self.decoder.save_pretrained(folder / "decoder")
@@ -143,8 +142,7 @@ class UnifiedAutoEncoder:
         self.encoder_tuning = FineTuning(
             self.encoder.model,
             config,
-            ENCODER_TARGETS,
-            ENCODER_FULL,
+            self.encoder.family.targets,
             stream(seed, "lora", "encoder"),
         )
         return self.encoder_tuning
@@ -156,8 +154,7 @@ class UnifiedAutoEncoder:
         self.decoder_tuning = FineTuning(
             self.decoder.transformer,
             config,
-            DECODER_TARGETS,
-            DECODER_FULL,
+            self.decoder.family.targets,
             stream(seed, "lora", "decoder"),
             keep_reference=keep_reference,
         )
@@ -174,9 +171,8 @@ class UnifiedAutoEncoder:
     # -- use ----------------------------------------------------------------------------------
 
     def condition(self, captions: Sequence[str]) -> Conditions:
-        """Read captions, as text alone, into what the decoder sees."""
-        hidden, mask = self.encoder.read(captions)
-        return self.projector(hidden, mask)
+        """Read captions, as text alone, into what the decoder sees; see `Conditioner`."""
+        return self.conditioner(captions)
 
     @torch.no_grad()
     def sample_captions(
@@ -267,7 +263,7 @@ class UnifiedAutoEncoder:
 
     @torch.no_grad()
     def draw_conditions(
-        self, conditions: Conditions, noise: Float[Tensor, "n c h w"], sampling: SamplingConfig
+        self, conditions: Conditions, noise: Float[Tensor, "n ..."], sampling: SamplingConfig
     ) -> Float[Tensor, "n 3 y x"]:
         """Draw one image per condition from given noise, pixels in [0, 1]."""
         negative = None

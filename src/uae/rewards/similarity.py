@@ -1,5 +1,3 @@
-# transformers' Auto classes are untyped
-# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false, reportPrivateImportUsage=false, reportArgumentType=false
 """Image similarity: cosine of the embeddings of a frozen vision backbone.
 
 R(x, x') = cos(f(x), f(x')), f = CLIP's projected image embedding or DINO's class token (arXiv
@@ -9,7 +7,6 @@ same function serves as reward, metric and cold-start loss.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -17,17 +14,6 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
-from transformers import (
-    AutoImageProcessor,
-    CLIPModel,
-    Dinov2Model,
-    DINOv3ViTModel,
-    SiglipModel,
-)
-from transformers.image_processing_base import ImageProcessingMixin
-
-from uae.core.errors import UsageError
-from uae.models.loading import load_whole, read_config
 
 Resampling = Literal["bicubic", "bilinear"]
 
@@ -79,8 +65,8 @@ class Preparation:
 class Similarity:
     """A frozen backbone f and its preprocessing.
 
-    reward = Similarity.from_pretrained("openai/clip-vit-large-patch14")
-    r = cosine(reward.features(original), reward.features(redrawn))
+    similarity = load_similarity("openai/clip-vit-large-patch14")
+    r = cosine(similarity.features(original), similarity.features(redrawn))
     """
 
     def __init__(
@@ -90,45 +76,16 @@ class Similarity:
         self.preparation = preparation
         self._embed = embed
 
-    @classmethod
-    def from_pretrained(cls, name: str | Path, device: str = "cpu") -> "Similarity":
-        """Load a CLIP (LongCLIP too), SigLIP, DINOv2 or DINOv3 folder or hub id.
-
-        Raises:
-            UsageError: The model is of another kind, or a SigLIP 2 without a fixed size; or its
-                weights are damaged, incomplete or of other shapes.
-        """
-        kind = read_config(name).model_type
-        if kind == "clip":
-            model = clip = load_whole(CLIPModel, name).to(device)
-
-            def embed(pixels: Tensor) -> Tensor:
-                return clip.visual_projection(clip.vision_model(pixel_values=pixels).pooler_output)
-
-        elif kind == "siglip":
-            model = siglip = load_whole(SiglipModel, name).to(device)
-
-            def embed(pixels: Tensor) -> Tensor:
-                return siglip.vision_model(pixel_values=pixels).pooler_output
-
-        elif kind in ("dinov2", "dinov3_vit"):
-            dino_class = Dinov2Model if kind == "dinov2" else DINOv3ViTModel
-            model = dino = load_whole(dino_class, name).to(device)
-
-            def embed(pixels: Tensor) -> Tensor:
-                return dino(pixel_values=pixels).pooler_output
-
-        elif kind == "siglip2":  # those of a fixed size are "siglip" to transformers
-            raise UsageError(
-                f"similarity backbone {str(name)!r} is a NaFlex SigLIP 2, which takes images of "
-                "any shape: expected one of a fixed size, such as google/siglip2-large-patch16-256"
-            )
-        else:
-            raise UsageError(
-                f"similarity backbone {str(name)!r} is a {kind!r} model: expected clip, siglip, "
-                "dinov2 or dinov3_vit"
-            )
-        return cls(model, embed, _preparation(name, kind))
+    def __call__(
+        self,
+        originals: Float[Tensor, "p 3 h w"],
+        redraws: Float[Tensor, "n 3 y x"],
+        captions: Sequence[str],
+    ) -> Float[Tensor, " n"]:
+        """Compare redraws with their originals; see `Reward`. Captions are not looked at."""
+        wanted = self.features(originals).detach()
+        wanted = wanted.repeat_interleave(len(redraws) // len(originals), 0)
+        return cosine(wanted, self.features(redraws))
 
     def features(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
         """Return unit-length embeddings of pixels in [0, 1]; gradients flow to the pixels."""
@@ -136,15 +93,8 @@ class Similarity:
         return F.normalize(self._embed(self.preparation(pixels).to(device)).float(), dim=-1)
 
 
-def _preparation(name: str | Path, kind: str) -> Preparation:
-    """Read a folder's preprocessing.
-
-    DINOv3's processor class needs torchvision; its file does not.
-    """
-    if kind == "dinov3_vit":
-        values: Mapping[str, Any] = ImageProcessingMixin.get_image_processor_dict(name)[0]
-    else:
-        values = AutoImageProcessor.from_pretrained(name).to_dict()
+def preparation_of(values: Mapping[str, Any]) -> Preparation:
+    """Read what an image processor of transformers is set to."""
     size = values["size"]
     return Preparation(
         size_px=size["shortest_edge"] if "shortest_edge" in size else size["height"],

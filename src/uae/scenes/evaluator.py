@@ -14,7 +14,7 @@ from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.evaluation import EvaluationConfig
 from uae.report.audit import AuditSamples
 from uae.report.text_audit import audit_captions, training_words
-from uae.rewards.similarity import Similarity
+from uae.rewards.reward import Reward
 from uae.scenes.drawability import (
     THRESHOLDS,
     DrawabilityGate,
@@ -96,7 +96,7 @@ class SceneEvaluator:
         self,
         model: UnifiedAutoEncoder,
         untrained: UnifiedAutoEncoder | None,
-        backbones: Mapping[str, Similarity],
+        backbones: Mapping[str, Reward],
         folder: Path,
         show: ShowProgress = in_silence,
     ) -> None:

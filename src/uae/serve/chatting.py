@@ -18,8 +18,8 @@ from uae.models.chat import (
     chat_prompts,
     context_length,
 )
-from uae.models.encoder import Prompts
 from uae.models.unified import UnifiedAutoEncoder
+from uae.models.vlm.family import Prompts
 from uae.serve.chat_request import AssistantMessage, ChatRequest, ImagePart
 from uae.serve.data_url import open_data_url
 from uae.serve.errors import ApiError

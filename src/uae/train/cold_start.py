@@ -2,21 +2,20 @@
 
     L = mean(1 - cos(f(x'), f(x)))        (PKU-YuanGroup/UAE `clip_score.py`; arXiv 2509.09666v1)
 
-Projector and decoder learn; the encoder is frozen. By default the condition is read from the
+Conditioner and decoder learn; the encoder is frozen. By default the condition is read from the
 caption's text alone, so that text stays the bottleneck. The paper's code takes the hidden states of
 caption tokens that attended to the image: `condition: image`, which a report must name.
 """
 
-import torch
-
 from uae.flow.noise import stream
 from uae.models.batches import parts_of
-from uae.models.encoder import Captions
-from uae.models.projector import Conditions
+from uae.models.conditions import Conditions
 from uae.models.unified import UnifiedAutoEncoder
+from uae.models.vlm.encoder import Captions
+from uae.models.vlm.family import Prompts
 from uae.recipe.supervised import ColdStartConfig
 from uae.train.learner import check_finite
-from uae.train.rollout import original_pixels, write_captions
+from uae.train.rollout import original_pixels, shown, write_captions
 from uae.train.session import Session
 from uae.train.step_metrics import caption_metrics
 
@@ -27,9 +26,11 @@ def train(session: Session, config: ColdStartConfig, num_steps: int) -> None:
     for step in session.steps("cold_start", num_steps):
         samples = session.samples(config.batch_size)
         with session.timed("caption"):
-            captions = write_captions(model, samples, config.captioning, session.seed, step)
-            with torch.no_grad():
-                hidden, mask = read_condition(model, samples, captions, config)
+            prompts = shown(model, samples)
+            captions = write_captions(
+                model, prompts, samples, config.captioning, session.seed, step
+            )
+            reading = read(model, prompts, captions, config)
         with session.timed("update"):
             noise = model.decoder.noise(
                 [stream(session.seed, "cold_start", step, sample.name) for sample in samples]
@@ -37,13 +38,13 @@ def train(session: Session, config: ColdStartConfig, num_steps: int) -> None:
             originals = original_pixels(samples).to(model.decoder.device)
             total = 0.0
             for part in parts_of(len(samples), config.micro_batch):
-                conditions = model.projector(hidden[part], mask[part])
+                conditions = model.conditioner.finish(reading[part])
                 negative = None
                 if config.sampling.guidance_scale != 1.0:
-                    negative = negative_condition(model, len(conditions))
+                    negative = model.condition([model.settings.negative_caption] * len(conditions))
                 latents = model.decoder.sample(conditions, noise[part], config.sampling, negative)
-                similarity = session.rewarder.similarity(
-                    originals[part], model.decoder.to_pixels(latents)
+                similarity = session.rewarder.mean(
+                    originals[part], model.decoder.to_pixels(latents), captions.texts[part]
                 )
                 loss = (1 - similarity).sum() / len(samples)
                 check_finite(loss, f"cold-start loss of step {step}", "cold_start.optimizer.lr")
@@ -60,18 +61,10 @@ def train(session: Session, config: ColdStartConfig, num_steps: int) -> None:
         )
 
 
-def read_condition(
-    model: UnifiedAutoEncoder, samples: list, captions: Captions, config: ColdStartConfig
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return hidden states (n, s, d) and their mask (n, s) for the projector."""
+def read(
+    model: UnifiedAutoEncoder, prompts: Prompts, captions: Captions, config: ColdStartConfig
+) -> Conditions:
+    """Do the frozen part of the condition, of all captions at once."""
     if config.condition == "text":
-        return model.encoder.read(captions.texts)
-    prompts = model.encoder.prompts([sample.image for sample in samples])
-    return model.encoder.caption_states(prompts, captions.token_ids), captions.mask
-
-
-def negative_condition(model: UnifiedAutoEncoder, num_rows: int) -> Conditions:
-    """Read the negative caption, once per row."""
-    with torch.no_grad():
-        hidden, mask = model.encoder.read([model.settings.negative_caption] * num_rows)
-    return model.projector(hidden, mask)
+        return model.conditioner.read(captions.texts)
+    return model.conditioner.read_in_sight(prompts, captions.token_ids, captions.mask)

@@ -14,14 +14,14 @@ from torch import Tensor
 
 from uae.data.sources import Sample
 from uae.models.batches import parts_of
-from uae.models.projector import Conditions
+from uae.models.conditions import Conditions
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.decoder_rl import DecoderRLConfig
 from uae.rl.advantage import Advantages, group_advantages
 from uae.rl.decoder.objective import DecoderObjective, Policy
 from uae.rl.decoder.table import objective_of
 from uae.train.learner import check_finite
-from uae.train.rollout import original_pixels, redraw_noise, write_captions
+from uae.train.rollout import original_pixels, redraw_noise, shown, write_captions
 from uae.train.session import Session
 from uae.train.step_metrics import caption_metrics, optimizer_metrics, reward_metrics
 
@@ -34,11 +34,13 @@ def train(session: Session, config: DecoderRLConfig, num_steps: int) -> None:
     for step in session.steps("decoder_rl", num_steps):
         samples = session.samples(config.num_images)
         with session.timed("caption"):
-            captions = write_captions(model, samples, config.captioning, session.seed, step)
+            captions = write_captions(
+                model, shown(model, samples), samples, config.captioning, session.seed, step
+            )
         with session.timed("redraw"):
             batches, redraws = explore(session, objective, samples, captions.texts, config)
         with session.timed("score"):
-            rewards = session.rewarder(original_pixels(samples), redraws)
+            rewards = session.rewarder(original_pixels(samples), redraws, captions.texts)
         advantages = compare(rewards, config)
         session.say_if_idle("decoder", advantages)
         with session.timed("update"):

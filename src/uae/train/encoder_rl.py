@@ -10,15 +10,15 @@ from einops import reduce
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from uae.data.sources import Sample
 from uae.models.batches import parts_of
 from uae.models.drawing import redraw
-from uae.models.encoder import Captions
+from uae.models.vlm.encoder import Captions
+from uae.models.vlm.family import Prompts
 from uae.recipe.encoder_rl import EncoderRLConfig
 from uae.rl.advantage import group_advantages
 from uae.rl.objective import Diagnostics, ratio_metrics, token_denominator, token_loss
 from uae.train.learner import check_finite
-from uae.train.rollout import original_pixels, redraw_noise, write_captions
+from uae.train.rollout import original_pixels, redraw_noise, shown, write_captions
 from uae.train.session import Session
 from uae.train.step_metrics import (
     caption_metrics,
@@ -34,12 +34,15 @@ def train(session: Session, config: EncoderRLConfig, num_steps: int) -> None:
     for step in session.steps("encoder_rl", num_steps):
         samples = session.samples(config.num_images)
         with session.timed("caption"):
-            captions = write_captions(model, samples, config.captioning, session.seed, step)
+            prompts = shown(model, samples)
+            captions = write_captions(
+                model, prompts, samples, config.captioning, session.seed, step
+            )
         with session.timed("redraw"):
             noise = redraw_noise(model, samples, n, m, session.seed, step)
             redraws = redraw(model, captions.texts, noise, config.sampling, config.micro_redraws)
         with session.timed("score"):
-            scores = session.rewarder(original_pixels(samples), redraws)
+            scores = session.rewarder(original_pixels(samples), redraws, captions.texts)
         rewards = reduce(scores, "(n m) -> n", "mean", m=m)
         advantages = group_advantages(
             rewards,
@@ -49,9 +52,9 @@ def train(session: Session, config: EncoderRLConfig, num_steps: int) -> None:
         )
         session.say_if_idle("encoder", advantages, int(captions.truncated.sum()))
         with session.timed("update"):
-            old = scored_again(session, samples, captions, config)
+            old = scored_again(session, prompts, captions, config)
             measured = improve(
-                session, samples, captions, old, advantages.values, advantages.kept, config
+                session, prompts, captions, old, advantages.values, advantages.kept, config
             )
         session.log(
             reward_metrics(rewards, advantages)
@@ -63,16 +66,16 @@ def train(session: Session, config: EncoderRLConfig, num_steps: int) -> None:
 
 @torch.no_grad()
 def scored_again(
-    session: Session, samples: list[Sample], captions: Captions, config: EncoderRLConfig
+    session: Session, prompts: Prompts, captions: Captions, config: EncoderRLConfig
 ) -> Float[Tensor, "n t"]:
     """Return the captions' log-probabilities before the update, in the update's batches."""
-    parts = parts_of(len(samples), config.micro_images)
-    return torch.cat([score(session, samples, captions, part, config) for part in parts])
+    parts = parts_of(len(prompts), config.micro_images)
+    return torch.cat([score(session, prompts, captions, part, config) for part in parts])
 
 
 def improve(
     session: Session,
-    samples: list[Sample],
+    prompts: Prompts,
     captions: Captions,
     old: Float[Tensor, "n t"],
     advantages: Float[Tensor, " n"],
@@ -81,7 +84,7 @@ def improve(
 ) -> dict[str, float]:
     """Update the encoder on one rollout, `num_updates` times; return what the last update did."""
     n = config.captioning.num_captions
-    parts = parts_of(len(samples), config.micro_images)
+    parts = parts_of(len(prompts), config.micro_images)
     mask = captions.mask & kept[:, None].to(captions.mask.device)
     denominator = token_denominator(mask, config.normalization, config.captioning.max_new_tokens)
     for update in range(config.num_updates):
@@ -91,8 +94,8 @@ def improve(
             reference = None
             if config.kl_beta:
                 with session.model.encoder_reference():
-                    reference = score(session, samples, captions, part, config)
-            new = score(session, samples, captions, part, config)
+                    reference = score(session, prompts, captions, part, config)
+            new = score(session, prompts, captions, part, config)
             loss, diagnostics = token_loss(
                 new,
                 old[rows],
@@ -114,7 +117,7 @@ def improve(
 
 def score(
     session: Session,
-    samples: list[Sample],
+    prompts: Prompts,
     captions: Captions,
     part: slice,
     config: EncoderRLConfig,
@@ -123,7 +126,7 @@ def score(
     encoder, n = session.model.encoder, config.captioning.num_captions
     rows = slice(part.start * n, part.stop * n)
     return encoder.log_probs(
-        encoder.prompts([sample.image for sample in samples[part]]),
+        prompts[part],
         captions.token_ids[rows],
         captions.mask[rows],
         config.captioning.temperature,

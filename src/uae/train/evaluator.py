@@ -21,7 +21,7 @@ from uae.report.audit import AuditSamples
 from uae.report.pixel_audit import PixelAudit, audit_pixels
 from uae.report.statistics import weighted
 from uae.report.tables import Metric
-from uae.rewards.similarity import Similarity
+from uae.rewards.reward import Reward
 from uae.train.observe import Observations, ShowProgress
 
 
@@ -88,7 +88,7 @@ class Evaluator(Protocol):
         self,
         model: UnifiedAutoEncoder,
         untrained: UnifiedAutoEncoder | None,
-        backbones: Mapping[str, Similarity],
+        backbones: Mapping[str, Reward],
         folder: Path,
         show: ShowProgress,
     ) -> None:
@@ -97,7 +97,7 @@ class Evaluator(Protocol):
         Args:
             model: The model at this point.
             untrained: Redraws for the swap test; None leaves it out.
-            backbones: Similarity backbones by name.
+            backbones: Similarity backbones, and other rewards, by name.
             folder: Where to write; must not exist.
             show: Told of every batch.
         """

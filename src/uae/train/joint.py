@@ -12,7 +12,7 @@ from uae.recipe.encoder_rl import EncoderRLConfig
 from uae.rl.advantage import group_advantages
 from uae.rl.decoder.table import objective_of
 from uae.train import decoder_rl, encoder_rl
-from uae.train.rollout import original_pixels, write_captions
+from uae.train.rollout import original_pixels, shown, write_captions
 from uae.train.session import Session
 from uae.train.step_metrics import caption_metrics, reward_metrics, sampling_gap
 
@@ -25,13 +25,16 @@ def train(
     for step in session.steps("joint", num_steps):
         samples = session.samples(encoder.num_images)
         with session.timed("caption"):
-            captions = write_captions(model, samples, encoder.captioning, session.seed, step)
+            prompts = shown(model, samples)
+            captions = write_captions(
+                model, prompts, samples, encoder.captioning, session.seed, step
+            )
         with session.timed("redraw"):
             batches, redraws = decoder_rl.explore(
                 session, objective, samples, captions.texts, decoder
             )
         with session.timed("score"):
-            rewards = session.rewarder(original_pixels(samples), redraws)
+            rewards = session.rewarder(original_pixels(samples), redraws, captions.texts)
         of_captions = group_advantages(
             reduce(rewards, "(n m) -> n", "mean", m=decoder.num_redraws),
             captions.group_id,
@@ -43,9 +46,9 @@ def train(
         session.say_if_idle("decoder", of_redraws)
         with session.timed("update"):
             decoder_step = decoder_rl.improve(session, objective, batches, of_redraws, decoder)
-            old = encoder_rl.scored_again(session, samples, captions, encoder)
+            old = encoder_rl.scored_again(session, prompts, captions, encoder)
             encoder_step = encoder_rl.improve(
-                session, samples, captions, old, of_captions.values, of_captions.kept, encoder
+                session, prompts, captions, old, of_captions.values, of_captions.kept, encoder
             )
         encoder_step |= {
             "policy/sampling_gap": sampling_gap(captions, old),

@@ -23,9 +23,10 @@ from PIL import Image
 from torch import Tensor
 
 from uae.data.sources import to_pixels
-from uae.models.batches import parts_by_length
+from uae.models.batches import parts_by_length, parts_of
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.evaluation import EvaluationConfig
+from uae.rewards.reward import Reward
 from uae.rewards.similarity import Similarity, cosine
 
 COLUMNS = 16
@@ -47,7 +48,7 @@ class Observations:
     truncated: list[bool]
     replies: list[str]
     similarities: dict[str, list[float]]
-    """By backbone: redraw of the model's own caption against the image."""
+    """By backbone or other reward: redraw of the model's own caption against the image."""
     swap_similarities: dict[str, list[float]]
     """The same with the redraw of a pair that was never trained by RL; empty without one."""
     more_similarities: dict[str, dict[str, list[float]]] = field(default_factory=dict)
@@ -57,7 +58,7 @@ class Observations:
 def observe(
     model: UnifiedAutoEncoder,
     untrained: UnifiedAutoEncoder | None,
-    backbones: Mapping[str, Similarity],
+    backbones: Mapping[str, Reward],
     images: Sequence[Image.Image],
     config: EvaluationConfig,
     folder: Path,
@@ -72,7 +73,7 @@ def observe(
     Args:
         model: The model at this point.
         untrained: The pair before training, which redraws for the swap test; None leaves it out.
-        backbones: Similarity backbones by name.
+        backbones: Similarity backbones, and other rewards, by name.
         images: The held-out images, of the model's size.
         config: Batch size and seed.
         folder: Where to write; must not exist.
@@ -96,13 +97,16 @@ def observe(
         pictures["swap"] = draw(untrained, captions, config, show, "swap")
     for name, pixels in pictures.items():
         save_pictures(pixels, draft / f"{name}.png")
-    wanted = features(backbones, originals, config)
-    similarities = cosines(wanted, features(backbones, pictures["captions"], config))
+    similar = {name: x for name, x in backbones.items() if isinstance(x, Similarity)}
+    others = {name: x for name, x in backbones.items() if name not in similar}
+    wanted = features(similar, originals, config)
+    similarities = cosines(wanted, features(similar, pictures["captions"], config))
+    similarities |= scores(others, originals, pictures["captions"], captions, config)
     swap_similarities = {}
     if untrained is model:
         swap_similarities = similarities
     elif untrained:
-        swap_similarities = cosines(wanted, features(backbones, pictures["swap"], config))
+        swap_similarities = cosines(wanted, features(similar, pictures["swap"], config))
     observations = Observations(
         captions=captions,
         num_tokens=[model.encoder.num_tokens(caption) for caption in captions],
@@ -114,7 +118,7 @@ def observe(
             name: spread(
                 cosines(
                     {key: column[rows] for key, column in wanted.items()},
-                    features(backbones, pictures[name], config),
+                    features(similar, pictures[name], config),
                 ),
                 rows,
                 len(images),
@@ -190,6 +194,22 @@ def features(
     return {
         name: torch.cat([backbone.features(part) for part in pixels.split(config.micro_batch)])
         for name, backbone in backbones.items()
+    }
+
+
+@torch.no_grad()
+def scores(
+    rewards: Mapping[str, Reward],
+    originals: Float[Tensor, "n 3 h w"],
+    redraws: Float[Tensor, "n 3 h w"],
+    captions: Sequence[str],
+    config: EvaluationConfig,
+) -> dict[str, list[float]]:
+    """Score redraws by rewards that are no similarity backbones, in micro-batches."""
+    parts = parts_of(len(captions), config.micro_batch)
+    return {
+        name: torch.cat([reward(originals[p], redraws[p], captions[p]) for p in parts]).tolist()
+        for name, reward in rewards.items()
     }
 
 

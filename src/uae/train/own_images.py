@@ -29,7 +29,7 @@ from uae.report.format import Kind
 from uae.report.statistics import weighted
 from uae.report.tables import Better, Metric
 from uae.report.text_audit import audit_captions
-from uae.rewards.similarity import Similarity
+from uae.rewards.reward import Reward
 from uae.train.evaluator import Gate, Point, Similarities, pixel_audit
 from uae.train.observe import Observations, ShowProgress, in_silence, load, observe
 
@@ -147,7 +147,7 @@ class OwnImages:
         self,
         model: UnifiedAutoEncoder,
         untrained: UnifiedAutoEncoder | None,
-        backbones: Mapping[str, Similarity],
+        backbones: Mapping[str, Reward],
         folder: Path,
         show: ShowProgress = in_silence,
     ) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 
@@ -14,7 +14,7 @@ from uae.recipe.plan import turns_of
 from uae.recipe.recipe import Recipe
 from uae.report.statistics import estimate
 from uae.report.tables import Metric
-from uae.rewards.similarity import Similarity
+from uae.rewards.reward import Reward
 from uae.runs.folder import CONFIG
 from uae.runs.metrics import Metrics
 from uae.runs.progress import Progress
@@ -36,17 +36,20 @@ def evaluate_point(
     run_folder: Path,
     evaluator: Evaluator,
     model: UnifiedAutoEncoder,
-    untrained: UnifiedAutoEncoder | None,
-    backbones: Mapping[str, Similarity],
+    untrained: Callable[[], UnifiedAutoEncoder],
+    backbones: Mapping[str, Reward],
     show: ShowProgress = in_silence,
 ) -> Path:
-    """Observe the model at a point of the run, unless that is done; return the point's folder."""
+    """Observe the model at a point of the run, unless that is done; return the point's folder.
+
+    `untrained` loads the model that the run began with.
+    """
     done = point_folders(run_folder)
     for folder in done:
         if point_name(folder) == name:
             return folder
     folder = run_folder / EVALUATIONS / f"{len(done)}-{name}"
-    evaluator.observe(model, untrained, backbones, folder, show)
+    evaluator.observe(model, untrained(), backbones, folder, show)
     return folder
 
 

@@ -45,7 +45,10 @@ class Noising:
 
 
 def train(
-    session: Session, config: PretrainConfig, num_steps: int, untrained: UnifiedAutoEncoder
+    session: Session,
+    config: PretrainConfig,
+    num_steps: int,
+    untrained: UnifiedAutoEncoder | None,
 ) -> None:
     """Run stage 1: noise the image, predict the velocity from the caption, update.
 
@@ -53,7 +56,8 @@ def train(
         session: Holds the model and the learner "decoder".
         config: Of the stage.
         num_steps: Steps in all, those done before included.
-        untrained: The model as it was before the stage; the teacher where guidance is distilled.
+        untrained: The model as it was before the stage; the teacher where guidance is distilled,
+            None where it is not.
     """
     model, learner = session.model, session.learners["decoder"]
     teacher = Teacher(untrained, config.distilled_guidance_scale)
@@ -114,7 +118,7 @@ def training_captions(
 class Teacher:
     """Says which velocity is right: that of the path, or a model's own with guidance."""
 
-    model: UnifiedAutoEncoder
+    model: UnifiedAutoEncoder | None
     guidance_scale: float
 
     def target(
@@ -128,6 +132,7 @@ class Teacher:
         if self.guidance_scale == 1.0:
             return velocity_target(x_0, eps)
         model = self.model
+        assert model is not None, "guidance is distilled from a model"
         negative = model.condition([model.settings.negative_caption] * len(texts))
         return model.decoder.guided_velocity(
             noised(x_0, eps, sigma), sigma, model.condition(texts), negative, self.guidance_scale
@@ -141,7 +146,7 @@ def flow_matching(
     noising: Noising,
     teacher: Teacher,
 ) -> Float[Tensor, ""]:
-    """Return the mean loss of a micro-batch; gradients reach projector and decoder."""
+    """Return the mean loss of a micro-batch; gradients reach conditioner and decoder."""
     texts = [
         model.settings.negative_caption if drop else caption
         for drop, caption in zip(noising.dropped.tolist(), captions, strict=True)
@@ -149,8 +154,7 @@ def flow_matching(
     device = model.decoder.device
     sigma, eps = noising.sigma.to(device), noising.eps.to(device)
     with torch.no_grad():
-        hidden, mask = model.encoder.read(texts)
         x_0 = model.decoder.to_latents(original_pixels(samples).to(device))
         target = teacher.target(x_0, eps, sigma, texts)
-    velocity = model.decoder.velocity(noised(x_0, eps, sigma), sigma, model.projector(hidden, mask))
+    velocity = model.decoder.velocity(noised(x_0, eps, sigma), sigma, model.condition(texts))
     return flow_matching_loss(velocity, target, torch.ones_like(sigma)).mean()

@@ -1,4 +1,4 @@
-"""Rollouts: captions of images, redraws of captions, rewards of redraws.
+"""Rollouts: captions of images, and where redraws of captions begin.
 
 Per source image N captions, and M redraws of each. The N captions of an image share their starting
 noise (common random numbers), so that a caption's reward differs by its words and not by its luck;
@@ -7,52 +7,28 @@ the M redraws of one caption differ in it.
 
 from collections.abc import Sequence
 
-import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
 from uae.data.sources import Sample, to_pixels
 from uae.flow.noise import stream
-from uae.models.encoder import Captions, uniforms
 from uae.models.unified import UnifiedAutoEncoder
+from uae.models.vlm.encoder import Captions
+from uae.models.vlm.family import Prompts
+from uae.models.vlm.sampling import uniforms
 from uae.recipe.sampling import CaptioningConfig
-from uae.rewards.similarity import Similarity, cosine
 
 
-class Rewarder:
-    """The reward: a weighted mean of similarities between an image and its redraw."""
-
-    def __init__(self, backbones: dict[str, tuple[Similarity, float]]) -> None:
-        self._backbones = backbones
-        self._total = sum(weight for _, weight in backbones.values())
-
-    def similarity(
-        self, originals: Float[Tensor, "p 3 h w"], redraws: Float[Tensor, "n 3 y x"]
-    ) -> Float[Tensor, " n"]:
-        """Return the weighted mean cosine, in [-1, 1]; gradients reach the redraws.
-
-        n is a multiple of p, and redraws of one image stand together.
-        """
-        repeats = len(redraws) // len(originals)
-        total = torch.zeros(len(redraws), device=redraws.device)
-        for backbone, weight in self._backbones.values():
-            wanted = backbone.features(originals).detach().repeat_interleave(repeats, 0)
-            total = total + weight / self._total * cosine(wanted, backbone.features(redraws))
-        return total
-
-    @torch.no_grad()
-    def __call__(
-        self, originals: Float[Tensor, "p 3 h w"], redraws: Float[Tensor, "n 3 y x"]
-    ) -> Float[Tensor, " n"]:
-        """Score redraws. One that is not finite gets NaN, which excludes it: never 0."""
-        failed = ~torch.isfinite(redraws.flatten(1)).all(1)
-        rewards = self.similarity(originals.to(redraws.device), redraws)
-        return rewards.masked_fill(failed, float("nan")).cpu()
+def shown(model: UnifiedAutoEncoder, samples: Sequence[Sample]) -> Prompts:
+    """Prepare the images of a step, once for all that looks at them."""
+    encoder = model.encoder
+    return encoder.family.see(encoder.prompts([sample.image for sample in samples]))
 
 
 def write_captions(
     model: UnifiedAutoEncoder,
+    prompts: Prompts,
     samples: Sequence[Sample],
     config: CaptioningConfig,
     seed: int,
@@ -65,7 +41,7 @@ def write_captions(
         for i in range(config.num_captions)
     ]
     return model.encoder.sample(
-        model.encoder.prompts([sample.image for sample in samples]),
+        prompts,
         uniforms(generators, config.max_new_tokens),
         num_captions=config.num_captions,
         temperature=config.temperature,

@@ -13,7 +13,7 @@ A run folder holds
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -27,9 +27,9 @@ from uae.data.survey import Survey, survey
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.plan import Side, point_after, stages_of, turns_of
 from uae.recipe.recipe import Recipe
-from uae.rewards.loading import load_backbones
+from uae.rewards.loading import load_rewards
 from uae.rewards.places import rewarding
-from uae.rewards.similarity import Similarity
+from uae.rewards.reward import Reward, Rewarder
 from uae.runs.folder import Resume, check_folder
 from uae.runs.progress import Progress
 from uae.runs.run import Run
@@ -38,7 +38,6 @@ from uae.train.checks import check_inputs, say_long_captions
 from uae.train.evaluator import Evaluator, RunImages
 from uae.train.learner import Learner
 from uae.train.points import check_gate, evaluate_point, record_point, shown_as
-from uae.train.rollout import Rewarder
 from uae.train.run_report import write_run_report
 from uae.train.session import Session
 from uae.train.stage_folder import check_stage, save_stage
@@ -46,17 +45,15 @@ from uae.train.stage_folder import check_stage, save_stage
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Context:
-    """What a stage is given."""
+    """What a stage is given. `model` is the one in training, and the only one that is kept."""
 
     recipe: Recipe
     run: Run
     model: UnifiedAutoEncoder
-    untrained: UnifiedAutoEncoder
-    """The model the run began with: the swap test redraws with it."""
     source: ImageSource
-    backbones: dict[str, Similarity]
+    backbones: dict[str, Reward]
     evaluator: Evaluator
 
     def session(self, stage: str, learners: dict[str, Learner]) -> Session:
@@ -73,6 +70,10 @@ class Context:
         )
         session.resume()
         return session
+
+    def untrained(self) -> UnifiedAutoEncoder:
+        """Load the model the run began with: the swap test redraws with it."""
+        return UnifiedAutoEncoder.from_pretrained(self.recipe.model, device_of(self.recipe.device))
 
     def evaluate(self, point: str) -> None:
         """Measure the model on held-out images, unless this point is done already.
@@ -93,7 +94,7 @@ class Context:
             run.folder,
             self.evaluator,
             self.model,
-            self.untrained,
+            (lambda: self.model) if point == "start" else self.untrained,
             self.backbones,
             show,
         )
@@ -145,22 +146,23 @@ def train_recipe(
     config = RootModel[Recipe](recipe).model_dump(mode="json")
     check_folder(out, config, Recipe.__name__, resume, overwrite)
     data = _own_data(Path(recipe.data.folder), out) if recipe.data.folder else None
-    untrained = UnifiedAutoEncoder.from_pretrained(recipe.model, device)
-    source = images.source(untrained.decoder.size_px, data)
+    model = UnifiedAutoEncoder.from_pretrained(recipe.model, device)
+    source = images.source(model.decoder.size_px, data)
     if isinstance(source, FolderSource):
-        say_long_captions(source.captions, untrained)
-    named = untrained.settings.similarity
-    backbones = load_backbones(rewarding(recipe.reward, named, "reward."), device)
+        say_long_captions(source.captions, model)
+    named = model.settings.similarity
+    backbones = load_rewards(rewarding(recipe.reward, named, "reward."), device)
     with Run.open(
         out, config, resume=resume, overwrite=overwrite, track=recipe.track, data=data
     ) as run:
         folder: str | Path = recipe.model
-        start = Context(recipe, run, untrained, untrained, source, backbones, images.evaluator)
-        start.evaluate("start")
+        context = Context(recipe, run, model, source, backbones, images.evaluator)
+        del model  # the context's alone, so that it goes when the next one comes
+        context.evaluate("start")
         for stage in plan:
             finished = out / "stages" / stage
             if not finished.exists():
-                run_stage(stage, folder, start)
+                run_stage(stage, folder, context)
             folder = finished
         if not (out / "model").exists():
             check_stage(Path(folder))
@@ -186,46 +188,46 @@ def _own_data(folder: Path, out: Path) -> Survey:
     return found
 
 
-def run_stage(stage: str, before: str | Path, start: Context) -> None:
+def run_stage(stage: str, before: str | Path, context: Context) -> None:
     """Train and evaluate a stage from the model it begins with, and save what came of it."""
-    recipe, run = start.recipe, start.run
+    recipe, run = context.recipe, context.run
     if before != recipe.model:
         check_stage(Path(before))
     if stage == "rl":
-        check_gate(recipe, run.folder, before, start.evaluator)
-    model = UnifiedAutoEncoder.from_pretrained(before, device_of(recipe.device))
-    context = replace(start, model=model)
+        check_gate(recipe, run.folder, before, context.evaluator)
+    context.model = UnifiedAutoEncoder.from_pretrained(before, device_of(recipe.device))
     STAGES[stage](context)
     context.evaluate(point_after(stage, recipe))
-    save_stage(model, run.folder / "stages" / stage)
+    save_stage(context.model, run.folder / "stages" / stage)
 
 
-def rewarder_of(recipe: Recipe, backbones: dict[str, Similarity]) -> Rewarder:
+def rewarder_of(recipe: Recipe, backbones: dict[str, Reward]) -> Rewarder:
     """Join the backbones that the recipe rewards."""
     return Rewarder({name: (backbones[name], weight) for name, weight in recipe.reward.items()})
 
 
 def run_pretrain(context: Context) -> None:
-    """Stage 1: projector and decoder learn from long captions."""
+    """Stage 1: conditioner and decoder learn from long captions."""
     recipe = context.recipe
     session = context.session("pretrain", {"decoder": drawing_learner(context, "pretrain")})
-    pretrain.train(session, recipe.pretrain, recipe.pretrain.num_steps, context.untrained)
+    is_taught = recipe.pretrain.distilled_guidance_scale != 1.0
+    teacher = context.untrained() if is_taught else None
+    pretrain.train(session, recipe.pretrain, recipe.pretrain.num_steps, teacher)
 
 
 def run_cold_start(context: Context) -> None:
-    """Stage 1b: projector and decoder learn through a short render."""
+    """Stage 1b: conditioner and decoder learn through a short render."""
     recipe = context.recipe
     session = context.session("cold_start", {"decoder": drawing_learner(context, "cold_start")})
     cold_start.train(session, recipe.cold_start, recipe.cold_start.num_steps)
 
 
 def drawing_learner(context: Context, stage: Literal["pretrain", "cold_start"]) -> Learner:
-    """Make projector and decoder trainable together."""
+    """Make conditioner and decoder trainable together."""
     recipe, model = context.recipe, context.model
     tuning = model.tune_decoder(recipe.tune_pretrain, recipe.seed, keep_reference=False)
-    model.projector.requires_grad_(True)
     parameters = {f"decoder.{n}": p for n, p in tuning.parameters().items()}
-    parameters |= {f"projector.{n}": p for n, p in model.projector.named_parameters()}
+    parameters |= model.conditioner.trainable()
     config = recipe.pretrain if stage == "pretrain" else recipe.cold_start
     return Learner(parameters, config.optimizer, f"{stage}.optimizer.lr")
 

@@ -21,10 +21,10 @@ from torch import Tensor
 
 from uae.data.sources import ImageSource, LostImage, Sample, samples_at
 from uae.models.unified import UnifiedAutoEncoder
+from uae.rewards.reward import Rewarder
 from uae.rl.advantage import Advantages
 from uae.runs.run import Run
 from uae.train.learner import Learner
-from uae.train.rollout import Rewarder
 
 log = logging.getLogger(__name__)
 

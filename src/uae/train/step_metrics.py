@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from uae.models.encoder import Captions
+from uae.models.vlm.encoder import Captions
 from uae.rl.advantage import Advantages
 from uae.train.learner import StepReport
 

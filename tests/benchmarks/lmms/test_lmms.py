@@ -197,7 +197,7 @@ def plain_log_prob(encoder, turns: list[Message], ids: list[int]) -> float:
         image_grid_thw=prompts.grid_thw,
         mm_token_type_ids=(token_ids == encoder.model.config.image_token_id).int(),
     ).logits[0, prompts.token_ids.shape[1] - 1 : -1]
-    log_p = logits.masked_fill(encoder._forbidden, float("-inf")).log_softmax(-1)
+    log_p = logits.masked_fill(encoder.family.forbidden, float("-inf")).log_softmax(-1)
     return sum(log_p[i, token].item() for i, token in enumerate(ids))
 
 

@@ -10,7 +10,7 @@ from thirty_questions import evaluate, rows, write
 from uae.backends.encoder_answers import EncoderAnswers, encoder_stamp
 from uae.backends.letters import letter_log_probs, letter_tokens
 from uae.core.errors import UsageError
-from uae.models.encoder import Encoder
+from uae.models.vlm.encoder import Encoder
 from uae.scenes.graph import scene_at
 from uae.scenes.render import render_image
 

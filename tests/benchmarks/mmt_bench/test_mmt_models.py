@@ -17,7 +17,7 @@ from uae.backends.local_vlm import LocalVlm
 from uae.backends.vlm_answers import VlmAnswers
 from uae.benchmarks.mmt_bench.task import MmtConfig
 from uae.core.errors import RunFailed, UsageError
-from uae.models.encoder import Encoder
+from uae.models.vlm.encoder import Encoder
 from uae.runs.rows import ITEMS, read_rows
 from uae.scenes.graph import scene_at
 from uae.scenes.render import render_image

@@ -18,7 +18,7 @@ from uae.benchmarks.unified_bench.budgets import Tokens
 from uae.benchmarks.unified_bench.task import Task
 from uae.core.provenance import ModelStamp
 from uae.models.unified import UnifiedAutoEncoder
-from uae.rewards.similarity import Similarity
+from uae.rewards.loading import load_similarity
 from uae.runs.rows import ItemRow
 from uae.scenes.graph import scene_at
 from uae.scenes.render import render_image
@@ -49,7 +49,7 @@ def model(random_model_folder):
 @pytest.fixture(scope="module")
 def backbones(random_model_folder):
     folders = {name: random_model_folder.with_name(name) for name in BACKBONES}
-    return {name: Similarity.from_pretrained(folder) for name, folder in folders.items()}
+    return {name: load_similarity(folder) for name, folder in folders.items()}
 
 
 @pytest.fixture

@@ -40,10 +40,11 @@ from uae.data.folder import NamedImage
 from uae.data.opening import open_image
 from uae.data.sources import to_images, to_pixels
 from uae.flow.noise import stream
-from uae.models.encoder import Encoder
 from uae.models.plain_text import PlainText
 from uae.models.unified import UnifiedAutoEncoder
-from uae.rewards.similarity import Similarity, cosine
+from uae.models.vlm.encoder import Encoder
+from uae.rewards.loading import load_similarity
+from uae.rewards.similarity import cosine
 from uae.runs.rows import read_rows as read_items
 from uae.scenes.graph import scene_at
 from uae.scenes.render import render_image
@@ -60,7 +61,7 @@ def model(random_model_folder):
 @pytest.fixture(scope="module")
 def backbones(random_model_folder):
     folders = {name: random_model_folder.with_name(name) for name in ("clip", "dinov2")}
-    return {name: Similarity.from_pretrained(folder) for name, folder in folders.items()}
+    return {name: load_similarity(folder) for name, folder in folders.items()}
 
 
 @pytest.fixture

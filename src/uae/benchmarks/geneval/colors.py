@@ -27,6 +27,7 @@ from uae.benchmarks.geneval.decisions import DetectedObject
 from uae.benchmarks.geneval.prompts import COLORS
 from uae.core.errors import NonFinite, UsageError
 from uae.data.sources import to_pixels
+from uae.rewards.loading import load_similarity
 from uae.rewards.similarity import Similarity
 
 CLIP_NAME = "openai/clip-vit-large-patch14"
@@ -63,7 +64,7 @@ class ColorClassifier:
         Raises:
             UsageError: The model is of another kind.
         """
-        similarity = Similarity.from_pretrained(name, device)
+        similarity = load_similarity(name, device)
         clip = similarity.model
         if not isinstance(clip, CLIPModel):
             raise UsageError(

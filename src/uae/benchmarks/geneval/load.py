@@ -11,7 +11,7 @@ from uae.core.device import device_of
 from uae.core.errors import UsageError
 from uae.core.provenance import weights_digest
 from uae.models.hub import found
-from uae.rewards.similarity import Similarity
+from uae.rewards.loading import load_similarity
 
 
 def load_judges(detector: str, variant: Variant, clip: str, device: str) -> Judges:
@@ -27,7 +27,7 @@ def load_judges(detector: str, variant: Variant, clip: str, device: str) -> Judg
         else:
             judge = Detector.from_pretrained(detector, place)
     with found("--clip", clip):
-        similarity = Similarity.from_pretrained(clip, place)
+        similarity = load_similarity(clip, place)
         model = similarity.model
         if not isinstance(model, CLIPModel):
             raise UsageError(f"--clip {clip} is a {type(model).__name__}: expected CLIP")

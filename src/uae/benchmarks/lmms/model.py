@@ -14,8 +14,8 @@ from lmms_eval.api.model import lmms
 from uae.benchmarks.lmms.requests import chat, reply_config, turn
 from uae.core.errors import UsageError
 from uae.models.chat import Message, chat_prompts, context_length, grow_replies
-from uae.models.encoder import Prompts
 from uae.models.unified import UnifiedAutoEncoder
+from uae.models.vlm.family import Prompts
 
 
 class _Uae(lmms):

@@ -1,12 +1,10 @@
 # diffusers types configs as dicts, optional layers as None and outputs as tuples
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOptionalCall=false, reportOptionalSubscript=false
-"""The decoder: an SD3-type flow-matching transformer with its schedule and its vae.
+"""Stable Diffusion 3 and 3.5 (arXiv 2403.03206), by their transformer and vae alone.
 
-Pixels are in [0, 1] at this border and in [-1, 1] inside the vae; latents are scaled and shifted to
-about unit variance. The transformer predicts velocity v = eps - x_0 (see `flow/path.py`).
+Pixels are in [-1, 1] inside the vae; latents are scaled and shifted to about unit variance.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -22,11 +20,9 @@ from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
 
-from uae.flow.noise import gaussian
-from uae.flow.ode import ode_sample
 from uae.flow.schedule import sigmas as schedule_sigmas
-from uae.models.projector import Conditions
-from uae.recipe.sampling import SamplingConfig
+from uae.models.conditions import Conditions
+from uae.models.targets import Targets
 
 
 class MaskedJointAttention:
@@ -70,12 +66,15 @@ class MaskedJointAttention:
         return image, text if attn.context_pre_only else attn.to_add_out(text)
 
 
-class Decoder:
-    """Transformer, vae and schedule; draws images from conditions.
+class Sd3:
+    """See `DitFamily`."""
 
-    latents = decoder.sample(conditions, noise, config)
-    pixels = decoder.to_pixels(latents)
-    """
+    targets = Targets(
+        # the layers of Flow-GRPO (yifan123/flow_grpo `scripts/train_sd3.py`)
+        lora=r".*\.attn\.(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)",
+        full=r".*",
+    )
+    pipeline_class = StableDiffusion3Pipeline
 
     def __init__(
         self,
@@ -89,7 +88,7 @@ class Decoder:
         transformer.set_attn_processor(MaskedJointAttention())
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, dtype: torch.dtype = torch.float32) -> "Decoder":
+    def from_pretrained(cls, folder: str | Path, dtype: torch.dtype) -> "Sd3":
         """Load the parts of a diffusers SD3 pipeline folder; its text encoders are not needed."""
         folder = Path(folder)
         transformer = SD3Transformer2DModel.from_pretrained(
@@ -131,18 +130,20 @@ class Decoder:
         self.vae.to(device)
 
     @property
-    def latent_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of one image's latents."""
-        size = self.transformer.config.sample_size
-        return (self.transformer.config.in_channels, size, size)
+    def _vae_factor(self) -> int:
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
     @property
     def size_px(self) -> int:
-        """Height and width of a drawn image."""
-        return self.latent_shape[-1] * 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return self.transformer.config.sample_size * self._vae_factor
 
-    def sigmas(self, num_steps: int) -> Float[Tensor, " t"]:
-        """Noise levels of a sampling run, from 1 to 0: `num_steps` + 1 values."""
+    def latent_shape(self, size_px: int) -> tuple[int, int, int]:
+        """Channels, height and width of one image's latents."""
+        size = size_px // self._vae_factor
+        return (self.transformer.config.in_channels, size, size)
+
+    def sigmas(self, num_steps: int, size_px: int) -> Float[Tensor, " t"]:
+        """See `DitFamily`; the shift is the same for all sizes."""
         return schedule_sigmas(num_steps, self.scheduler.config.shift).to(self.device)
 
     def velocity(
@@ -151,7 +152,7 @@ class Decoder:
         sigma: Float[Tensor, " n"],
         conditions: Conditions,
     ) -> Float[Tensor, "n c h w"]:
-        """Predict the velocity at noise levels `sigma` in [0, 1]."""
+        """See `DitFamily`."""
         mask = None
         if not conditions.mask.all():
             num_image = (latents.shape[-1] // self.transformer.config.patch_size) ** 2
@@ -167,39 +168,6 @@ class Decoder:
             return_dict=False,
         )
         return output[0].float()
-
-    def guided_velocity(
-        self,
-        latents: Float[Tensor, "n c h w"],
-        sigma: Float[Tensor, " n"],
-        conditions: Conditions,
-        negative: Conditions | None,
-        guidance_scale: float,
-    ) -> Float[Tensor, "n c h w"]:
-        """Predict with classifier-free guidance; a scale of 1 costs one forward pass."""
-        positive = self.velocity(latents, sigma, conditions)
-        if negative is None or guidance_scale == 1.0:
-            return positive
-        unguided = self.velocity(latents, sigma, negative)
-        return unguided + guidance_scale * (positive - unguided)
-
-    def sample(
-        self,
-        conditions: Conditions,
-        noise: Float[Tensor, "n c h w"],
-        config: SamplingConfig,
-        negative: Conditions | None = None,
-    ) -> Float[Tensor, "n c h w"]:
-        """Draw latents by the deterministic Euler sampler; gradients flow if they are enabled."""
-
-        def field(x: Tensor, sigma: Tensor) -> Tensor:
-            return self.guided_velocity(x, sigma, conditions, negative, config.guidance_scale)
-
-        return ode_sample(field, noise, self.sigmas(config.num_steps))
-
-    def noise(self, generators: Sequence[torch.Generator]) -> Float[Tensor, "n c h w"]:
-        """Return starting noise, one image per generator; made on the CPU, alike on all devices."""
-        return gaussian(generators, self.latent_shape).to(self.device)
 
     def to_pixels(self, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 y x"]:
         """Decode latents to pixels in [0, 1], NaN where the vae gave nothing finite."""

@@ -1,0 +1,111 @@
+"""The decoder: a text-to-image model of any family, which draws images from conditions.
+
+Pixels are in [0, 1]; what depends on the model's architecture is its family's (`family.py`).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from uae.flow.noise import gaussian
+from uae.flow.ode import ode_sample
+from uae.models.conditions import Conditions
+from uae.models.dit.family import DitFamily
+from uae.models.dit.table import dit_loader
+from uae.recipe.sampling import SamplingConfig
+
+
+class Decoder:
+    """A family's model at one size of images.
+
+    latents = decoder.sample(conditions, noise, config)
+    pixels = decoder.to_pixels(latents)
+    """
+
+    def __init__(self, family: DitFamily) -> None:
+        self.family = family
+        self.size_px = family.size_px
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, dtype: torch.dtype = torch.float32) -> "Decoder":
+        """Load a diffusers pipeline folder.
+
+        Raises:
+            UsageError: Its pipeline is of no family there is.
+        """
+        return cls(dit_loader(folder)(folder, dtype))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write a folder that plain diffusers loads."""
+        self.family.save_pretrained(folder)
+
+    @property
+    def transformer(self) -> nn.Module:
+        return self.family.transformer
+
+    @property
+    def device(self) -> torch.device:
+        return self.family.device
+
+    def to(self, device: str) -> None:
+        """Move all parts."""
+        self.family.to(device)
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Shape of one image's latents."""
+        return self.family.latent_shape(self.size_px)
+
+    def sigmas(self, num_steps: int) -> Float[Tensor, " t"]:
+        """Noise levels of a sampling run, from 1 to 0: `num_steps` + 1 values."""
+        return self.family.sigmas(num_steps, self.size_px)
+
+    def velocity(
+        self, latents: Float[Tensor, "n ..."], sigma: Float[Tensor, " n"], conditions: Conditions
+    ) -> Float[Tensor, "n ..."]:
+        """Predict the velocity at noise levels `sigma` in [0, 1]."""
+        return self.family.velocity(latents, sigma, conditions)
+
+    def guided_velocity(
+        self,
+        latents: Float[Tensor, "n ..."],
+        sigma: Float[Tensor, " n"],
+        conditions: Conditions,
+        negative: Conditions | None,
+        guidance_scale: float,
+    ) -> Float[Tensor, "n ..."]:
+        """Predict with classifier-free guidance; a scale of 1 costs one forward pass."""
+        positive = self.velocity(latents, sigma, conditions)
+        if negative is None or guidance_scale == 1.0:
+            return positive
+        unguided = self.velocity(latents, sigma, negative)
+        return unguided + guidance_scale * (positive - unguided)
+
+    def sample(
+        self,
+        conditions: Conditions,
+        noise: Float[Tensor, "n ..."],
+        config: SamplingConfig,
+        negative: Conditions | None = None,
+    ) -> Float[Tensor, "n ..."]:
+        """Draw latents by the deterministic Euler sampler; gradients flow if they are enabled."""
+
+        def field(x: Tensor, sigma: Tensor) -> Tensor:
+            return self.guided_velocity(x, sigma, conditions, negative, config.guidance_scale)
+
+        return ode_sample(field, noise, self.sigmas(config.num_steps))
+
+    def noise(self, generators: Sequence[torch.Generator]) -> Float[Tensor, "n ..."]:
+        """Return starting noise, one image per generator; made on the CPU, alike on all devices."""
+        return gaussian(generators, self.latent_shape).to(self.device)
+
+    def to_pixels(self, latents: Float[Tensor, "n ..."]) -> Float[Tensor, "n 3 y x"]:
+        """Decode latents to pixels in [0, 1], NaN where the vae gave nothing finite."""
+        return self.family.to_pixels(latents)
+
+    def to_latents(self, pixels: Float[Tensor, "n 3 y x"]) -> Float[Tensor, "n ..."]:
+        """Encode pixels in [0, 1] to the mean of their latents."""
+        return self.family.to_latents(pixels)

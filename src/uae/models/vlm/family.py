@@ -1,0 +1,141 @@
+"""An encoder family: a vision-language model as sampling, scoring and reading need it.
+
+A family is one file of this folder and a line in `table.py`. All that depends on an architecture
+stands there: how images become tokens, positions, the cache, and the weights that LoRA trains.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from PIL import Image
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from uae.models.plain_text import PlainText
+from uae.models.targets import Targets
+
+Chat = Sequence[Mapping[str, Any]]
+"""Messages as a chat template takes them, of roles and parts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """Chats, tokenised and left padded, with the patches of their images, if there are any.
+
+    `prompts[2:4]` are those of two chats, as if they had been prepared alone.
+
+    Attributes:
+        token_ids: Ends where the reply begins.
+        mask: True at tokens.
+        pixel_values: Patches of all images, one after the other.
+        grid_thw: Patches of each image by frames, rows and columns.
+        num_images: Of each chat.
+        features: What the vision tower makes of each image, once it has seen them.
+    """
+
+    token_ids: Int[Tensor, "p s"]
+    mask: Bool[Tensor, "p s"]
+    pixel_values: Float[Tensor, "patches d"]
+    grid_thw: Int[Tensor, "images 3"]
+    num_images: tuple[int, ...]
+    features: tuple[Tensor, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
+    def __getitem__(self, rows: slice) -> "Prompts":
+        starts = [0, *itertools.accumulate(self.num_images)]
+        first, stop, _ = rows.indices(len(self))
+        images = slice(starts[first], starts[stop])
+        num_patches = self.grid_thw.prod(1)
+        patches = slice(
+            int(num_patches[: images.start].sum()), int(num_patches[: images.stop].sum())
+        )
+        mask = self.mask[rows]
+        padding = int(mask.any(0).int().argmax())
+        return replace(
+            self,
+            token_ids=self.token_ids[rows, padding:],
+            mask=mask[:, padding:],
+            pixel_values=self.pixel_values[patches],
+            grid_thw=self.grid_thw[images],
+            num_images=self.num_images[rows],
+            features=None if self.features is None else self.features[images],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """Prompts that have been run, ready for completions: one row for each completion.
+
+    Attributes:
+        cache: Keys and values; grows with each token that is run.
+        hidden: Last hidden state, from which the first token of a completion is predicted.
+        position: Where the first token of a completion stands.
+        mask: The prompts' own.
+    """
+
+    cache: Any
+    hidden: Float[Tensor, "n d"]
+    position: Int[Tensor, " n"]
+    mask: Bool[Tensor, "n s"]
+
+
+@runtime_checkable
+class VlmFamily(Protocol):
+    """A vision-language model with its tokenizer and image processor."""
+
+    @property
+    def model(self) -> PreTrainedModel: ...
+
+    tokenizer: Any
+    image_processor: Any
+    plain: PlainText
+    targets: Targets
+    end_id: int
+    """The token that ends a reply."""
+    forbidden: Bool[Tensor, " v"]
+    """Tokens that are never said, e.g. those that stand for images."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens that it reads and writes in all."""
+        ...
+
+    def prepare(self, chats: Sequence[Chat], images: Sequence[Image.Image]) -> Prompts:
+        """Tokenise chats up to the next reply, and cut images into patches.
+
+        Args:
+            chats: Their texts are read as plain text.
+            images: One for each image part of all chats, in their order.
+        """
+        ...
+
+    def see(self, prompts: Prompts) -> Prompts:
+        """Run the vision tower, without gradients, and keep what it made for later passes."""
+        ...
+
+    def prefill(self, prompts: Prompts, num_completions: int = 1) -> Prefix:
+        """Run prompts once, and fork each for so many completions."""
+        ...
+
+    def continue_(self, prefix: Prefix, token_ids: Int[Tensor, "n t"]) -> Float[Tensor, "n t d"]:
+        """Run more tokens of the completions; return their last hidden states."""
+        ...
+
+    def logits(self, hidden: Float[Tensor, "*n d"]) -> Float[Tensor, "*n v"]:
+        """Return the scores of the next token."""
+        ...
+
+    def read(self, captions: Sequence[str]) -> tuple[Float[Tensor, "n s d"], Bool[Tensor, "n s"]]:
+        """Return the last hidden states of captions, read as text alone, and their mask."""
+        ...
+
+
+LoadFamily = Callable[[str | Path, torch.dtype], VlmFamily]
+"""Loads a folder that transformers or diffusers wrote."""

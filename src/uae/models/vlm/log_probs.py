@@ -1,0 +1,66 @@
+"""Log-probabilities of tokens, as sampled and as scored again, by any encoder family."""
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from uae.models.vlm.family import Prompts, VlmFamily
+
+
+@dataclass(frozen=True, slots=True)
+class LikelyTokens:
+    """One token of each of n completions by raw logits in float32, so at temperature 1.
+
+    Attributes:
+        log_probs: Of the token that was sampled.
+        top_ids: The k likeliest tokens, the likeliest first.
+        top_log_probs: Theirs; minus infinity for what the encoder can never say.
+    """
+
+    log_probs: Float[Tensor, " n"]
+    top_ids: Int[Tensor, "n k"]
+    top_log_probs: Float[Tensor, "n k"]
+
+
+def likely_tokens(
+    log_p: Float[Tensor, "n v"], token_ids: Int[Tensor, " n"], num_top: int
+) -> LikelyTokens:
+    """Look up sampled tokens and the `num_top` likeliest ones in their distributions."""
+    top = torch.topk(log_p, num_top, dim=-1)
+    chosen = log_p.gather(1, token_ids[:, None]).squeeze(1)
+    return LikelyTokens(chosen, top.indices, top.values)
+
+
+def log_softmax(
+    family: VlmFamily, hidden: Float[Tensor, "*n d"], temperature: float = 1.0
+) -> Float[Tensor, "*n v"]:
+    """Log-probabilities of the next token, float32; tokens of images can never be said."""
+    logits = family.logits(hidden).float() / temperature
+    return logits.masked_fill(family.forbidden, float("-inf")).log_softmax(-1)
+
+
+def log_probs(
+    family: VlmFamily,
+    prompts: Prompts,
+    token_ids: Int[Tensor, "n t"],
+    mask: Bool[Tensor, "n t"],
+    temperature: float = 1.0,
+) -> Float[Tensor, "n t"]:
+    """Log-probabilities of given completions, with gradients; 0 at padding.
+
+    Args:
+        family: Scores.
+        prompts: p prompts; n is a multiple of p, completions of one prompt stand together.
+        token_ids: Completions, right padded.
+        mask: True at real tokens, the end token included.
+        temperature: As in sampling.
+    """
+    prefix = family.prefill(prompts, len(token_ids) // len(prompts))
+    later = family.continue_(prefix, token_ids[:, :-1])
+    states = torch.cat([rearrange(prefix.hidden, "n d -> n 1 d"), later], dim=1)
+    log_p = log_softmax(family, states, temperature)
+    chosen = log_p.gather(-1, token_ids[..., None]).squeeze(-1)
+    return chosen.masked_fill(~mask, 0.0)
