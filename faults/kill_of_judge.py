@@ -49,7 +49,7 @@ def kill_and_retry(
 def leaves_out(items: Path, whole: Whole) -> bool:
     """Tell if rows were left out for the judge's sake, and all that are scored are right."""
     right = {line["item"]: line for line in map(json.loads, whole.files[ITEMS].splitlines())}
-    rows, _ = read_rows(items)
+    rows = read_rows(items)
     return any(row.excluded.startswith("judge: ") and row.can_retry for row in rows) and all(
         row.samples == right[row.item]["samples"] for row in rows if row.samples
     )

@@ -2,7 +2,7 @@
 
 import fcntl
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given
@@ -13,6 +13,7 @@ from uae.benchmarks.drawing import begin, check_origin, identity_of, origin_of
 from uae.benchmarks.image_origin import ORIGIN, wording_of
 from uae.benchmarks.rewriting import INSTRUCTION, REWRITES, WORDING, Rewrite, rewrite_prompts
 from uae.core.errors import UsageError
+from uae.core.journal import to_line
 from uae.models.chat import Message, ReplyConfig, chat_prompts, grow_replies
 from uae.models.unified import UnifiedAutoEncoder
 
@@ -74,9 +75,9 @@ def test_files_of_other_ranks_are_taken_in_after_any_stop(model, tmp_path, monke
 @given(prompt=st.text(), rewrite=st.text(), is_truncated=st.booleans())
 def test_rows_survive_the_file(prompt, rewrite, is_truncated):
     row = Rewrite(prompt, rewrite, is_truncated)
-    line = rewriting._line(row)
+    line = to_line(asdict(row))
     assert line.count(b"\n") == 1
-    assert rewriting._parse(line, "here") == row
+    assert rewriting._parse(json.loads(line), "here") == row
 
 
 @pytest.mark.parametrize(

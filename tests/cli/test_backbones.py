@@ -45,7 +45,7 @@ def test_longclip_is_named_by_folder_and_scores_by_its_image_tower(
     model = CLIPModel.from_pretrained(longclip_folder).eval()
     assert model.text_model.embeddings.position_embedding.weight.shape[0] == POSITIONS
     processor = AutoImageProcessor.from_pretrained(longclip_folder)
-    [row] = [row for row in read_rows(tmp_path / "run" / ITEMS)[0] if row.item == "a.png"]
+    [row] = [row for row in read_rows(tmp_path / "run" / ITEMS) if row.item == "a.png"]
     images = [open_image(photos / "a.png"), open_image(tmp_path / "run/images/plain/a.png")]
     with torch.no_grad():
         features = model(

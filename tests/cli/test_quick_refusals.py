@@ -25,7 +25,7 @@ WRONG = {
     "train --recipe demo --model missing --out run": "no uae.json in missing",
     "train --recipe demo --reward.vgg 1 --out run": "reward.vgg: the model has no such",
     "train --recipe demo --reward.dreamsim 1 --out run": 'pip install "uae[dreamsim]"',
-    "train --recipe demo --out file": "file is not empty and not a run folder",
+    "train --recipe demo --out file": "file is a file: expected a folder",
     "train --recipe demo --out run --resume must": "run holds no run to resume",
     "trian": "trian",
     "caption photo.png --modle x": "--modle",

@@ -75,7 +75,7 @@ def test_text_skills_that_are_lost_are_an_alarm_and_unparsed_replies_are_counted
     )
     assert re.search("before text skills +100.0 % +n = 40, 0 unparsed, 0 left out", out)
     assert re.search("after text skills +45.0 % +n = 40, 2 unparsed, 0 left out", out)
-    rows = {row.item: row for row in read_rows(Path("run") / ITEMS)[0]}
+    rows = {row.item: row for row in read_rows(Path("run") / ITEMS)}
     row = rows["text skills question 30"]
     assert row.samples["before text skills"] == row.samples["before text skills, parsed"] == 1
     assert row.samples["after text skills"] == row.samples["after text skills, parsed"] == 0

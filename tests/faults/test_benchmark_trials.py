@@ -8,12 +8,12 @@ import pytest
 from faults.benchmark_runs import Whole
 from faults.kill_in_benchmark import tear
 from faults.kill_of_judge import in_any_order, leaves_out
-from uae.runs.rows import ItemRow, read_rows, to_line
+from uae.core.journal import to_line
+from uae.runs.rows import ItemRow, read_rows, row_values
 
 ANSWERED = ItemRow(item="a", samples={"p": 0.5})
-WHOLE = Whole(
-    {"items.jsonl": to_line(ANSWERED) + to_line(ItemRow(item="b", samples={"p": 1}))}, 2, 1
-)
+ROWS = (ANSWERED, ItemRow(item="b", samples={"p": 1}))
+WHOLE = Whole({"items.jsonl": b"".join(map(to_line, map(row_values, ROWS)))}, 2, 1)
 LEFT_OUT = ItemRow(item="b", excluded="judge: connection lost", can_retry=True)
 
 
@@ -29,15 +29,15 @@ LEFT_OUT = ItemRow(item="b", excluded="judge: connection lost", can_retry=True)
 )
 def test_a_killed_judge_may_leave_rows_out_and_nothing_else(tmp_path, rows, is_right):
     items = tmp_path / "items.jsonl"
-    items.write_bytes(b"".join(map(to_line, rows)))
+    items.write_bytes(b"".join(map(to_line, map(row_values, rows))))
     assert leaves_out(items, WHOLE) == is_right
 
 
 def test_a_row_that_is_there_twice_or_not_at_all_differs():
-    twice = {"items.jsonl": WHOLE.files["items.jsonl"] + to_line(ANSWERED)}
+    twice = {"items.jsonl": WHOLE.files["items.jsonl"] + to_line(row_values(ANSWERED))}
     turned = {"items.jsonl": b"".join(WHOLE.files["items.jsonl"].splitlines(True)[::-1])}
     assert in_any_order(twice) != in_any_order(WHOLE.files)
-    assert in_any_order({"items.jsonl": to_line(ANSWERED)}) != in_any_order(WHOLE.files)
+    assert in_any_order({"items.jsonl": to_line(row_values(ANSWERED))}) != in_any_order(WHOLE.files)
     assert in_any_order(turned) == in_any_order(WHOLE.files)
 
 
@@ -51,9 +51,9 @@ def test_what_was_written_last_is_cut_short_and_only_that(tmp_path, seed):
     tear(tmp_path, random.Random(seed))
     assert redraw.read_bytes() == b"picture"
     assert items.stat().st_size < len(WHOLE.files["items.jsonl"])
-    assert read_rows(items)[0] == [ANSWERED]
+    assert read_rows(items) == [ANSWERED]
     os.utime(items, ns=(0, 0))
     redraw.write_bytes(b"picture")
     tear(tmp_path, random.Random(seed))
     assert len(redraw.read_bytes()) < len(b"picture")
-    assert read_rows(items)[0] == [ANSWERED]
+    assert read_rows(items) == [ANSWERED]

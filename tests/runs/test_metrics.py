@@ -115,7 +115,7 @@ def test_a_line_cut_short_by_a_kill_is_dropped(tmp_path, caplog):
     whole = metrics.path.read_bytes()
     metrics.path.write_bytes(whole + b'{"step": 3, "sta')
     assert places(metrics.path) == [("rl", 0), ("rl", 1), ("rl", 2)]
-    assert "line 4 is damaged or cut short" in caplog.text
+    assert "line 4 was cut short" in caplog.text
     Metrics(tmp_path).close()
     assert metrics.path.read_bytes() == whole
 

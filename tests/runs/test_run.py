@@ -16,7 +16,8 @@ from uae.core.durable import answer_within
 from uae.core.environment import describe_environment, numeric_differences, source_revision
 from uae.core.errors import EnvironmentFault, Stopped, UsageError
 from uae.runs import run
-from uae.runs.folder import CONFIG, ENVIRONMENT, MARKER, contents_of
+from uae.runs.claim import contents_of
+from uae.runs.folder import CONFIG, ENVIRONMENT, MARKER, TRAINING
 from uae.runs.metrics import METRICS, read_metrics
 from uae.runs.run import Run, own_command
 
@@ -92,7 +93,7 @@ def test_another_kind_of_run_is_refused(tmp_path):
 @pytest.mark.parametrize("name", ["notes.txt", ".git", "config.yaml", "run.json"])
 def test_a_folder_that_is_no_run_is_never_touched(tmp_path, name, options):
     (tmp_path / name).write_text("{}")
-    with pytest.raises(UsageError, match="not empty and not a run folder"):
+    with pytest.raises(UsageError, match="not empty and holds no run"):
         Run.open(tmp_path, CONFIG_A, **options)
     assert files(tmp_path) == {name: b"{}"}
 
@@ -130,7 +131,7 @@ def test_a_creation_that_was_killed_is_done_again(tmp_path):
     (tmp_path / "early").mkdir()
     for name in ("lock", ".probe-17", ".run.json.tmp"):
         (tmp_path / "early" / name).write_text("")
-    assert contents_of(tmp_path / "early") == "nothing"
+    assert contents_of(tmp_path / "early", TRAINING) == "nothing"
     run_steps(tmp_path / "early", 0, 1)
 
 

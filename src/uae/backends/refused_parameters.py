@@ -4,14 +4,14 @@ A refusal is written down before the request goes out without the parameter. So 
 request whose refusal a stopped run has forgotten.
 """
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
 from uae.backends.endpoint import Refusal
-from uae.core.durable import replace_file, storage_faults
+from uae.core.durable import storage_faults
 from uae.core.errors import UsageError
+from uae.core.journal import read_journal, write_journal
 from uae.core.ranks import other_paths, own_path
 
 REFUSALS = "refused.jsonl"
@@ -63,8 +63,8 @@ def _read(paths: Iterable[Path]) -> set[Refusal]:
 
 def _read_one(path: Path) -> list[Refusal]:
     try:
-        return [Refusal(**json.loads(line)) for line in path.read_text("utf-8").splitlines()]
-    except (ValueError, TypeError) as error:
+        return read_journal(path, lambda values, _where: Refusal(**values))
+    except (UsageError, TypeError) as error:
         raise UsageError(
             f"{path} is damaged ({error}): take it away to go on; what the address refused before "
             "is not told then"
@@ -72,8 +72,7 @@ def _read_one(path: Path) -> list[Refusal]:
 
 
 def _write(path: Path, refusals: Iterable[Refusal]) -> None:
-    lines = [json.dumps(asdict(refusal)) + "\n" for refusal in _sorted(refusals)]
-    replace_file(path, "".join(lines).encode())
+    write_journal(path, map(asdict, _sorted(refusals)))
 
 
 def _sorted(refusals: Iterable[Refusal]) -> tuple[Refusal, ...]:

@@ -8,18 +8,16 @@ rewrites.jsonl   one object a line (prompt, rewrite, is_truncated), appended as 
                  rewrites-rank1.jsonl and so on while several processes write
 """
 
-import json
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
-from uae.core.durable import append_whole, storage_faults
 from uae.core.errors import UsageError
-from uae.core.json_lines import check_keys, parse_json
-from uae.core.lock import lock_rows
+from uae.core.journal import Journal, read_journal
+from uae.core.json_lines import check_keys
 from uae.core.ranks import current, once, other_paths, own_path, share
+from uae.core.unicode import check_text
 from uae.models.chat import Message, chat_prompts, context_length
 from uae.models.unified import UnifiedAutoEncoder
 from uae.models.vlm.encoder import Encoder
@@ -69,24 +67,22 @@ def rewrite_prompts(
         EnvironmentFault: The file cannot be written.
     """
     path = folder / REWRITES
-    asked = list(dict.fromkeys(prompts))
-    found = once(lambda: _take_in(path) if path.exists() else {})
-    missing = [prompt for prompt in asked if prompt not in found]
+    wanted = list(dict.fromkeys(prompts))
+    rewrites = once(lambda: _take_in(path) if path.exists() else {})
+    missing = [prompt for prompt in wanted if prompt not in rewrites]
     if not missing:
-        return {prompt: found[prompt] for prompt in asked}
+        return {prompt: rewrites[prompt] for prompt in wanted}
     model = load()
     # all are read before the first is answered, which may take hours
     todo = {prompt: _chat(model, prompt) for prompt in missing}
-    with _opened(own_path(path)) as stream:
-        show(len(asked) - len(todo), len(asked))
+    with Journal(own_path(path), lock=True) as journal:
+        show(len(wanted) - len(todo), len(wanted))
         for number, (prompt, chat) in enumerate(share(list(todo.items())), start=1):
-            line = _line(_rewrite(model, prompt, chat))
-            with storage_faults("cannot write", own_path(path)):
-                append_whole(stream.fileno(), line)
+            journal.append(asdict(_rewrite(model, prompt, chat)))
             # the other ranks are about as far
-            show(len(asked) - len(todo) + number * current().size, len(asked))
-    found = once(lambda: _take_in(path))
-    return {prompt: found[prompt] for prompt in asked}
+            show(len(wanted) - len(todo) + number * current().size, len(wanted))
+    rewrites = once(lambda: _take_in(path))
+    return {prompt: rewrites[prompt] for prompt in wanted}
 
 
 def _chat(model: UnifiedAutoEncoder, prompt: str) -> Prompts:
@@ -109,49 +105,22 @@ def _rewrite(model: UnifiedAutoEncoder, prompt: str, chat: Prompts) -> Rewrite:
     return Rewrite(prompt, replies.texts[0].strip(), bool(replies.truncated[0]))
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    """Open the file for reading and appending, for this process alone."""
-    with storage_faults("cannot write", path):
-        stream = path.open("a+b", buffering=0)
-    with stream:
-        lock_rows(stream.fileno(), path)
-        yield stream
-
-
 def _take_in(path: Path) -> dict[str, Rewrite]:
     """Read the rewrites that are there; those in files of other ranks move into the one file."""
-    parts = other_paths(path)
-    with _opened(path) as stream, storage_faults("cannot write", path):
-        found = _take_up(stream, path)
-        for part in parts:
-            with part.open("r+b") as other:
-                new = {x: y for x, y in _take_up(other, part).items() if x not in found}
-            append_whole(stream.fileno(), b"".join(map(_line, new.values())))
-            found |= new
-        for part in parts:
-            part.unlink()
-    return found
-
-
-def _take_up(stream: BinaryIO, path: Path) -> dict[str, Rewrite]:
-    """Read the rewrites that are there; a last line that was cut short is taken off."""
-    stream.seek(0)
-    lines = stream.read().split(b"\n")
-    torn = lines.pop()
-    if torn:
-        stream.truncate(sum(len(line) + 1 for line in lines))
-    rewrites = [_parse(line, f"{path}, line {i}") for i, line in enumerate(lines, start=1)]
-    return {rewrite.prompt: rewrite for rewrite in rewrites}
-
-
-def _line(rewrite: Rewrite) -> bytes:
-    return json.dumps(asdict(rewrite)).encode("ascii") + b"\n"
-
-
-def _parse(line: bytes, where: str) -> Rewrite:
     expected = "one object a line; delete the line to have its prompt rewritten again"
-    values = parse_json(line, where, expected)
+    parts = other_paths(path)
+    with Journal(path, lock=True) as journal:
+        rewrites = {x.prompt: x for x in journal.take_up(_parse, expected)}
+        for rewrite in (x for part in parts for x in read_journal(part, _parse, expected)):
+            if rewrites.setdefault(rewrite.prompt, rewrite) is rewrite:
+                journal.append(asdict(rewrite))
+    for part in parts:
+        part.unlink()
+    return rewrites
+
+
+def _parse(values: Any, where: str) -> Rewrite:
+    check_text(values, where)
     check_keys(values, _KEYS, _KEYS, where)
     for key, kind in _KEYS.items():
         if not isinstance(values[key], kind):

@@ -232,5 +232,5 @@ def _answers(
         progress, show = progress_of(f"{file.kind}, {side}", "question", talk)
         evaluate_mmt(answers_of(*asked), file.task, folder, answers_stamp(*asked), show=show)
         progress.close()
-        answers[side] = read_rows(folder / ITEMS)[0]
+        answers[side] = read_rows(folder / ITEMS)
     return answers

@@ -60,13 +60,10 @@ def check_folder(folder: Path, flag: str) -> None:
 
 
 def _check_run(out: Path, resume: Resume) -> None:
-    from uae.benchmarks.results.folder import check
-    from uae.core.durable import storage_faults
-    from uae.core.lock import check_free
+    from uae.benchmarks.results.folder import BENCHMARK
+    from uae.runs.claim import check_claim
 
-    with storage_faults("cannot write the run folder", out):
-        check(out, resume)
-        check_free(out)
+    check_claim(out, BENCHMARK, resume)
 
 
 def progress_of(stage: str, unit: str, talk: Talk) -> tuple["Progress", Callable[[int, int], None]]:

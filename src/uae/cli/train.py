@@ -30,7 +30,8 @@ from uae.recipe.loading import (
 )
 from uae.recipe.recipe import Recipe
 from uae.rewards.places import rewarding
-from uae.runs.folder import Resume, check_contents
+from uae.runs.claim import Resume, check_claim
+from uae.runs.folder import TRAINING
 
 CONFIG_NAME = "config.yaml"
 OWN_FLAGS = ("--recipe", "--out", "--data", "--resume", "--overwrite", "--print-config", "--json")
@@ -105,7 +106,7 @@ def _check_places(recipe: Recipe, out: Path, resume: Resume, overwrite: bool) ->
     if folder and not Path(folder).is_dir():
         list_images(folder)  # says why
     rewarding(recipe.reward, find_settings(recipe.model).similarity, "reward.")
-    check_contents(out, resume, overwrite)
+    check_claim(out, TRAINING, resume, overwrite)
 
 
 def read_layers(

@@ -208,9 +208,14 @@ def remove(path: Path) -> None:
 
 
 def holds_nothing_but(folder: Path, names: Collection[str]) -> bool:
-    """Tell whether no file below a folder holds anything, but those of these names in itself."""
+    """Tell whether no file below a folder holds anything, but those in itself of these names.
+
+    Args:
+        folder: Is there.
+        names: Or patterns, `*.tmp` say.
+    """
     return all(
-        (path.parent == folder and path.name in names) or path.stat().st_size == 0
+        (path.parent == folder and any(map(path.match, names))) or path.stat().st_size == 0
         for path in folder.rglob("*")
         if path.is_file()
     )

@@ -1,4 +1,4 @@
-"""Prompt files of one JSON object a line, read with messages that name line and key."""
+"""JSON a line, read with messages that name line and key, and prompt files that users give."""
 
 import json
 from collections.abc import Iterable
@@ -32,7 +32,11 @@ def read_lines(path: Path, expected: str) -> list[tuple[str, str]]:
     return lines
 
 
-def parse_json(line: str | bytes, where: str, expected: str) -> Any:
+class NotJson(UsageError):
+    """A line that is no JSON."""
+
+
+def parse_value(line: str | bytes, where: str, expected: str) -> Any:
     """Return the value of a line.
 
     Args:
@@ -41,12 +45,23 @@ def parse_json(line: str | bytes, where: str, expected: str) -> Any:
         expected: What it should be, for messages.
 
     Raises:
-        UsageError: It is no JSON, or a text in it is no Unicode.
+        NotJson: It is none, or not in UTF-8.
     """
     try:
-        value = json.loads(line)
+        # of bytes `loads` would guess the encoding
+        text = line if isinstance(line, str) else line.decode("utf-8-sig", "surrogatepass")
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{where}: not JSON: expected {expected}") from error
+        raise NotJson(f"{where}: not JSON: expected {expected}") from error
+
+
+def parse_json(line: str, where: str, expected: str) -> Any:
+    """Return the value of a line, as `parse_value`, whose texts are Unicode.
+
+    Raises:
+        UsageError: It is no JSON, or a text in it is no Unicode.
+    """
+    value = parse_value(line, where, expected)
     check_text(value, where)
     return value
 

@@ -5,12 +5,11 @@ line is the one that counts. A line that a kill cut short, or that a disk damage
 named: what a step did is in the weights, and one point less of a curve ends no run and no report.
 """
 
-import json
-import logging
 from pathlib import Path
 from typing import Any
 
-log = logging.getLogger(__name__)
+from uae.core.errors import UsageError
+from uae.core.journal import read_journal
 
 METRICS = "metrics.jsonl"
 _KEYS: dict[str, tuple[type, ...]] = {
@@ -23,27 +22,13 @@ _KEYS: dict[str, tuple[type, ...]] = {
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Return the lines of a metrics file; each that is none is left out with a warning."""
-    lines = []
-    for number, data in enumerate(path.read_bytes().split(b"\n"), start=1):
-        if not data.strip():
-            continue
-        line = _line(data)
-        if line is None:
-            log.warning(
-                "%s, line %d is damaged or cut short and left out: %.60r", path, number, data
-            )
-        else:
-            lines.append(line)
-    return lines
+    return read_journal(path, _line, can_miss=True)
 
 
-def _line(data: bytes) -> dict[str, Any] | None:
-    """Read a line; None where it is no object that says where it belongs."""
-    try:
-        line = json.loads(data.decode())  # of bytes it would guess the encoding
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(line, dict):
-        return None
-    is_whole = all(isinstance(line.get(key), types) for key, types in _KEYS.items())
-    return line if is_whole else None
+def _line(value: Any, where: str) -> dict[str, Any]:
+    is_whole = isinstance(value, dict) and all(
+        isinstance(value.get(key), types) for key, types in _KEYS.items()
+    )
+    if not is_whole:
+        raise UsageError(f"{where}: expected an object with {', '.join(_KEYS)}")
+    return value

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from uae.core.durable import files_below
 from uae.core.errors import UsageError
-from uae.core.identity import Inputs, file_digest
+from uae.core.identity import Inputs, file_digest, text_digest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -91,7 +91,7 @@ def images_stamp(root: Path, digests: Mapping[str, str | None]) -> ModelStamp:
         root: The folder, which is its name.
         digests: Of the images.
     """
-    images = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
+    images = text_digest(json.dumps(digests, sort_keys=True))
     return ModelStamp(name=str(root), dtype="none", backend="images", files={"images": images})
 
 

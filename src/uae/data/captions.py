@@ -4,21 +4,15 @@ Rows are appended as they are made, so a job that was stopped at any moment goes
 last line that was cut short is taken off, and its image is captioned again.
 """
 
-import json
-import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
-from types import TracebackType
 
-from uae.core.durable import append_whole, storage_faults
+from uae.core.durable import storage_faults
 from uae.core.errors import UsageError
-from uae.core.lock import lock_rows
+from uae.core.journal import Journal, read_journal
 from uae.core.unicode import check_text
-
-logger = logging.getLogger(__name__)
-
 
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {  # key -> (accepted types, how to say them)
     "image": ((str,), "text"),
@@ -76,13 +70,10 @@ class CaptionRow:
 def read_rows(path: str | Path) -> list[CaptionRow]:
     """Read a captions file, in its order. Unknown keys are passed over.
 
-    A last line that has no line break and is no JSON is a row whose writing was stopped: it is
-    left out.
-
     Raises:
         UsageError: A line is wrong; the message names file, line and key.
     """
-    return [row for row, _ in _scan(Path(path))]
+    return read_journal(Path(path), _to_row)
 
 
 class CaptionsWriter:
@@ -102,25 +93,10 @@ class CaptionsWriter:
         self.path = Path(path)
         with storage_faults("cannot write", self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._stream = self.path.open("a+b", buffering=0)
-        self._done: set[str] = set()
         with ExitStack() as undo:
-            undo.callback(self._stream.close)
-            self._take_up()
+            self._journal = undo.enter_context(Journal(self.path, lock=True))
+            self._done = set(self._journal.take_up(lambda *line: _to_row(*line).image))
             undo.pop_all()
-
-    def _take_up(self) -> None:
-        lock_rows(self._stream.fileno(), self.path)
-        end = 0
-        for row, line_end in _scan(self.path):
-            self._done.add(row.image)
-            end = line_end
-        if end < self.path.stat().st_size:
-            with storage_faults("cannot shorten", self.path):
-                self._stream.truncate(end)
-        self._stream.seek(max(end - 1, 0))
-        if self._stream.read(1) not in (b"", b"\n"):
-            self._write(b"\n")
 
     def missing(self, images: Iterable[str]) -> list[str]:
         """Return those of `images` that have no row yet, in their order."""
@@ -133,24 +109,14 @@ class CaptionsWriter:
             EnvironmentFault: It cannot be written; names the file.
         """
         values = {key: value for key, value in asdict(row).items() if value not in (None, {})}
-        # ASCII alone: file names that are no valid Unicode and odd line separators survive it
-        self._write(json.dumps(values, ensure_ascii=True, allow_nan=False).encode() + b"\n")
+        self._journal.append(values)
         self._done.add(row.image)
-
-    def _write(self, data: bytes) -> None:
-        with storage_faults("cannot write", self.path):
-            append_whole(self._stream.fileno(), data)
 
     def __enter__(self) -> "CaptionsWriter":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stream.close()
+    def __exit__(self, *_: object) -> None:
+        self._journal.close()
 
 
 def take_in(path: Path, parts: Sequence[Path]) -> None:
@@ -169,37 +135,7 @@ def take_in(path: Path, parts: Sequence[Path]) -> None:
         part.unlink()
 
 
-def json_lines(path: Path) -> Iterator[tuple[str, object, int]]:
-    """Yield file and line for messages, the value, and the byte at which the line ends.
-
-    A last line that has no line break and is no JSON is left out: its writing was stopped.
-
-    Raises:
-        UsageError: Another line is no JSON; the message names file and line.
-    """
-    end = 0
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream, start=1):
-            end += len(line)
-            if not line.strip():
-                continue
-            where = f"{path}, line {number}"
-            try:
-                value = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                if not line.endswith(b"\n"):
-                    logger.warning("%s: line %d was cut short: %r", path, number, line[:200])
-                    return
-                raise UsageError(f"{where}: not JSON: expected one object a line") from error
-            yield where, value, end
-
-
-def _scan(path: Path) -> Iterator[tuple[CaptionRow, int]]:
-    """Yield each row with the byte at which its line ends."""
-    return ((_to_row(where, value), end) for where, value, end in json_lines(path))
-
-
-def _to_row(where: str, values: object) -> CaptionRow:
+def _to_row(values: object, where: str) -> CaptionRow:
     if not isinstance(values, dict):
         raise UsageError(f"{where}: expected an object with image and caption")
     for key in ("image", "caption"):

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from uae.core.errors import EnvironmentFault, UsageError
+from uae.core.journal import read_journal
 from uae.core.unicode import check_text
-from uae.data.captions import json_lines
 from uae.data.image_names import Row
 from uae.data.questions import read_cells
 
@@ -116,7 +116,7 @@ def _row(where: str, values: object) -> Row:
 
 
 def _of_json_lines(path: Path) -> Values:
-    return ((where, values) for where, values, _ in json_lines(path))
+    return iter(read_journal(path, lambda values, where: (where, values)))
 
 
 def _of_tsv(path: Path) -> Values:

@@ -4,7 +4,6 @@ The manifest must equal, byte for byte, what we would write for its content. So 
 anywhere in a checkpoint is found, in the manifest too.
 """
 
-import hashlib
 import json
 import stat
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from uae.core.durable import write_synced
 from uae.core.errors import DamagedCheckpoint
+from uae.core.identity import sha256_of, text_digest
 
 MANIFEST = "manifest.json"
 TENSORS = "tensors.safetensors"
@@ -45,7 +45,7 @@ def parse_json(path: Path, data: bytes) -> dict[str, Any]:
 def write_manifest(folder: Path, step: int) -> None:
     """Write the manifest of the files that lie in `folder`."""
     files = {
-        name: {"sha256": _sha256(folder / name), "size": (folder / name).stat().st_size}
+        name: {"sha256": sha256_of(folder / name), "size": (folder / name).stat().st_size}
         for name in (TENSORS, STATE)
     }
     write_synced(folder / MANIFEST, _signed({"files": files, "format": _FORMAT, "step": step}))
@@ -68,7 +68,7 @@ def verify_files(folder: Path, step: int) -> None:
             f"{path}: format is {content.get('format')!r}, expected {_FORMAT!r}"
         )
     if _signed(content) != data:
-        actual = hashlib.sha256(json_bytes(content)).hexdigest()
+        actual = text_digest(json_bytes(content).decode())
         raise DamagedCheckpoint(f"{path}: altered (sha256 stated {stated}, actual {actual})")
     if content.get("step") != step:
         raise DamagedCheckpoint(f"{path}: step is {content.get('step')}, the folder says {step}")
@@ -85,7 +85,7 @@ def _verify_file(path: Path, expected: object) -> None:
     size = _check_size(path, MAX_STATE_BYTES if path.name == STATE else None)
     if size != expected["size"]:
         raise DamagedCheckpoint(f"{path}: {size} bytes, expected {expected['size']}")
-    actual = _sha256(path)
+    actual = sha256_of(path)
     if actual != expected["sha256"]:
         raise DamagedCheckpoint(f"{path}: sha256 is {actual}, expected {expected['sha256']}")
 
@@ -101,10 +101,5 @@ def _check_size(path: Path, limit: int | None) -> int:
 
 
 def _signed(content: dict[str, Any]) -> bytes:
-    digest = hashlib.sha256(json_bytes(content)).hexdigest()
+    digest = text_digest(json_bytes(content).decode())
     return json_bytes(content | {"sha256": digest})
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

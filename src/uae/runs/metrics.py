@@ -5,10 +5,8 @@ checkpoints, or `evaluation`), `wall_s` (seconds since the run began, pauses lef
 named `group/name`.
 """
 
-import json
 import logging
 import math
-import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from uae.core.durable import append_whole, replace_file, storage_faults, sync_open
+from uae.core.durable import storage_faults
 from uae.core.errors import NonFinite
+from uae.core.journal import Journal, write_journal
 from uae.core.metrics_file import METRICS, read_metrics
 from uae.runs.progress import Progress
 from uae.runs.tracking import SampleRow, Tracker
@@ -43,10 +42,7 @@ class Metrics:
         self._session = ""
         self._place: tuple[int, str] | None = None
         self._shown: int | float | None = None
-        with storage_faults("cannot write", self.path):
-            self._keep(read_metrics(self.path) if self.path.exists() else [])
-            self._descriptor = self._opened()
-        self._start = time.monotonic()
+        self._keep(read_metrics(self.path) if self.path.exists() else [])
 
     def begin(self, session: str, from_step: int) -> None:
         """Enter a session and drop its lines of `from_step` and later: those steps are redone."""
@@ -55,10 +51,8 @@ class Metrics:
         kept = [x for x in lines if x["session"] != session or x["step"] < from_step]
         if len(kept) < len(lines):
             log.info("dropped %d metrics lines of steps redone", len(lines) - len(kept))
-            with storage_faults("cannot write", self.path):
-                self._keep(kept)
-                os.close(self._descriptor)
-                self._descriptor = self._opened()
+            self._journal.close()
+            self._keep(kept)
 
     @contextmanager
     def step(
@@ -106,9 +100,7 @@ class Metrics:
         numbers = {name: _checked(name, value, step, stage) for name, value in values.items()}
         place = {"step": step, "stage": stage, "session": session or self._session}
         wall_s = round(self._wall_before + time.monotonic() - self._start, 3)
-        line = json.dumps(place | {"wall_s": wall_s} | numbers) + "\n"
-        with storage_faults("cannot write", self.path):
-            append_whole(self._descriptor, line.encode())
+        self._journal.append(place | {"wall_s": wall_s} | numbers)
         self._shown = numbers.get(_SHOWN, self._shown)
         if self._tracker:
             self._tracker.log(step, stage, numbers)
@@ -125,25 +117,21 @@ class Metrics:
 
     def sync(self) -> None:
         """Wait until all lines are on the disk."""
-        with storage_faults("cannot write", self.path):
-            sync_open(self._descriptor, self.path)
+        self._journal.sync()
 
     def close(self) -> None:
         """Finish the progress bar and the tracker."""
         self.progress.close()
         if self._tracker:
             self._tracker.finish()
-        os.close(self._descriptor)
-
-    def _opened(self) -> int:
-        return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        self._journal.close()
 
     def _keep(self, lines: Sequence[Mapping[str, Any]]) -> None:
         self._wall_before = lines[-1]["wall_s"] if lines else 0.0
         self._start = time.monotonic()
-        data = "".join(json.dumps(line) + "\n" for line in lines).encode()
-        if not self.path.exists() or self.path.read_bytes() != data:
-            replace_file(self.path, data)
+        with storage_faults("cannot write", self.path):
+            write_journal(self.path, lines)
+        self._journal = Journal(self.path, lock=False)
 
 
 def _checked(name: str, value: int | float, step: int, stage: str) -> int | float:

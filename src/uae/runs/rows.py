@@ -2,21 +2,18 @@
 
     {"item": "17", "samples": {"answer": 1.0}, "labels": {"split": "VAL"}, "details": {...}}
 
-The order of the rows means nothing. A last line without a line break that is no JSON is a row whose
-writing was stopped: it is left out, and its item is done again.
+The order of the rows means nothing. A row that was cut short is left out, and its item is done
+again.
 """
 
-import json
-import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from uae.core.errors import NonFinite, UsageError
-
-log = logging.getLogger(__name__)
+from uae.core.journal import read_journal
 
 ITEMS = "items.jsonl"
 
@@ -65,8 +62,8 @@ _TYPES: dict[str, tuple[type, str]] = {
 }
 
 
-def to_line(row: ItemRow) -> bytes:
-    """Write a row as one line; what is empty is left out.
+def row_values(row: ItemRow) -> dict[str, Any]:
+    """Return a row as JSON values; what is empty is left out.
 
     Raises:
         NonFinite: A sample is NaN or infinite. One that could not be measured is left out instead.
@@ -75,41 +72,22 @@ def to_line(row: ItemRow) -> bytes:
         if not math.isfinite(value):
             raise NonFinite(f"item {row.item}: sample {name!r} is {value}: expected a number")
     assert not (row.samples and row.excluded), f"item {row.item} is excluded and has samples"
-    values = {key: value for key, value in asdict(row).items() if value != _EMPTY[key]}
-    # ASCII alone: line separators of Unicode survive it
-    return json.dumps(values, allow_nan=False).encode("ascii") + b"\n"
+    return {key: value for key, value in asdict(row).items() if value != _EMPTY[key]}
 
 
-def read_rows(path: Path) -> tuple[list[ItemRow], int]:
-    """Read the rows of a file, and how many of its bytes they take: the rest is a torn last line.
+def read_rows(path: Path) -> list[ItemRow]:
+    """Read the rows of a file.
 
     Raises:
         UsageError: A line is wrong; the message names file, line and key.
     """
+    expected = "one object a line; delete the line to have its item done again"
     rows: dict[str, ItemRow] = {}
-    end = 0
-    for line, row in _scan(path):
+    for row in read_journal(path, _to_row, expected):
         if row.item in rows:
             raise UsageError(f"{path}: item {row.item!r} has two rows, expected one each")
         rows[row.item] = row
-        end += len(line)
-    return list(rows.values()), end
-
-
-def _scan(path: Path) -> Iterator[tuple[bytes, ItemRow]]:
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream, start=1):
-            try:
-                values = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                if not line.endswith(b"\n"):
-                    log.warning("%s: line %d was cut short; its item is redone", path, number)
-                    return
-                raise UsageError(
-                    f"{path}, line {number}: not JSON: expected one object a line; delete the line "
-                    "to have its item done again"
-                ) from error
-            yield line, _to_row(values, f"{path}, line {number}")
+    return list(rows.values())
 
 
 def _to_row(values: object, where: str) -> ItemRow:

@@ -30,7 +30,8 @@ from uae.core.errors import Stopped, UsageError
 from uae.core.lock import RunLock
 from uae.data.survey import Survey
 from uae.runs.checkpoint import Checkpoint, load_latest, save_checkpoint
-from uae.runs.folder import CHECKPOINTS, Resume, check_folder, open_folder
+from uae.runs.claim import Resume
+from uae.runs.folder import CHECKPOINTS, check_folder, open_folder
 from uae.runs.metrics import Metrics
 from uae.runs.signals import StopSignals
 from uae.runs.tracking import Tracker

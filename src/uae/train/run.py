@@ -30,7 +30,8 @@ from uae.recipe.recipe import Recipe
 from uae.rewards.loading import load_rewards
 from uae.rewards.places import rewarding
 from uae.rewards.reward import Reward, Rewarder
-from uae.runs.folder import Resume, check_folder
+from uae.runs.claim import Resume
+from uae.runs.folder import check_folder
 from uae.runs.progress import Progress
 from uae.runs.run import Run
 from uae.train import cold_start, decoder_rl, encoder_rl, joint, pretrain

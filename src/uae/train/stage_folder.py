@@ -3,12 +3,12 @@
 `SHA256SUMS` in it is what `sha256sum --check` reads. It goes along into the result's folder.
 """
 
-import hashlib
 import shutil
 from pathlib import Path
 
 from uae.core.durable import storage_faults, sync_tree
 from uae.core.errors import DamagedCheckpoint, EnvironmentFault
+from uae.core.identity import sha256_of
 from uae.models.unified import UnifiedAutoEncoder
 
 SUMS = "SHA256SUMS"
@@ -39,15 +39,15 @@ def check_stage(folder: Path) -> None:
     """
     try:
         kept = set((folder / SUMS).read_text(errors="replace").splitlines())
-        found = set(_sums(folder).splitlines())
+        now = set(_sums(folder).splitlines())
     except PermissionError as error:
         raise EnvironmentFault(
             f"cannot read {error.filename}: permission denied; give this user the right to read it"
         ) from error
     except OSError as error:
         raise _unsure(f"{error.filename}: {error.strerror}", folder) from error
-    if kept != found:
-        name = min(line.split("  ", 1)[-1] for line in kept ^ found)
+    if kept != now:
+        name = min(line.split("  ", 1)[-1] for line in kept ^ now)
         raise _unsure(f"{folder / name} is not as it was saved", folder)
 
 
@@ -57,12 +57,7 @@ def _sums(folder: Path) -> str:
         for path in folder.rglob("*")
         if path.is_file() and path.name != SUMS
     )
-    return "".join(f"{_sha256(folder / name)}  {name}\n" for name in names)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return "".join(f"{sha256_of(folder / name)}  {name}\n" for name in names)
 
 
 def _unsure(what: str, folder: Path) -> DamagedCheckpoint:

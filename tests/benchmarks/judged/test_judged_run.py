@@ -81,7 +81,7 @@ def test_each_question_is_asked_once_however_often_it_stops(images, tmp_path):
     with stub(dying) as server:
         with pytest.raises(UsageError):
             judged(server, images, tmp_path / "run")
-        assert len(read_rows(tmp_path / "run" / ITEMS)[0]) == 5
+        assert len(read_rows(tmp_path / "run" / ITEMS)) == 5
         result = judged(server, images, tmp_path / "run", show=lambda *counts: shown.append(counts))
     assert [number(body) for body in server.asked] == [0, 1, 2, 3, 4, 5, 5, 6, 7]
     assert shown == [(5, 8), (6, 8), (7, 8), (8, 8)]

@@ -76,7 +76,7 @@ def test_every_question_is_asked_and_scored(tsv: Path, tmp_path: Path):
     assert 0 < parsed.value < 1
     assert result.settings["version"] == RULES
     assert set(result.settings["data"]) == {"tsv"}
-    row = {row.item: row for row in read_rows(tmp_path / ITEMS)[0]}["7"]
+    row = {row.item: row for row in read_rows(tmp_path / ITEMS)}["7"]
     assert row.labels["subtask"] in SUBTASKS
     assert row.details["answer"] == questions[7].question.answer
     assert len(row.details["log_probs"]) == len(questions[7].question.options)
@@ -281,7 +281,7 @@ def test_hidden_answers_are_asked_and_not_scored(tmp_path: Path):
     ]
     assert {x.score.where.get("split") for x in result.scores} == {"VAL"}
     assert result.by_name("answer/VAL/overall").n == 6
-    replies = {row.item: row.details["reply"] for row in read_rows(tmp_path / "run" / ITEMS)[0]}
+    replies = {row.item: row.details["reply"] for row in read_rows(tmp_path / "run" / ITEMS)}
     assert replies["100"]
 
 

@@ -207,7 +207,7 @@ def test_a_model_that_is_down_ends_the_run_and_loses_nothing(tmp_path: Path):
         with pytest.raises(RunFailed, match=r"5 items running failed, 9 last .*mend the model"):
             evaluate(model, tsv, tmp_path / "run", config=config)
         assert answer.asked == [0, 1, 2, 3, 4, 5, 7, 8, 9], "an image that is none is no answer"
-        assert len(read_rows(tmp_path / "run" / ITEMS)[0]) == 10
+        assert len(read_rows(tmp_path / "run" / ITEMS)) == 10
         answer.failing.clear()
         result = evaluate(model, tsv, tmp_path / "run", config=config, retry_failed=True)
     assert sorted(answer.asked[9:]) == [1, 4, 5, 7, 8, 9, 10, 11, 12, 13]

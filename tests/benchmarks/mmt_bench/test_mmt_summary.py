@@ -163,7 +163,7 @@ def test_predictions_have_vlmevalkits_columns(finished: tuple[Path, Path], tmp_p
         *("index", "question", "hint", "A", "B", "C", "D"),
         *("answer", "category", "l2-category", "split", "prediction"),
     ]
-    replies = {row.item: row.details.get("reply") for row in read_rows(folder / ITEMS)[0]}
+    replies = {row.item: row.details.get("reply") for row in read_rows(folder / ITEMS)}
     assert len(written) == 10
     for row, question in zip(written, rows(12), strict=False):
         assert row["question"] == question.question.question
@@ -176,7 +176,7 @@ def test_samples_are_lmms_evals_of_the_questions_with_a_reply(finished, tmp_path
     assert export_predictions(folder, tsv, tmp_path / "samples.jsonl") == 1
     samples = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
     assert [sample["doc_id"] for sample in samples] == [0, 1, 2, 4, 5, 6, 7, 8, 9]
-    by_place = {int(row.item): row for row in read_rows(folder / ITEMS)[0]}
+    by_place = {int(row.item): row for row in read_rows(folder / ITEMS)}
     for sample in samples:
         row, question = by_place[sample["doc_id"]], rows(12)[sample["doc_id"]].question
         assert sample["filtered_resps"] == [row.details["reply"]]
@@ -192,7 +192,7 @@ def test_samples_of_hidden_answers_hold_what_is_submitted(tmp_path: Path):
     evaluate(Words(), tsv, tmp_path / "run", STAMP, MmtConfig(hidden_answers=True))
     export_predictions(tmp_path / "run", tsv, tmp_path / "samples.jsonl")
     samples = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
-    letters = [row.details["letter"] for row in read_rows(tmp_path / "run" / ITEMS)[0]]
+    letters = [row.details["letter"] for row in read_rows(tmp_path / "run" / ITEMS)]
     assert [x["submission"] for x in samples] == [
         {str(i): letter} if letter else {} for i, letter in enumerate(letters)
     ]

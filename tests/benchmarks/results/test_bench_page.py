@@ -14,10 +14,11 @@ from uae.benchmarks.results.pictures import save_thumbnails, with_pictures
 from uae.benchmarks.results.run import BenchRun
 from uae.benchmarks.results.scores import Score
 from uae.core.errors import UsageError
+from uae.core.journal import to_line
 from uae.core.provenance import BenchSettings, ModelStamp
 from uae.data.opening import open_image
 from uae.runs.rows import ITEMS as ROWS
-from uae.runs.rows import ItemRow, to_line
+from uae.runs.rows import ItemRow, row_values
 
 ITEMS = tuple(f"item-{i:02d}" for i in range(60))
 
@@ -105,9 +106,9 @@ def test_rows_of_older_runs_have_a_page(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = run_on(Path("images"), Path("run"))
     row = ItemRow(item="a", samples={"score": 0.5}, details={"filename": "images/a.png"})
-    (run / ROWS).write_bytes(to_line(row))
+    (run / ROWS).write_bytes(to_line(row_values(row)))
     assert write_page(run).read_text().count("data:image/webp") == 1
-    (run / ROWS).write_bytes(to_line(replace(row, details={"prompt": "a cat"})))
+    (run / ROWS).write_bytes(to_line(row_values(replace(row, details={"prompt": "a cat"}))))
     assert "<i>prompt</i> a cat" in write_page(run).read_text()
 
 
@@ -117,7 +118,7 @@ def test_words_are_cut_and_what_an_image_was_asked_goes_from_the_worst(tmp_path)
     options = {"A": "teal", "C": "red"}
     details = {"prompt": "word " * 61, "options": options, "questions": asked, "reply": ""}
     row = ItemRow(item="a", samples={"score": 0.5}, details=details)
-    (run / ROWS).write_bytes(to_line(row))
+    (run / ROWS).write_bytes(to_line(row_values(row)))
     said = re.findall(r"<p><i>(.*?)</i> (.*?)</p>", write_page(run).read_text())
     assert said == [
         ("prompt", "word " * 60 + "..."),

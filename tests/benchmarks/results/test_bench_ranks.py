@@ -1,5 +1,6 @@
 """A run shared by several processes: killed anywhere, it ends as that of one process."""
 
+import os
 import random
 import time
 from collections.abc import Sequence
@@ -17,9 +18,10 @@ from uae.benchmarks.results.folder import take_up
 from uae.benchmarks.results.result import RESULT
 from uae.benchmarks.results.run import BenchRun
 from uae.core import ranks
+from uae.core.journal import Journal, to_line
 from uae.core.ranks import Ranks
 from uae.runs.rows import ITEMS as ITEMS_FILE
-from uae.runs.rows import ItemRow, to_line
+from uae.runs.rows import ItemRow, row_values
 
 FILES = (ITEMS_FILE, RESULT, "settings.json")
 
@@ -94,7 +96,7 @@ def test_ranks_with_different_settings_are_refused(tmp_path: Path):
 
 
 def left_behind(folder: Path, names: Sequence[str], torn: bytes = b"") -> None:
-    data = b"".join(to_line(row_of(name)) for name in names)
+    data = b"".join(to_line(row_values(row_of(name))) for name in names)
     (folder / "items-rank1.jsonl").write_bytes(data + torn)
 
 
@@ -154,15 +156,15 @@ def test_a_stop_at_any_step_of_taking_up_and_of_the_end_changes_nothing(
 
 def test_a_row_that_two_files_have_is_kept_once(tmp_path: Path):
     rows = [row_of(item) for item in ("1", "2", "7")]
-    (tmp_path / ITEMS_FILE).write_bytes(b"".join(map(to_line, rows[:2])))
+    (tmp_path / ITEMS_FILE).write_bytes(b"".join(map(to_line, map(row_values, rows[:2]))))
     left_behind(tmp_path, ["2", "7"])
     assert take_up(tmp_path, retry_failed=False) == rows
-    assert (tmp_path / ITEMS_FILE).read_bytes() == b"".join(map(to_line, rows))
+    assert (tmp_path / ITEMS_FILE).read_bytes() == b"".join(map(to_line, map(row_values, rows)))
 
 
 def test_a_failed_row_of_another_rank_can_be_tried_again(tmp_path: Path):
     failed = ItemRow(item="5", excluded="no reply", can_retry=True)
-    (tmp_path / "items-rank2.jsonl").write_bytes(to_line(failed))
+    (tmp_path / "items-rank2.jsonl").write_bytes(to_line(row_values(failed)))
     assert take_up(tmp_path, retry_failed=False) == [failed]
     assert take_up(tmp_path, retry_failed=True) == []
     assert (tmp_path / ITEMS_FILE).read_bytes() == b""
@@ -179,10 +181,10 @@ def test_a_failed_row_of_another_rank_can_be_tried_again(tmp_path: Path):
 def test_groups_stay_together_and_go_to_the_ranks_in_turn(groups, done, size):
     rows = [ItemRow(item=str(i)) for i in sorted(done) if i < len(groups)]
     shares: list[list[int]] = []
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, Journal(Path(os.devnull), lock=False) as journal:
         for rank in range(size):
             patch.setattr(run_module, "current", lambda rank=rank: Ranks(rank, size, rank))
-            run = BenchRun(Path(), {}, rows, -1, ExitStack())
+            run = BenchRun(Path(), {}, rows, journal, ExitStack())
             items = range(len(groups))
             shares.append(list(run.todo(items, str, lambda i: str(groups[i]))))
     assert sorted(i for part in shares for i in part) == sorted(set(range(len(groups))) - done)

@@ -81,7 +81,7 @@ def test_a_killed_process_is_taken_up(tmp_path: Path, uninterrupted: bytes):
                 break
         os.kill(process.pid, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
-    assert 17 <= len(read_rows(tmp_path / ITEMS_FILE)[0]) < 40
+    assert 17 <= len(read_rows(tmp_path / ITEMS_FILE)) < 40
     done: list[str] = []
     run_forty(tmp_path, before_item=done.append, resume="must")
     assert done
@@ -107,9 +107,7 @@ def test_every_torn_length_of_a_row_is_redone(tmp_path: Path):
     start = data[:-1].rindex(b"\n") + 1
     for end in range(start, len(data) - 1):
         (tmp_path / ITEMS_FILE).write_bytes(data[:end])
-        rows, num_bytes = read_rows(tmp_path / ITEMS_FILE)
-        assert [row.item for row in rows] == ["0", "1"]
-        assert num_bytes == start
+        assert [row.item for row in read_rows(tmp_path / ITEMS_FILE)] == ["0", "1"]
     with BenchRun.open(tmp_path, settings()) as run:
         assert list(run.todo(ITEMS[:3], str)) == ["2"]
         assert (tmp_path / ITEMS_FILE).read_bytes() == data[:start]

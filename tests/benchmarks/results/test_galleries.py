@@ -17,8 +17,9 @@ from uae.backends.judge import JudgeStamp
 from uae.benchmarks.results.compare import compare
 from uae.benchmarks.results.page import write_comparison, write_page
 from uae.benchmarks.results.pictures import with_pictures
+from uae.core.journal import to_line
 from uae.models.unified import UnifiedAutoEncoder
-from uae.runs.rows import ITEMS, ItemRow, read_rows, to_line
+from uae.runs.rows import ITEMS, ItemRow, read_rows, row_values
 from uae.scenes.folder import QUESTIONS, write_scenes
 
 
@@ -90,7 +91,7 @@ def test_every_card_has_a_picture_and_what_was_asked(run):
 
 
 def test_every_row_names_its_pictures(run):
-    rows = read_rows(run / ITEMS)[0]
+    rows = read_rows(run / ITEMS)
     for row in rows:
         for place in row.details["pictures"].values():
             assert not Path(place).is_absolute()
@@ -112,12 +113,12 @@ def turned(run: Path) -> Path:
     other = run.with_name(f"{run.name}-turned")
     other.mkdir(exist_ok=True)
     (other / "result.json").write_bytes((run / "result.json").read_bytes())
-    rows = read_rows(run / ITEMS)[0]
+    rows = read_rows(run / ITEMS)
     lines = []
     for row in rows:
         pictures = {label: run / place for label, place in row.details["pictures"].items()}
         samples = {name: 1 - x for name, x in row.samples.items()}
         values = ItemRow(item=row.item, samples=samples, labels=row.labels, details=row.details)
-        lines.append(to_line(with_pictures(values, pictures, other)))
+        lines.append(to_line(row_values(with_pictures(values, pictures, other))))
     (other / ITEMS).write_bytes(b"".join(lines))
     return other

@@ -137,7 +137,7 @@ def test_failures_are_counted_apart_and_tried_again_when_asked(files, tmp_path):
 
 def test_raw_replies_are_kept(files, tmp_path):
     judged(files, prefers_two, tmp_path / "run")
-    rows, _ = read_rows(tmp_path / "run" / "items.jsonl")
+    rows = read_rows(tmp_path / "run" / "items.jsonl")
     assert all(len(row.details["replies"]) == 2 for row in rows)
 
 

@@ -89,7 +89,7 @@ def score(
             run.add(with_pictures(row, {"image": sample.path}, out))
             show(run.num_done, len(samples))
         result = run.finish(_scores)
-    official = _official(task, read_rows(out / ITEMS)[0])
+    official = _official(task, read_rows(out / ITEMS))
     with storage_faults("cannot write", out):
         once(lambda: write_result(official, out))
     return result, official

@@ -64,7 +64,7 @@ def export_predictions(folder: Path, tsv: Path, out: Path) -> int:
         raise UsageError(f"{folder} is a run of {settings['benchmark']}, not of {BENCHMARK}")
     if settings["data"]["tsv"] != file_digest(tsv):
         raise UsageError(f"{folder} is a run on another file than {tsv}: their sha256 differ")
-    rows, _ = read_rows(folder / ITEMS)
+    rows = read_rows(folder / ITEMS)
     if out.suffix == ".jsonl":
         data = lmms_samples(rows, settings["options"]["prompt"])
     else:

@@ -131,7 +131,7 @@ def audit_pair(
             for row in question_rows(asked, share(todo)) if todo else ():
                 run.add(row)
         result = run.finish(scores_of(backbone_names, questions))
-    rows = read_rows(task.out / ITEMS)[0]
+    rows = read_rows(task.out / ITEMS)
     seen = [row for row in rows if row.labels[KIND] == IMAGE]
     answers = (answers_of(rows, kind) for kind in (UNDERSTANDING, TEXT_SKILLS))
     audits = audits_of(seen, task.reward, backbone_names, *answers)

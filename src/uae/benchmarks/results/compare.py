@@ -106,7 +106,7 @@ def compare(
 
 
 def _rows_by_item(folder: Path) -> dict[str, ItemRow]:
-    return {row.item: row for row in read_rows(folder / ITEMS)[0]}
+    return {row.item: row for row in read_rows(folder / ITEMS)}
 
 
 def _check_benchmark(before: Path, first: BenchResult, after: Path, second: BenchResult) -> None:

@@ -1,71 +1,37 @@
-"""The folder of a benchmark run as it is found: refused, begun, or taken up with its rows."""
+"""The folder of a benchmark run: begun, or taken up with its rows."""
 
 import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from uae.backends.refused_parameters import REFUSALS, forget_refusals
 from uae.benchmarks.results.result import RESULT
 from uae.core.config import config_differences
-from uae.core.durable import holds_nothing_but, replace_file, sync_folder
-from uae.core.errors import UsageError
-from uae.core.identity import LISTING, input_differences, read_inputs, write_inputs
-from uae.core.lock import LOCK_NAME
+from uae.core.durable import replace_file, sync_folder
+from uae.core.journal import write_journal
 from uae.core.provenance import BenchSettings
 from uae.core.ranks import other_paths
-from uae.runs.rows import ITEMS, ItemRow, read_rows, to_line
+from uae.runs.claim import FolderKind, check_same, contents_of, marker_of, plain
+from uae.runs.inputs import LISTING, input_differences, read_inputs, write_inputs
+from uae.runs.rows import ITEMS, ItemRow, read_rows, row_values
 
 log = logging.getLogger(__name__)
 
-Resume = Literal["auto", "must", "never"]
-
 SETTINGS = "settings.json"
 
-_FORMAT = "uae-bench-run-1"
-
-
-def check(folder: Path, resume: Resume) -> None:
-    """Refuse a folder that holds something else, or that is against `resume`.
-
-    Raises:
-        UsageError: Says what it holds.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file: expected a folder")
-    begun = _read_settings(folder)
-    if begun is None and folder.exists():
-        leftovers = {LOCK_NAME, f".{SETTINGS}.tmp", LISTING, f".{LISTING}.tmp"}
-        if any(path.name not in leftovers for path in folder.iterdir()):
-            raise UsageError(
-                f"{folder} is not empty and holds no benchmark run (it has no {SETTINGS} of ours): "
-                "choose an empty or new folder; nothing was changed"
-            )
-    if begun is None and resume == "must":
-        raise UsageError(f"{folder} holds no benchmark run to resume: check the path")
-    if begun is not None and resume == "never" and not _is_untouched(folder):
-        raise UsageError(f"{folder} holds a benchmark run: resume it, or choose another folder")
-
-
-def _is_untouched(folder: Path) -> bool:
-    """Whether a run that was begun has left no row, caption or picture."""
-    refusals = {path.name for path in (folder / REFUSALS, *other_paths(folder / REFUSALS))}
-    return holds_nothing_but(folder, {LOCK_NAME, SETTINGS, LISTING, *refusals})
-
-
-def _read_settings(folder: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-        return content if content["format"] == _FORMAT else None
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
-        return None
+BENCHMARK = FolderKind(
+    noun="benchmark run",
+    other="other settings",
+    marker=SETTINGS,
+    format="uae-bench-run-1",
+    early=(LISTING, REFUSALS.replace(".", "*."), ".*.tmp"),
+)
 
 
 def settle(folder: Path, settings: BenchSettings) -> dict[str, Any]:
     """Write what the run is, or compare with what was written when it was begun.
-
-    A run that has done nothing yet, whose model could not be loaded say, may become another one.
 
     Raises:
         UsageError: It was begun with other settings.
@@ -74,17 +40,17 @@ def settle(folder: Path, settings: BenchSettings) -> dict[str, Any]:
     from uae.core.environment import describe_environment, numeric_differences
 
     environment = describe_environment()
-    begun = _read_settings(folder)
-    if begun is None or _is_untouched(folder):
+    begun = marker_of(folder, BENCHMARK)
+    if begun is None or contents_of(folder, BENCHMARK) == "begun":
         forget_refusals(folder)
         begun = {
-            "format": _FORMAT,
-            "settings": _plain(settings),
+            "format": BENCHMARK.format,
+            "settings": plain(settings.values()),
             "environment": environment,
             "environment_changes": [],
         }
-        write_inputs(folder, settings.inputs)
         replace_file(folder / SETTINGS, to_json(begun))
+        write_inputs(folder, settings.inputs)
         return begun
     check_settings(folder, begun, settings)
     changes = numeric_differences(begun["environment"], environment)
@@ -105,18 +71,9 @@ def check_settings(folder: Path, begun: Mapping[str, Any], settings: BenchSettin
     """
     differences = [
         *input_differences(read_inputs(folder) or settings.inputs, settings.inputs),
-        *config_differences(begun["settings"], _plain(settings)),
+        *config_differences(begun["settings"], plain(settings.values())),
     ]
-    if differences:
-        raise UsageError(
-            f"{folder} is a run with other settings:\n  "
-            + "\n  ".join(differences)
-            + "\nrepeat it as it was to resume, or choose another folder"
-        )
-
-
-def _plain(settings: BenchSettings) -> dict[str, Any]:
-    return json.loads(json.dumps(settings.values(), allow_nan=False))
+    check_same(folder, BENCHMARK, differences)
 
 
 def take_up(folder: Path, *, retry_failed: bool) -> list[ItemRow]:
@@ -130,23 +87,15 @@ def take_up(folder: Path, *, retry_failed: bool) -> list[ItemRow]:
     """
     path = folder / ITEMS
     path.touch()
-    rows, end = read_rows(path)
-    found = {row.item: row for row in rows}
+    rows = {row.item: row for row in read_rows(path)}
     parts = other_paths(path)
-    for part in parts:
-        for row in read_rows(part)[0]:
-            found.setdefault(row.item, row)  # there if the kill came between writing and removing
-    kept = [row for row in found.values() if not (retry_failed and row.can_retry)]
-    data = path.read_bytes()[:end]
-    if len(kept) < len(found):
+    for row in (row for part in parts for row in read_rows(part)):
+        rows.setdefault(row.item, row)  # there if the kill came between writing and removing
+    kept = [row for row in rows.values() if not (retry_failed and row.can_retry)]
+    if len(kept) < len(rows):
         (folder / RESULT).unlink(missing_ok=True)
         sync_folder(folder)
-    if kept != rows:
-        data = b"".join(map(to_line, kept))
-    elif data and not data.endswith(b"\n"):
-        data += b"\n"
-    if data != path.read_bytes():
-        replace_file(path, data)
+    write_journal(path, map(row_values, kept))
     for part in parts:
         part.unlink()
     if kept:

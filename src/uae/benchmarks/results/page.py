@@ -68,7 +68,7 @@ def write_page(folder: Path) -> Path:
         UsageError: The folder holds no finished run.
     """
     result = read_result(folder)
-    rows = read_rows(folder / ITEMS)[0]
+    rows = read_rows(folder / ITEMS)
     sample = result.scores[0].score.sample if result.scores else ""
     scored = sorted(
         (row for row in rows if sample in row.samples),
@@ -122,8 +122,7 @@ def write_comparison(path: Path, before: Path, after: Path, found: Comparison) -
         UsageError: The page cannot be made small enough.
     """
     sides = [
-        (folder, {row.item: row for row in read_rows(folder / ITEMS)[0]})
-        for folder in (before, after)
+        (folder, {row.item: row for row in read_rows(folder / ITEMS)}) for folder in (before, after)
     ]
     cards = {}
     for sample, moves in found.moves.items():

@@ -16,21 +16,13 @@ writes `items.jsonl` and the result, the others append to files of their own, wh
 the end, or when a stopped run is taken up.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
 from uae.backends.refused_parameters import gather_refusals
-from uae.benchmarks.results.folder import (
-    Resume,
-    check,
-    check_settings,
-    settle,
-    take_up,
-    to_json,
-)
+from uae.benchmarks.results.folder import BENCHMARK, check_settings, settle, take_up, to_json
 from uae.benchmarks.results.result import (
     RESULT,
     BenchResult,
@@ -40,12 +32,13 @@ from uae.benchmarks.results.result import (
     score_rows,
 )
 from uae.benchmarks.results.scores import Score
-from uae.core.durable import append_whole, replace_file, storage_faults, sync_open
+from uae.core.durable import replace_file, storage_faults
 from uae.core.errors import UsageError
-from uae.core.lock import RunLock
+from uae.core.journal import Journal, write_journal
 from uae.core.provenance import BenchSettings
 from uae.core.ranks import current, gathered, once, other_paths, own_path
-from uae.runs.rows import ITEMS, ItemRow, to_line
+from uae.runs.claim import Resume, claim
+from uae.runs.rows import ITEMS, ItemRow, row_values
 
 T = TypeVar("T")
 
@@ -58,7 +51,7 @@ class BenchRun:
         folder: Path,
         begun: Mapping[str, Any],
         rows: Sequence[ItemRow],
-        descriptor: int,
+        journal: Journal,
         held: ExitStack,
     ) -> None:
         """Hold the parts; `BenchRun.open` makes them."""
@@ -66,8 +59,8 @@ class BenchRun:
         self._begun = begun
         self._rows = {row.item: row for row in rows}
         self._num_before = len(rows)
-        self._asked: dict[str, None] | None = None
-        self._descriptor = descriptor
+        self._items: dict[str, None] | None = None
+        self._journal = journal
         self._held = held
 
     @classmethod
@@ -94,16 +87,13 @@ class BenchRun:
         """
         with storage_faults("cannot write the run folder", folder), ExitStack() as undo:
             if current().is_first:
-                undo.callback(_locked(folder, resume).release)
+                undo.callback(claim(folder, BENCHMARK, resume).release)
             begun, rows = once(
                 lambda: (settle(folder, settings), take_up(folder, retry_failed=retry_failed))
             )
             check_settings(folder, begun, settings)  # those of every rank
-            descriptor = os.open(
-                own_path(folder / ITEMS), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666
-            )
-            undo.callback(os.close, descriptor)
-            return cls(folder, begun, rows, descriptor, undo.pop_all())
+            journal = undo.enter_context(Journal(own_path(folder / ITEMS), lock=False))
+            return cls(folder, begun, rows, journal, undo.pop_all())
 
     def __enter__(self) -> "BenchRun":
         return self
@@ -131,21 +121,21 @@ class BenchRun:
         Raises:
             UsageError: Two items share a name, or there are rows of items that are not among these.
         """
-        asked: dict[str, None] = {}
+        names: dict[str, None] = {}
         for item in items:
             name = name_of(item)
-            if name in asked:
+            if name in names:
                 raise UsageError(f"item {name!r} comes twice: expected different names")
-            asked[name] = None
+            names[name] = None
             if name not in self._rows:
                 yield item
-        foreign = sorted(set(self._rows) - set(asked))
+        foreign = sorted(set(self._rows) - set(names))
         if foreign:
             raise UsageError(
                 f"{self.folder / ITEMS} has rows of {len(foreign)} items that are not asked, "
                 f"{foreign[0]!r} first: they belong to another run; choose another folder"
             )
-        self._asked = asked
+        self._items = names
 
     def todo(
         self,
@@ -181,9 +171,7 @@ class BenchRun:
             EnvironmentFault: The row cannot be written; the file is as it was.
         """
         assert row.item not in self._rows, f"item {row.item} has a row already"
-        data = to_line(row)
-        with storage_faults("cannot write", own_path(self.folder / ITEMS)):
-            append_whole(self._descriptor, data)
+        self._journal.append(row_values(row))
         self._rows[row.item] = row
 
     def finish(
@@ -191,7 +179,7 @@ class BenchRun:
     ) -> BenchResult:
         """Compute the scores from the rows of all ranks and write `result.json`.
 
-        `items.jsonl` then has the rows in the order in which the items were asked.
+        `items.jsonl` then has the rows in the order of the items.
 
         Args:
             scores: What is computed; or a function that tells it from the rows.
@@ -200,13 +188,13 @@ class BenchRun:
             EnvironmentFault: The file cannot be written.
             RunFailed: Another rank has ended.
         """
-        asked = self._asked
-        assert asked is not None, "finish() comes after all of todo()"
+        items = self._items
+        assert items is not None, "finish() comes after all of todo()"
         own = list(self._rows.values())[self._num_before :]
         rows = self._rows | {row.item: row for part in gathered(own) for row in part}
-        missing = sorted(set(asked) - set(rows))
+        missing = sorted(set(items) - set(rows))
         assert not missing, f"{len(missing)} items got no row, {missing[:3]} first"
-        return once(lambda: self._write([rows[item] for item in asked], scores))
+        return once(lambda: self._write([rows[item] for item in items], scores))
 
     def _write(
         self,
@@ -227,25 +215,11 @@ class BenchRun:
             environment=self._begun["environment"],
             environment_changes=tuple(self._begun["environment_changes"]),
         )
-        path, data = self.folder / ITEMS, b"".join(map(to_line, rows))
+        path = self.folder / ITEMS
+        self._journal.sync()
         with storage_faults("cannot write the result in", self.folder):
-            sync_open(self._descriptor, path)
-            if data != path.read_bytes():
-                replace_file(path, data)
+            write_journal(path, map(row_values, rows))
             for part in other_paths(path):
                 part.unlink()
             replace_file(self.folder / RESULT, to_json(result_values(result)))
         return result
-
-
-def _locked(folder: Path, resume: Resume) -> RunLock:
-    """Make the folder and take its lock."""
-    check(folder, resume)
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = RunLock(folder)
-    try:
-        check(folder, resume)  # again: another run may have come since the first look
-    except UsageError:
-        lock.release()
-        raise
-    return lock
