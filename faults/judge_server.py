@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 
 from faults.trials import fork, wait
 from tests.stub_endpoint import Answer, said, stub
-from uae.backends.endpoint import Endpoint, EndpointConfig
-from uae.backends.endpoint_judge import EndpointJudge
+from uae.backends.client import Client, EndpointConfig
+from uae.backends.endpoint import Endpoint
+from uae.backends.judge import ChatJudge
 
 _POINTS = ("completeness", "fluency", "insight")
 
@@ -33,10 +34,10 @@ class JudgeServer:
         self.start()
 
     @property
-    def judge(self) -> EndpointJudge:
+    def judge(self) -> ChatJudge:
         """A judge that asks here, each question once."""
         config = EndpointConfig(base_url=self._url, model="fixed", max_tries=1)
-        return EndpointJudge(Endpoint(config))
+        return ChatJudge(Endpoint(Client(config)))
 
     def start(self) -> None:
         """Start, on the same port as before, and return when it listens."""

@@ -12,9 +12,9 @@ from faults.benchmark_runs import Fill
 from faults.judged_runs import NUM_PROMPTS, write_noise
 from faults.random_detector import SURE, random_clip_folder, random_mask2former_folder
 from faults.random_model import random_model_folder
-from uae.backends.captioners import EncoderCaptioner, Request
-from uae.backends.encoder_answers import EncoderAnswers, encoder_stamp
-from uae.backends.generators import DecoderGenerator
+from uae.backends.answers import ChatAnswers
+from uae.backends.roles import Request
+from uae.backends.uae import Uae, encoder_stamp
 from uae.benchmarks.geneval import detector as detector_module
 from uae.benchmarks.geneval import run as geneval
 from uae.benchmarks.geneval.colors import ColorClassifier
@@ -58,8 +58,8 @@ class Tiny:
         return Task(
             images=self.images,
             out=out,
-            captioner=lambda: EncoderCaptioner(self.model, seed),
-            generator=lambda: DecoderGenerator(self.model, seed),
+            captioner=lambda: Uae(self.model, seed),
+            generator=lambda: Uae(self.model, seed),
             backbones=lambda: self.backbones,
             tokens=Tokens(self.model.encoder.tokenizer),
             plain=request,
@@ -107,7 +107,7 @@ def geneval_run(root: Path) -> Fill:
 
 def mmt_bench_run(questions: Path, tiny: Tiny, folder: Path) -> Fill:
     """Return a run of MMT-Bench's questions about scenes: one row a question."""
-    answers = EncoderAnswers(tiny.model.encoder, max_new_tokens=8)
+    answers = ChatAnswers(Uae(tiny.model), max_new_tokens=8)
     task, stamp = MmtTask.read(questions), encoder_stamp("random", folder, 8)
     return lambda out, show, again: evaluate_mmt(
         lambda: answers, task, out, stamp, retry_failed=again, show=show

@@ -10,7 +10,10 @@ from unittest import mock
 
 import pytest
 import yaml
+from PIL import ExifTags, Image
+from uae.benchmarks.table import BENCHMARKS
 
+from uae.backends import load as backends
 from uae.cli import app
 from uae.models.dit.table import FAMILIES
 from uae.models.unified import UnifiedAutoEncoder
@@ -132,3 +135,57 @@ def test_a_decoder_family(recipe, tmp_path, random_model_folder, monkeypatch, ca
     assert lines["decoder_rl"]["optim/grad_norm"] > 0
     assert (tmp_path / "run/model/decoder_lora/adapter_model.safetensors").exists()
     assert trained.draw(["a red circle"]).shape == (1, 3, 64, 64)
+
+
+def test_a_backend(tmp_path, random_model_folder, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    for name, text in (("a.jpg", "A red circle."), ("b.jpg", "A blue bar."), ("c.jpg", "")):
+        exif = Image.Exif()
+        exif[ExifTags.Base.ImageDescription] = text
+        Image.new("RGB", (64, 64), "red").save(tmp_path / "photos" / name, exif=exif)
+    command = ["eval", "unified-bench", "photos", "--model", str(random_model_folder)]
+    backbone = f"clip={random_model_folder.with_name('clip')}"
+    command += ["--backbone", backbone, "--out", "run", "--captioner"]
+    with mock.patch.dict(backends.BACKENDS):
+        load("A backend", tmp_path, monkeypatch)
+        assert app.run([*command, "exit:ImageDescription"]) == 2
+        assert "folder:" not in (err := capsys.readouterr().err)
+        assert "file:..., exif:..." in " ".join(err.split())
+        assert app.run([*command, "exif:Nothing"]) == 2
+        assert "expected a field such as ImageDescription" in capsys.readouterr().err
+        assert app.run([*command, "exif:ImageDescription"]) == 4
+    lines = (tmp_path / "run/captions/plain.jsonl").read_text().splitlines()
+    captions = {row["image"]: row["caption"] for row in map(json.loads, lines)}
+    assert captions == {"a.jpg": "A red circle.", "b.jpg": "A blue bar."}
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    assert [x["reason"] for x in result["excluded"]] == ["captioner: no description"]
+    assert "exif" in result["settings"]["model"]["backend"]
+
+
+def test_a_benchmark(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    for grey in (0, 51, 255):
+        Image.new("RGB", (8, 8), (grey,) * 3).save(tmp_path / f"photos/{grey}.png")
+    command = ["eval", "mine", "photos", "--out", "run", "--json"]
+    assert app.run(command) == 2, "it is no benchmark of the package"
+    with mock.patch.dict(BENCHMARKS):
+        load("A benchmark", tmp_path, monkeypatch)
+        assert app.run(["eval", "mine", "--help"]) == 0
+        shown = capsys.readouterr().out
+        assert "Measure how bright the images of a folder are." in shown
+        assert "--darkest FLOAT" in shown
+        assert "--judge" not in shown
+        assert app.run(command) == 0
+        out, err = capsys.readouterr()
+        assert "mine 3/3" in err
+        found = {score["name"]: score["value"] for score in json.loads(out)["scores"]}
+        assert found == {"mean": pytest.approx(0.4), "dark": pytest.approx(1 / 3)}
+        assert app.run([*command, "--darkest", "0.5"]) == 2, "another setting is another run"
+        assert "darkest: 0.1 in the run, 0.5 now" in capsys.readouterr().err
+        (tmp_path / "photos/0.png").write_bytes(b"torn")
+        command[4] = "other"
+        assert app.run([*command[:-1], "--format", "human"]) == 4
+        assert "mine (1)\n" in capsys.readouterr().out
+    assert (tmp_path / "run/report.html").exists()

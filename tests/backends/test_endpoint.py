@@ -15,8 +15,9 @@ from PIL import Image
 from pydantic import ValidationError
 from stub_endpoint import DIE, HANG, fault, refusing, said, stub
 
-from uae.backends.endpoint import Endpoint, EndpointConfig, EndpointFailure, Refusal, TopToken
+from uae.backends.client import Client, EndpointConfig, EndpointFailure, Refusal
 from uae.backends.endpoint_messages import reason_of
+from uae.backends.first_token import TopToken
 from uae.core.errors import EnvironmentFault, UsageError
 
 pytest.importorskip("openai")
@@ -30,8 +31,8 @@ def _key(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
 
-def endpoint_at(url: str, **values) -> Endpoint:
-    return Endpoint(EndpointConfig(base_url=url, **{"model": "m", "max_tries": 1, **values}))
+def endpoint_at(url: str, **values) -> Client:
+    return Client(EndpointConfig(base_url=url, **{"model": "m", "max_tries": 1, **values}))
 
 
 def png(image: Image.Image) -> str:
@@ -179,7 +180,7 @@ def test_who_asks_is_told_of_a_refusal_once_and_before_it_is_asked_without(caplo
     told: list[tuple[Refusal, int]] = []
     with stub(refusing("temperature", "seed", answer=said("Yes"))) as server:
         config = EndpointConfig(base_url=server.url, model="m", max_tries=1)
-        endpoint = Endpoint(config, lambda refusal: told.append((refusal, len(server.asked))))
+        endpoint = Client(config, lambda refusal: told.append((refusal, len(server.asked))))
         for _ in range(2):
             endpoint.chat(["Hi"], max_tokens=7, seed=3)
     refusals = [Refusal("m", server.url, param) for param in ("temperature", "seed")]

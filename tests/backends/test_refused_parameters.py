@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from uae.backends.endpoint import Refusal
+from uae.backends.client import Refusal
 from uae.backends.refused_parameters import REFUSALS, gather_refusals, keeper, read_refusals
 from uae.benchmarks.results.notes import refusal_marks
 from uae.benchmarks.results.page import write_page

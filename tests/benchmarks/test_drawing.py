@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from uae.backends.captioners import Failure
 from uae.backends.circuit_breaker import MAX_FAILURES_RUNNING, Outages
-from uae.backends.generators import Caption, Generator
+from uae.backends.failure import Failure
+from uae.backends.roles import Caption, Generator
 from uae.benchmarks.drawing import Picture, begin, draw_pictures, not_drawn, origin_of
 from uae.benchmarks.image_origin import ORIGIN, check_prompts, drawn_by
 from uae.core.errors import RunFailed

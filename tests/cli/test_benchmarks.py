@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from uae.backends import own as loop
-from uae.backends.encoder_answers import EncoderAnswers
+from uae.backends.uae import Uae
 from uae.benchmarks import rewriting
 from uae.benchmarks.geneval import detector as detector_module
 from uae.benchmarks.geneval import load as geneval_judges
@@ -111,7 +111,7 @@ def test_mmt_scores_have_intervals_and_nothing_is_asked_twice(run, mmt, monkeypa
     overall = scores_of(values)["likelihood/VAL/overall"]
     assert overall["n"] == NUM_QUESTIONS
     assert overall["low"] <= overall["value"] <= overall["high"]
-    monkeypatch.setattr(EncoderAnswers, "answer", None)
+    monkeypatch.setattr(Uae, "chat", None)
     code, again, err = run(*mmt, "--format", "human")
     assert code == 0
     assert "answer: letter read from the reply" in again

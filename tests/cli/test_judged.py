@@ -107,6 +107,8 @@ def test_dpg_from_prompts_to_scores(
     assert {"L1/entity", "L2/attribute - color"} <= set(scores_of(out))
     monkeypatch.setattr(loop, "load", None)
     assert run("eval", "dpg", "drawn", *dpg, *judge, "--json")[1] == out
+    same = ("--judge", f"vlm:{answering_folder}", "--out", "scored")
+    assert run("eval", "dpg", "drawn", *dpg, *same, "--json")[1] == out
     code, _, err = run("eval", "dpg", "drawn", *dpg, *judge, "--compat")
     assert code == 2
     assert "version: uae-dpg-2 in the run, uae-dpg-2-compat now" in err
@@ -267,7 +269,7 @@ def test_probabilities_come_from_an_address_that_tells_them(run, g2, tmp_path):
     (tmp_path / "paths.json").write_text(json.dumps({"two red circles": "x.png"}))
     tops = {"two": math.log(0.25), "Yes": math.log(0.5)}
     with stub(lambda *_: said("two", top=tops)) as server:
-        judge = ("--judge", server.url, "--judge-model", "m")
+        judge = ("--judge", f"endpoint:m@{server.url}")
         command = ("eval", "geneval2", "paths.json", *g2, *judge)
         code, out, _ = run(*command, "--out", "scored", "--json")
         assert code == 0
@@ -302,6 +304,12 @@ def test_an_incomplete_set_is_refused_or_marked(run, pp, pp_images):
     [
         (["--judge", "mine"], "--judge mine: expected local:FOLDER"),
         (["--judge", "local:"], "expected a folder or hub id after the colon"),
+        (["--judge", "vlm:"], "expected a folder or hub id after the colon"),
+        (["--judge", "vlm:x", "--judge-model", "m"], "--judge-model m is for an address"),
+        (["--judge", "vlm:images"], "--judge vlm:images"),
+        (["--judge", "endpoint:m"], "expected endpoint:MODEL@URL"),
+        (["--judge", "endpoint:m@http://127.0.0.1:1/v1"], "does not answer"),
+        (["--judge", "uae:uae-tiny"], "expected local:FOLDER"),
         (["--judge", "local:x", "--judge-model", "m"], "--judge-model m is for an address"),
         (["--judge", "http://127.0.0.1:1/v1"], "give --judge-model"),
         (["--judge", "http://127.0.0.1:1/v1", "--judge-model", "m"], "does not answer"),

@@ -10,7 +10,7 @@ import torch
 
 from tests.stub_endpoint import fault, refusing, said, stub
 from uae.backends import own as loop
-from uae.backends.local_vlm import LocalVlm
+from uae.backends.transformers import Transformers
 from uae.data.questions import Question, QuestionRow, encode_image, write_tsv
 from uae.scenes.graph import scene_at
 from uae.scenes.render import render_image
@@ -69,7 +69,7 @@ def test_a_model_of_transformers_is_stamped_by_its_weights_and_compared(
     assert run(*asking(tsv, random_model_folder, "ours"))[0] == 0
     assert run("compare", "run", "ours", "--json")[0] == 0
     # another run is refused before anything is loaded, and one that is done loads nothing
-    monkeypatch.setattr(LocalVlm, "from_pretrained", None)
+    monkeypatch.setattr(Transformers, "from_pretrained", None)
     monkeypatch.setattr(loop, "load", None)
     assert run(*asking(tsv, f"vlm:{theirs}"), "--dtype", "bfloat16")[:2] == (0, out)
     for other in (asking(tsv, f"vlm:{theirs}"), asking(tsv, random_model_folder)):
@@ -163,14 +163,14 @@ def test_requests_that_never_fit_end_the_run_until_one_has_fitted(run, tmp_path)
 @pytest.fixture
 def too_large(monkeypatch):
     """Has questions with these words fail for want of memory, as a GPU does."""
-    generate, chosen = LocalVlm.reply_with_logits, []
+    chat, chosen = Transformers.chat, []
 
-    def reply(self, images, text, max_tokens):
+    def reply(self, images, text, **options):
         if any(word in text for word in chosen):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried 9 GiB. Including what else")
-        return generate(self, images, text, max_tokens)
+        return chat(self, images, text, **options)
 
-    monkeypatch.setattr(LocalVlm, "reply_with_logits", reply)
+    monkeypatch.setattr(Transformers, "chat", reply)
     return chosen
 
 
@@ -209,7 +209,7 @@ def test_what_keeps_a_model_from_loading_is_told_apart(run, tsv, monkeypatch, er
     def from_pretrained(*_):
         raise error
 
-    monkeypatch.setattr(LocalVlm, "from_pretrained", from_pretrained)
+    monkeypatch.setattr(Transformers, "from_pretrained", from_pretrained)
     found, _, err = run(*asking(tsv, "vlm:."))
     assert (found, f"--model vlm:. {fault}" in err) == (code, True), err
 

@@ -11,7 +11,8 @@ from test_judged import PP_LINES, lines
 from test_unified_bench_command import hub_model
 
 from tests.stub_endpoint import fault, painted, refusing, stub
-from uae.backends import load as halves
+from uae.backends import diffusers as halves
+from uae.backends import own
 from uae.backends import reference as spec
 from uae.benchmarks.image_origin import drawn_by
 
@@ -62,7 +63,7 @@ def no_loading(monkeypatch) -> Callable[[], None]:
         raise AssertionError("a model was loaded")
 
     def end() -> None:
-        monkeypatch.setattr(halves, "load", forbid)
+        monkeypatch.setattr(own, "load", forbid)
         monkeypatch.setattr(halves.AutoPipelineForText2Image, "from_pretrained", forbid)
 
     return end

@@ -4,12 +4,13 @@ import csv
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from uae.backends.encoder_answers import EncoderAnswers
+from uae.backends.uae import Uae
 from uae.data.questions import read_tsv
 from uae.runs.rows import ITEMS, read_rows
 
@@ -41,12 +42,15 @@ def answers_of(monkeypatch, after: dict[int, str]) -> list[int]:
     """The side asked first knows all answers; the other's replies differ by question."""
     asked = []
 
-    def answer(_, images, question):
+    chat = Uae.chat
+
+    def answer(self, images, question, **options):
         i = int(re.findall(r"What is (\d+)\?", question)[0])
         asked.append(len(images))
-        return "AB"[i % 2] if len(asked) <= NUM else after.get(i, "AB"[i % 2])
+        text = "AB"[i % 2] if len(asked) <= NUM else after.get(i, "AB"[i % 2])
+        return replace(chat(self, images, question, **options), text=text)
 
-    monkeypatch.setattr(EncoderAnswers, "answer", answer)
+    monkeypatch.setattr(Uae, "chat", answer)
     return asked
 
 
@@ -98,7 +102,7 @@ def test_the_encoders_themselves_answer_and_the_run_is_taken_up_again(
         x["name"] for x in result["scores"]
     }
     assert text_audit()["status"] == "ok"
-    monkeypatch.setattr(EncoderAnswers, "answer", None)
+    monkeypatch.setattr(Uae, "chat", None)
     assert run(*auditing, "--json")[1] == out
 
 

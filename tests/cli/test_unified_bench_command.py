@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from tests.stub_endpoint import fault, painted, said, stub
-from uae.backends import load as halves
-from uae.backends import load_answers as mcq_models
-from uae.backends.reference import Given, Spec, _commit, stamp_of
+from uae.backends.load import kinds, stamp_of
+from uae.backends.reference import Given, Spec, _commit
+from uae.backends.roles import Captioner, Chat, Generator
 from uae.cli.unified_bench import OFFICIAL, counted_of
 from uae.data.captions import CaptionRow, CaptionsWriter, read_rows
 from uae.scenes.folder import QUESTIONS, write_scenes
@@ -286,19 +286,19 @@ def hub_model(place, commit: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flag", "kind", "kinds", "name"),
+    ("flag", "kind", "expected", "name"),
     [
-        ("--captioner", "vlm", halves.CAPTIONERS, "config.json"),
-        ("--generator", "diffusers", halves.GENERATORS, "model_index.json"),
-        ("--model", "vlm", mcq_models.MODELS, "config.json"),
+        ("--captioner", "vlm", kinds(Captioner), "config.json"),
+        ("--generator", "diffusers", kinds(Generator), "model_index.json"),
+        ("--model", "vlm", kinds(Chat), "config.json"),
     ],
 )
 def test_a_model_of_the_hub_is_stamped_by_its_commit(
-    flag, kind, kinds, name, tmp_path, monkeypatch
+    flag, kind, expected, name, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     given = Given("", 0, "cpu", torch.float32, Path("unused"))
-    spec = Spec.read(flag, f"{kind}:them/tiny", kinds)
+    spec = Spec.read(flag, f"{kind}:them/tiny", expected)
     for commit in ("a" * 40, "b" * 40):
         hub_model(tmp_path, commit, name)
         _commit.cache_clear()

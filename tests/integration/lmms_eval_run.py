@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from uae.backends.encoder_answers import EncoderAnswers
+from uae.backends.answers import ChatAnswers
+from uae.backends.uae import Uae
 from uae.benchmarks.answers import extract_answer
 from uae.benchmarks.mmt_bench.prompt import compact_text
 from uae.data.questions import QuestionRow, decode_images, encode_image, write_tsv
@@ -43,10 +44,10 @@ def write_questions(path: Path, num: int) -> list[QuestionRow]:
 
 def expected(name: str, rows: Sequence[QuestionRow]) -> float:
     """Return the accuracy of our own answers."""
-    answers = EncoderAnswers(UnifiedAutoEncoder.from_pretrained(name).encoder, MAX_NEW_TOKENS)
+    answers = ChatAnswers(Uae(UnifiedAutoEncoder.from_pretrained(name)), MAX_NEW_TOKENS)
     right = []
     for row in rows:
-        reply = answers.answer(decode_images(row), compact_text(row.question))
+        reply = answers.reply(decode_images(row), compact_text(row.question), "").text
         right.append(extract_answer(reply, row.question.options) == row.question.answer)
     return float(np.mean(right))
 

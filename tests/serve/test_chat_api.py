@@ -7,10 +7,11 @@ import pytest
 import torch
 from base64_spellings import HEAD, PLAIN, URLS
 
-from uae.backends.encoder_answers import EncoderAnswers
-from uae.backends.endpoint import Endpoint, EndpointConfig
-from uae.backends.endpoint_answers import EndpointAnswers
-from uae.backends.letters import letter_tokens
+from uae.backends.answers import ChatAnswers
+from uae.backends.client import Client, EndpointConfig
+from uae.backends.endpoint import Endpoint
+from uae.backends.first_token import letter_tokens
+from uae.backends.uae import Uae
 from uae.models.chat import Message, chat_prompts, context_length
 from uae.serve.chat_request import ChatRequest
 from uae.serve.chatting import prepare_chat
@@ -35,7 +36,7 @@ def events(response) -> list[dict]:
 
 def test_an_image_is_answered_as_in_the_benchmark(client, model, image, question):
     response = client.post(CHAT, json=question)
-    assert said(response) == EncoderAnswers(model.encoder, 6).answer([image], "Which?")
+    assert said(response) == ChatAnswers(Uae(model), 6).reply([image], "Which?", "").text
     body = response.json()
     assert body["object"] == "chat.completion"
     assert body["model"] == "tiny"
@@ -177,8 +178,8 @@ def test_a_benchmark_through_the_address_has_the_likelihood_of_the_model_itself(
     )  # the random model says letters now
     monkeypatch.setattr("openai._base_client.SyncHttpxClientWrapper", lambda **_: client)
     config = EndpointConfig(base_url="http://testserver/v1", model="tiny", max_tries=1)
-    theirs = EndpointAnswers(Endpoint(config), 1).reply([image], "Which?", letters)
-    ours = EncoderAnswers(model.encoder, 1).reply([image], "Which?", letters)
+    theirs = ChatAnswers(Endpoint(Client(config)), 1).reply([image], "Which?", letters)
+    ours = ChatAnswers(Uae(model), 1).reply([image], "Which?", letters)
     assert theirs.text == ours.text
     assert theirs.log_probs == pytest.approx(ours.log_probs, abs=1e-5)
     assert all(map(math.isfinite, theirs.log_probs))

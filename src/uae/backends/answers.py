@@ -1,4 +1,4 @@
-"""What answers the questions."""
+"""Multiple-choice questions, answered by anything that chats."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,10 @@ from typing import Protocol, runtime_checkable
 
 from PIL import Image
 
-from uae.core.errors import RunFailed
+from uae.backends.failure import BackendFailed
+from uae.backends.first_token import NoLogProbs
+from uae.backends.roles import Chat
+from uae.core.errors import UsageError
 
 MAX_NEW_TOKENS = 128
 """Longest reply, unless asked for another; what is cut off is not read."""
@@ -14,18 +17,11 @@ MAX_NEW_TOKENS = 128
 ASKED = "model"
 """What the reasons of its failures begin with."""
 
+REMEDY = "leave the likelihood out (--no-likelihood), in a new folder"
 
-class AnswerFailed(RunFailed):
-    """A model gave no answer to one question, a request that failed, say.
 
-    The item is excluded and counted; with `can_retry` it may be tried again.
-    """
-
-    def __init__(self, reason: str, detail: str, *, can_retry: bool = True) -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason = reason
-        self.detail = detail
-        self.can_retry = can_retry
+class AnswerFailed(BackendFailed):
+    """A model gave no answer to one question: the item is excluded and counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +54,31 @@ class McqModel(Protocol):
             UsageError: This model tells no log-probabilities at all.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChatAnswers:
+    """Answers with the most probable words, one question at a time, without a system turn.
+
+    Attributes:
+        model: What chats.
+        max_new_tokens: Longest reply; what is cut off is not read.
+    """
+
+    model: Chat
+    max_new_tokens: int = MAX_NEW_TOKENS
+
+    def reply(
+        self, images: Sequence[Image.Image], question: str, letters: Sequence[str]
+    ) -> McqReply:
+        """Return the reply; see `McqModel.reply`."""
+        try:
+            reply = self.model.chat(
+                images, question, max_tokens=self.max_new_tokens, with_first=bool(letters)
+            )
+            return McqReply(reply.text, reply.first.letters(letters) if reply.first else [])
+        except BackendFailed as failure:
+            reason = f"{ASKED}: {failure.reason}"
+            raise AnswerFailed(reason, failure.detail, can_retry=failure.can_retry) from failure
+        except NoLogProbs as error:
+            raise UsageError(f"{error}: {REMEDY}") from error

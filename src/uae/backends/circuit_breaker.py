@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from uae.backends.endpoint import FailureReason
+from uae.backends.client import FailureReason
 from uae.core.errors import RunFailed
 from uae.core.memory import OUT_OF_MEMORY
 from uae.runs.rows import ItemRow

@@ -1,12 +1,22 @@
 """What judges an image: a model that answers a question about it, in words or by probability."""
 
-from collections.abc import Mapping, Sequence
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from PIL import Image
 
-from uae.core.errors import RunFailed
+from uae.backends.failure import BackendFailed
+from uae.backends.first_token import NoLogProbs
+from uae.backends.roles import Chat, ChatReply
+from uae.core.errors import UsageError
+from uae.core.memory import left_out_if_too_large
+
+log = logging.getLogger(__name__)
+
+REMEDY = "take a judge that does, or --judge local:FOLDER; this benchmark is scored by them"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,14 +47,8 @@ class JudgeStamp:
         return asdict(self)
 
 
-class JudgeFailed(RunFailed):
+class JudgeFailed(BackendFailed):
     """A judge gave no answer to one question: the item is excluded and counted."""
-
-    def __init__(self, reason: str, detail: str, *, can_retry: bool = True) -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason = reason
-        self.detail = detail
-        self.can_retry = can_retry
 
 
 MIN_ANSWERED = 0.1
@@ -109,3 +113,55 @@ class Judge(Protocol):
             UsageError: This judge tells no probabilities at all.
         """
         ...
+
+
+@runtime_checkable
+class Judging(Chat, Protocol):
+    """A chat that says what its answers depend on."""
+
+    @property
+    def judge_stamp(self) -> JudgeStamp: ...
+
+
+class ChatJudge:
+    """A `Judge` over anything that chats."""
+
+    def __init__(self, model: Judging) -> None:
+        """Hold the model."""
+        self.model = model
+        self._names: set[str] = set()
+
+    @property
+    def stamp(self) -> JudgeStamp:
+        """Say what the answers depend on, as far as it is known."""
+        return self.model.judge_stamp
+
+    def reply(self, image: Image.Image, system: str, text: str, max_tokens: int) -> str:
+        """Return the reply; see `Judge.reply`."""
+        return self._ask(
+            lambda: self.model.chat([image], text, system=system, max_tokens=max_tokens)
+        ).text
+
+    def p_of(
+        self, image: Image.Image, question: str, answers: Sequence[Sequence[str]]
+    ) -> list[float]:
+        """Return the mass of the forms; see `Judge.p_of`."""
+        first = self._ask(lambda: self.model.begin(image, question)).first
+        masses = first.masses(answers) if first else []
+        if not all(map(math.isfinite, masses)):
+            raise JudgeFailed("judge: not finite", f"probabilities {masses}", can_retry=False)
+        return masses
+
+    def _ask(self, ask: Callable[[], ChatReply]) -> ChatReply:
+        try:
+            with left_out_if_too_large(BackendFailed):
+                reply = ask()
+        except BackendFailed as failure:
+            reason = f"judge: {failure.reason}"
+            raise JudgeFailed(reason, failure.detail, can_retry=failure.can_retry) from failure
+        except NoLogProbs as error:
+            raise UsageError(f"{error}: {REMEDY}") from error
+        if reply.model and reply.model not in self._names:
+            self._names.add(reply.model)
+            log.info("the judge %s calls itself %s", self.stamp.name, reply.model)
+        return reply

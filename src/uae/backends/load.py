@@ -1,106 +1,76 @@
-"""Captioners and generators as a command line names them, loaded by kind."""
+"""Backends by kind, and what each role makes of `KIND:NAME`."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from diffusers import AutoPipelineForText2Image
-from diffusers.utils.logging import disable_progress_bar
-from transformers import PreTrainedTokenizerBase
-
-from uae.backends import loading as judges
-from uae.backends.captioners import (
-    Captioner,
-    CaptionsFile,
-    EncoderCaptioner,
-    EndpointCaptioner,
-    VlmCaptioner,
-)
-from uae.backends.generators import (
-    DecoderGenerator,
-    EndpointGenerator,
-    Generator,
-    ImageFolder,
-    PipelineGenerator,
-)
-from uae.backends.local_vlm import LocalVlm
-from uae.backends.own import load
+from uae.backends.answers import MAX_NEW_TOKENS, ChatAnswers, McqModel
+from uae.backends.diffusers import Diffusers
+from uae.backends.endpoint import Endpoint
+from uae.backends.files import CaptionsFile, ImageFolder
+from uae.backends.judge import ChatJudge, Judge
 from uae.backends.reference import Given, Spec
-from uae.core.device import device_of
-from uae.core.errors import UsageError
+from uae.backends.roles import Backend, Captioner, Generator
+from uae.backends.transformers import Transformers
+from uae.backends.uae import Uae, encoder_stamp
+from uae.core.provenance import ModelStamp
 from uae.models.hub import found
-from uae.models.plain_text import PlainText
+from uae.models.settings import resolve
 
 CAPTIONER, GENERATOR = "--captioner", "--generator"
-CAPTIONERS = ("uae", "vlm", "endpoint", "file")
-GENERATORS = ("uae", "diffusers", "endpoint", "folder")
+
+BACKENDS: dict[str, type[Backend]] = {
+    "uae": Uae,
+    "vlm": Transformers,
+    "diffusers": Diffusers,
+    "endpoint": Endpoint,
+    "file": CaptionsFile,
+    "folder": ImageFolder,
+}
+"""What stands before the colon, and what it means to every command."""
+
+
+def kinds(role: type) -> tuple[str, ...]:
+    """Return the kinds that can do something: `Captioner`, `Generator` or `Chat`."""
+    return tuple(kind for kind, backend in BACKENDS.items() if role in backend.__mro__)
 
 
 def captioner_of(spec: Spec, given: Given, images: Mapping[str, Path]) -> Callable[[], Captioner]:
-    """Return what loads a captioner of these images; file and address are checked at once.
-
-    Raises:
-        UsageError: There is no such file or address, or, when loaded, no such model.
-    """
-    if spec.kind == "file":
-        if not Path(spec.name).is_file():
-            raise UsageError(f"{spec.flag} file:{spec.name} does not exist")
-        captions = CaptionsFile(Path(spec.name), images)
-        return lambda: captions
-    if spec.kind == "endpoint":
-        described = EndpointCaptioner(spec.endpoint(given), given.prompt, given.seed)
-        return lambda: described
-    if spec.kind == "uae":
-        spec.check()
-        return lambda: EncoderCaptioner(load(spec.name, given.device), given.seed)
-    return lambda: VlmCaptioner(load_vlm(spec, given), given.prompt, given.seed)
-
-
-def load_vlm(spec: Spec, given: Given) -> LocalVlm:
-    """Load a vision-language model of transformers.
-
-    Raises:
-        UsageError: There is none, or it is another kind of model.
-    """
-    revision = spec.commit or "main"
-    return judges.load_vlm(spec.flag, spec.shown, spec.name, given.device, given.dtype, revision)
+    """Return what loads a captioner of these images; raises as `Backend.open`."""
+    return BACKENDS[spec.kind].open(spec, replace(given, images=images, draws=False))
 
 
 def generator_of(spec: Spec, given: Given, images: Mapping[str, Path]) -> Callable[[], Generator]:
-    """Return what loads a generator of these images; folder and address are checked at once.
+    """Return what loads a generator of these images; raises as `Backend.open`."""
+    return BACKENDS[spec.kind].open(spec, replace(given, images=images))
+
+
+def answers_of(
+    spec: Spec, given: Given, max_new_tokens: int = MAX_NEW_TOKENS
+) -> Callable[[], McqModel]:
+    """Return what loads a model that answers questions; raises as `Backend.open`."""
+    load = BACKENDS[spec.kind].open(spec, replace(given, draws=False))
+    return lambda: ChatAnswers(load(), max_new_tokens)
+
+
+def judge_of(spec: Spec, given: Given) -> Judge:
+    """Load a judge; raises as `Backend.open`. `local` is another name of `vlm`."""
+    kind = "vlm" if spec.kind == "local" else spec.kind
+    return ChatJudge(BACKENDS[kind].open(spec, given)())
+
+
+def stamp_of(spec: Spec, given: Given) -> ModelStamp:
+    """Say what the results of a model, a file or a folder depend on; raises as its `stamp_of`."""
+    return BACKENDS[spec.kind].stamp_of(spec, given)
+
+
+def answers_stamp(spec: Spec, given: Given, max_new_tokens: int = MAX_NEW_TOKENS) -> ModelStamp:
+    """Say what a model's answers depend on, without loading it.
 
     Raises:
-        UsageError: There is no such folder or address, or, when loaded, no such model.
+        UsageError: It is not there.
     """
-    if spec.kind == "folder":
-        redraws = ImageFolder(Path(spec.name), list(images))
-        return lambda: redraws
-    if spec.kind == "endpoint":
-        drawn = EndpointGenerator(spec.endpoint(given), given.seed, given.size)
-        return lambda: drawn
-    if spec.kind == "uae":
-        spec.check()
-        return lambda: DecoderGenerator(load(spec.name, given.device), given.seed)
-
-    def load_pipeline() -> Generator:
-        disable_progress_bar()
-        try:
-            with found(spec.flag, spec.shown):
-                pipeline = AutoPipelineForText2Image.from_pretrained(
-                    spec.name, torch_dtype=given.dtype, revision=spec.commit
-                )
-        except UsageError:
-            raise
-        except ValueError as error:  # diffusers' word for another kind of pipeline
-            raise UsageError(
-                f"{spec.flag} {spec.shown} is no text-to-image pipeline: {error}"
-            ) from error
-        pipeline.set_progress_bar_config(disable=True)
-        tokenizers = [
-            PlainText(part)
-            for part in pipeline.components.values()
-            if isinstance(part, PreTrainedTokenizerBase)
-        ]
-        pipeline.to(device_of(given.device))
-        return PipelineGenerator(pipeline, given.seed, given.size, tokenizers)
-
-    return load_pipeline
+    if spec.is_ours:
+        with found(spec.flag, spec.name):
+            return encoder_stamp(spec.name, Path(resolve(spec.name)), max_new_tokens)
+    return replace(stamp_of(spec, given), options={"max_new_tokens": max_new_tokens})

@@ -7,30 +7,25 @@ within a second.
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from transformers.utils.hub import cached_file, extract_commit_hash
 
-from uae.backends.captioners import captions_stamp
-from uae.backends.endpoint import Endpoint, EndpointConfig
+from uae.backends.client import EndpointConfig
 from uae.backends.ours import check_ours
-from uae.backends.refused_parameters import keeper
 from uae.core.device import device_of
 from uae.core.errors import UsageError
-from uae.core.provenance import ModelStamp, folder_digests, image_digests, images_stamp
+from uae.core.provenance import ModelStamp, folder_digests
 from uae.models.hub import found
 from uae.models.settings import (
-    SETTINGS_FILE,
     ModelSettings,
     read_settings,
     resolve,
 )
 
-ENCODER_PARTS = ("encoder", "encoder_lora", SETTINGS_FILE)
-DECODER_PARTS = ("projector", "decoder", "decoder_lora")
 INDEX_FILES = {"vlm": "config.json", "diffusers": "model_index.json"}
 """A small file that every model of a kind has."""
 
@@ -109,22 +104,6 @@ class Spec:
         self.check()
         return read_settings(Path(resolve(self.name)))
 
-    def endpoint(self, given: "Given") -> Endpoint:
-        """Return the model behind MODEL@URL.
-
-        Raises:
-            UsageError: It is not of that form, or nothing answers there.
-        """
-        model, _, url = self.name.rpartition("@")
-        if not model:
-            raise UsageError(
-                f"{self.flag} endpoint:{self.name}: expected endpoint:MODEL@URL, such as "
-                "endpoint:qwen@http://localhost:8000/v1"
-            )
-        endpoint = Endpoint(given.address(url, model), keeper(given.out))
-        endpoint.probe()
-        return endpoint
-
 
 @functools.cache  # what is loaded is to be what was stamped, though the hub may change meanwhile
 def _commit(spec: Spec) -> str | None:
@@ -150,6 +129,8 @@ class Given:
         out: The command's folder, where it is kept what an address refuses.
         address: How a model (its URL, its name there) is asked.
         size: Width and height in pixels that a generator that is not ours draws; None for its own.
+        images: Path of each image that is described or redrawn, by its name.
+        draws: Whether it is to draw; a model that also draws need not keep that half otherwise.
     """
 
     prompt: str
@@ -159,6 +140,8 @@ class Given:
     out: Path
     address: Callable[[str, str], EndpointConfig] = endpoint_by_default
     size: tuple[int, int] | None = None
+    images: Mapping[str, Path] = field(default_factory=dict)
+    draws: bool = True
 
 
 def check_dtype(dtype: str, *specs: Spec) -> None:
@@ -173,44 +156,37 @@ def check_dtype(dtype: str, *specs: Spec) -> None:
         raise UsageError(f"--dtype {dtype} is for {kinds} models: expected none with {shown}")
 
 
-def stamp_of(
-    spec: Spec, given: Given, parts: Sequence[str] = ENCODER_PARTS + DECODER_PARTS
+def name_of(dtype: torch.dtype) -> str:
+    """Return a dtype as flags and stamps have it."""
+    return str(dtype).removeprefix("torch.")
+
+
+def weights_stamp(
+    spec: Spec, given: Given, dtype: str, counts: Callable[[str], bool] = lambda _: True
 ) -> ModelStamp:
-    """Say what its results depend on, without loading it.
+    """Say what the results of weights on this machine depend on, without loading them.
 
     Args:
-        spec: A model, a file or a folder.
+        spec: A folder, or a hub id, which stands for its commit.
         given: What it is loaded with.
-        parts: Of a model of this package, those that count.
+        dtype: Of weights and arithmetic.
+        counts: Tells of each file of the folder whether results depend on it.
 
     Raises:
         UsageError: It is not there.
     """
-    if spec.kind == "file":
-        return captions_stamp(Path(spec.name))
-    if spec.kind == "folder":
-        root = Path(spec.name)
-        paths = sorted(path for path in root.rglob("*") if path.is_file())
-        digests = image_digests({path.relative_to(root).as_posix(): path for path in paths})
-        return images_stamp(root, digests)
-    if spec.kind == "endpoint":
-        return ModelStamp(name=spec.name, dtype="unknown", backend="endpoint")
     return ModelStamp(
         name=spec.name,
-        dtype="float32" if spec.is_ours else str(given.dtype).removeprefix("torch."),
+        dtype=dtype,
         backend=f"{spec.kind}, {torch.device(device_of(given.device)).type}",
-        files=_files(spec, parts),
+        files=_files(spec, counts),
     )
 
 
-def _files(spec: Spec, parts: Sequence[str]) -> dict[str, str]:
-    """Return one sha256 of all files that a model is made of; of a hub id its commit."""
+def _files(spec: Spec, counts: Callable[[str], bool]) -> dict[str, str]:
+    """Return one sha256 of all files that count; of a hub id its commit."""
     folder, commit = spec.folder, spec.commit
     if folder is None:
         return {"commit": commit} if commit else {}
-    kept = {
-        path: digest
-        for path, digest in folder_digests(folder).items()
-        if not spec.is_ours or path.split("/")[0] in parts
-    }
+    kept = {path: digest for path, digest in folder_digests(folder).items() if counts(path)}
     return {"weights": hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()}

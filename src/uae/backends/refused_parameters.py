@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from uae.backends.endpoint import Refusal
+from uae.backends.client import Refusal
 from uae.core.durable import storage_faults
 from uae.core.errors import UsageError
 from uae.core.journal import read_journal, write_journal

@@ -14,9 +14,9 @@ from typing import Any
 
 from PIL import Image
 
-from uae.backends.captioners import Failure
 from uae.backends.circuit_breaker import Outages
-from uae.backends.generators import Caption, Generator
+from uae.backends.failure import Failure
+from uae.backends.roles import Caption, Generator
 from uae.benchmarks.image_origin import ORIGIN, read_origin
 from uae.benchmarks.rewriting import INSTRUCTION, WORDING
 from uae.core.config import config_differences

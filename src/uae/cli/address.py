@@ -7,7 +7,7 @@ from cyclopts import Group, Parameter
 from cyclopts.types import PositiveFloat, PositiveInt
 
 if TYPE_CHECKING:
-    from uae.backends.endpoint import EndpointConfig
+    from uae.backends.client import EndpointConfig
 
 ADDRESS = Group("Address", sort_key=8)
 
@@ -26,7 +26,7 @@ class AddressChoice:
 
     def config(self, url: str, model: str) -> "EndpointConfig":
         """Return how this model at this address is asked."""
-        from uae.backends.endpoint import EndpointConfig
+        from uae.backends.client import EndpointConfig
 
         return EndpointConfig(
             base_url=url,

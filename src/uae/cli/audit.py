@@ -222,7 +222,7 @@ def _answers(
     pairs: "dict[str, Pair]", file: QuestionFile, out: Path, talk: Talk
 ) -> "dict[str, list[ItemRow]]":
     """Ask both encoders the same questions; return their rows by side."""
-    from uae.backends.load_answers import answers_of, answers_stamp
+    from uae.backends.load import answers_of, answers_stamp
     from uae.benchmarks.mmt_bench.evaluate import evaluate_mmt
     from uae.runs.rows import ITEMS, read_rows
 

@@ -72,10 +72,11 @@ class AnswererChoice:
         """
         import torch
 
-        from uae.backends.load_answers import MODELS
+        from uae.backends.load import kinds
         from uae.backends.reference import Given, Spec, check_dtype
+        from uae.backends.roles import Chat
 
-        spec = Spec.read_model("--model", self.model, MODELS)
+        spec = Spec.read_model("--model", self.model, kinds(Chat))
         check_dtype(self.dtype, spec)
         dtype = getattr(torch, self.dtype)
         return spec, Given("", 0, place.device, dtype, place.out, self.address.config)
@@ -123,7 +124,7 @@ def mmt_bench(
     check_named("--model", answerer.model)
     task = MmtTask.read(tsv, MmtConfig(**asdict(asked)))
     with quick_start():
-        from uae.backends.load_answers import answers_of, answers_stamp
+        from uae.backends.load import answers_of, answers_stamp
         from uae.benchmarks.mmt_bench.evaluate import evaluate_mmt
         from uae.benchmarks.mmt_bench.summary import summary_text
 

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from uae.backends.captioners import CaptionsFile
-from uae.backends.generators import ImageFolder
+from uae.backends.files import CaptionsFile, ImageFolder
 from uae.benchmarks.results.notes import gaps_option
 from uae.benchmarks.unified_bench.pair import Pair
 from uae.core.errors import UsageError

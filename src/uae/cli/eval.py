@@ -184,7 +184,7 @@ def _score(
     (folder / SETTINGS).write_text(json_line(settings) + "\n")
     progress = Progress(terminal=False if talk.chosen == "quiet" else None)
     show = shown_as("evaluation", progress)
-    seen = evaluate_point("model", folder, evaluator, model, swap, backbones, show)
+    seen = evaluate_point("model", folder, evaluator, model, lambda: swap, backbones, show)
     progress.close()
     return evaluator.score(seen, "model")
 

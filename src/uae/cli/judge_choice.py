@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Group, Parameter
 from cyclopts.types import PositiveFloat, PositiveInt
 
+from uae.cli.address import AddressChoice
 from uae.core.errors import UsageError
 
 if TYPE_CHECKING:
     from uae.backends.judge import Judge
 
 JUDGE = Group("Judge", sort_key=8)
-LOCAL = "local:"
+LOCAL = ("local", "vlm")
+"""Two names of one kind."""
 
 
 @Parameter(name="*")
@@ -22,7 +24,7 @@ class JudgeChoice:
     """Who judges."""
 
     judge: Annotated[str, Parameter(group=JUDGE)]
-    """local:FOLDER or local:HUB_ID of a vision-language model, or an OpenAI-compatible address."""
+    """local:FOLDER or local:HUB_ID (vlm: means the same), endpoint:MODEL@URL, or an address."""
     judge_model: Annotated[str | None, Parameter(group=JUDGE)] = None
     """Name of the model at that address."""
     judge_key_env: Annotated[str, Parameter(group=JUDGE)] = "OPENAI_API_KEY"
@@ -35,9 +37,13 @@ class JudgeChoice:
     """Of a local judge's weights and arithmetic."""
 
     @property
-    def is_local(self) -> bool:
-        """Whether the judge runs on this machine."""
-        return self.judge.startswith(LOCAL)
+    def _kind(self) -> str:
+        """What stands before the colon; of an address its scheme."""
+        return self.judge.partition(":")[0]
+
+    @property
+    def _is_address(self) -> bool:
+        return self.judge.startswith(("http://", "https://"))
 
     def check(self) -> None:
         """Refuse what names no judge, before anything is read.
@@ -45,17 +51,19 @@ class JudgeChoice:
         Raises:
             UsageError: Names the flag.
         """
-        is_address = self.judge.startswith(("http://", "https://"))
-        if not self.is_local and not is_address:
+        _, colon, name = self.judge.partition(":")
+        is_named = bool(colon) and self._kind in (*LOCAL, "endpoint")
+        if not is_named and not self._is_address:
             raise UsageError(
-                f"--judge {self.judge}: expected local:FOLDER, local:HUB_ID, or an address such as "
-                "http://localhost:8000/v1"
+                f"--judge {self.judge}: expected local:FOLDER, local:HUB_ID, endpoint:MODEL@URL, "
+                "or an address such as http://localhost:8000/v1"
             )
-        if self.judge == LOCAL:
-            raise UsageError(f"--judge {self.judge}: expected a folder or hub id after the colon")
-        if is_address and not self.judge_model:
+        if not name:
+            expected = "MODEL@URL" if self._kind == "endpoint" else "a folder or hub id"
+            raise UsageError(f"--judge {self.judge}: expected {expected} after the colon")
+        if self._is_address and not self.judge_model:
             raise UsageError(f"--judge {self.judge}: give --judge-model, the model's name there")
-        if self.is_local and self.judge_model:
+        if is_named and self.judge_model:
             raise UsageError(
                 f"--judge-model {self.judge_model} is for an address; --judge {self.judge} names "
                 "the model itself"
@@ -72,29 +80,17 @@ class JudgeChoice:
             UsageError: There is none, or the address does not answer or refuses the key.
             EnvironmentFault: A package or device is missing.
         """
-        if self.is_local:
-            return self._load_local(device)
-        from uae.backends.endpoint import Endpoint, EndpointConfig
-        from uae.backends.endpoint_judge import EndpointJudge
-        from uae.backends.refused_parameters import keeper
-
-        endpoint = Endpoint(
-            EndpointConfig(
-                base_url=self.judge,
-                model=self.judge_model or "",
-                api_key_env=self.judge_key_env,
-                timeout_s=self.judge_timeout_s,
-                max_tries=self.judge_tries,
-            ),
-            keeper(out),
-        )
-        endpoint.probe()
-        return EndpointJudge(endpoint)
-
-    def _load_local(self, device: str) -> "Judge":
         import torch
 
-        from uae.backends.loading import load_vlm
+        from uae.backends.endpoint import Endpoint
+        from uae.backends.judge import ChatJudge
+        from uae.backends.load import judge_of
+        from uae.backends.reference import Given, Spec
 
-        dtype = getattr(torch, self.judge_dtype)
-        return load_vlm("--judge", self.judge, self.judge.removeprefix(LOCAL), device, dtype)
+        address = AddressChoice(
+            key_env=self.judge_key_env, timeout_s=self.judge_timeout_s, tries=self.judge_tries
+        )
+        given = Given("", 0, device, getattr(torch, self.judge_dtype), out, address.config)
+        if self._is_address:
+            return ChatJudge(Endpoint.at(address.config(self.judge, self.judge_model or ""), given))
+        return judge_of(Spec("--judge", self._kind, self.judge.partition(":")[2]), given)

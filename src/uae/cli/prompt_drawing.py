@@ -21,9 +21,9 @@ from uae.core.errors import EXIT_DONE, EXIT_PARTIAL, UsageError
 from uae.core.ranks import current, once
 
 if TYPE_CHECKING:
-    from uae.backends.captioners import Failure
-    from uae.backends.generators import Generator
+    from uae.backends.failure import Failure
     from uae.backends.reference import Given, Spec
+    from uae.backends.roles import Generator
     from uae.benchmarks.drawing import Picture
     from uae.models.unified import UnifiedAutoEncoder
 
@@ -151,7 +151,7 @@ def begin(
 
 def _identity(spec: "Spec", given: "Given") -> dict[str, str]:
     """Say what draws: the sha256 of a folder's files, a hub id's commit, or an address."""
-    from uae.backends.reference import stamp_of
+    from uae.backends.load import stamp_of
     from uae.benchmarks.drawing import identity_of
 
     if spec.is_ours:
@@ -209,11 +209,11 @@ def _draw(
 ) -> "dict[Path, Failure]":
     """Draw pictures that are not there; return those that failed."""
     from uae.backends.circuit_breaker import Outages
-    from uae.backends.generators import DecoderGenerator
+    from uae.backends.uae import Uae
     from uae.benchmarks.drawing import draw_pictures, warn_of_overlong
 
     generator, total = drawing.load(), num_kept + len(todo)
-    if isinstance(generator, DecoderGenerator) and current().is_first:
+    if isinstance(generator, Uae) and current().is_first:
         warn_of_overlong(generator.model, todo)
     outages = Outages(
         "generator", drawing.out, has_answered=bool(num_kept), again="repeat the command"
@@ -235,12 +235,12 @@ def _rewritten(
     drawing: Drawing, pictures: Sequence["Picture"], talk: Talk
 ) -> tuple[list["Picture"], dict[str, int]]:
     """Return the pictures in the encoder's words, and counts; without words there is no picture."""
-    from uae.backends.generators import DecoderGenerator
+    from uae.backends.uae import Uae
     from uae.benchmarks.rewriting import rewrite_prompts
 
     def load() -> "UnifiedAutoEncoder":
         generator = drawing.load()
-        assert isinstance(generator, DecoderGenerator), "only a model of this package rewrites"
+        assert isinstance(generator, Uae), "only a model of this package rewrites"
         return generator.model
 
     progress, show = progress_of("rewriting", "prompt", talk)

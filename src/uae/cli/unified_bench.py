@@ -218,7 +218,7 @@ def _task(
     halves: PairChoice,
     lengths: CurveChoice,
 ) -> "Task":
-    from uae.backends.captioners import Request
+    from uae.backends.roles import Request
     from uae.benchmarks.unified_bench.pair import tokens_of
 
     tokens = tokens_of(pair, lengths.tokenizer, is_needed=bool(lengths.curve))

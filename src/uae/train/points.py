@@ -36,7 +36,7 @@ def evaluate_point(
     run_folder: Path,
     evaluator: Evaluator,
     model: UnifiedAutoEncoder,
-    untrained: Callable[[], UnifiedAutoEncoder],
+    untrained: Callable[[], UnifiedAutoEncoder | None],
     backbones: Mapping[str, Reward],
     show: ShowProgress = in_silence,
 ) -> Path:

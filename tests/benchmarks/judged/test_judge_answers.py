@@ -9,10 +9,12 @@ from PIL import Image
 from stub_endpoint import HANG, fault, refusing, said, stub
 from transformers import GenerationConfig
 
-from uae.backends.endpoint import Endpoint, EndpointConfig
-from uae.backends.endpoint_judge import EndpointJudge
-from uae.backends.judge import MIN_ANSWERED, Judge, JudgeFailed, check_answered
-from uae.backends.local_vlm import LocalVlm
+from uae.backends.client import Client, EndpointConfig
+from uae.backends.endpoint import Endpoint
+from uae.backends.first_token import Vocabulary
+from uae.backends.judge import MIN_ANSWERED, ChatJudge, Judge, JudgeFailed, check_answered
+from uae.backends.roles import ChatReply
+from uae.backends.transformers import Transformers
 from uae.core.errors import UsageError
 from uae.models.unified import UnifiedAutoEncoder
 from uae.scenes.graph import scene_at
@@ -22,14 +24,24 @@ IMAGE = render_image(scene_at(0, "test"), 96)
 OTHER = render_image(scene_at(1, "test"), 64)
 
 
-def judge_at(url: str, **values) -> EndpointJudge:
+def judge_at(url: str, **values) -> ChatJudge:
     config = EndpointConfig(base_url=url, model="m", **{"max_tries": 1, **values})
-    return EndpointJudge(Endpoint(config))
+    return ChatJudge(Endpoint(Client(config)))
+
+
+def first_log_p(reply: ChatReply) -> torch.Tensor:
+    assert isinstance(reply.first, Vocabulary)
+    return reply.first.log_p
 
 
 @pytest.fixture(scope="module")
-def local(random_model_folder) -> LocalVlm:
-    return LocalVlm.from_pretrained(str(random_model_folder))
+def vlm(random_model_folder) -> Transformers:
+    return Transformers.from_pretrained(str(random_model_folder))
+
+
+@pytest.fixture(scope="module")
+def local(vlm) -> ChatJudge:
+    return ChatJudge(vlm)
 
 
 @pytest.fixture(scope="module")
@@ -131,25 +143,25 @@ def test_a_form_counts_by_its_first_token_and_once(local):
     "ask",
     [lambda judge: judge.reply(IMAGE, "", "Red?", 8), lambda judge: judge.p_of(IMAGE, "?", [])],
 )
-def test_a_question_too_large_for_the_memory_has_no_answer(local, monkeypatch, ask):
+def test_a_question_too_large_for_the_memory_has_no_answer(vlm, local, monkeypatch, ask):
     def forward(*_):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(local.model.lm_head, "forward", forward)
+    monkeypatch.setattr(vlm.model.lm_head, "forward", forward)
     with pytest.raises(JudgeFailed, match=r"^judge: out of memory: CUDA out of memory\.$"):
         ask(local)
 
 
-def test_a_system_turn_is_read(local):
-    with_system = local.processor([IMAGE], "Be strict.", "Red?")["input_ids"]
-    without = local.processor([IMAGE], "", "Red?")["input_ids"]
-    text = local.processor.tokenizer.decode(with_system[0])
+def test_a_system_turn_is_read(vlm):
+    with_system = vlm.processor([IMAGE], "Be strict.", "Red?")["input_ids"]
+    without = vlm.processor([IMAGE], "", "Red?")["input_ids"]
+    text = vlm.processor.tokenizer.decode(with_system[0])
     assert text.index("strict") < text.index("Red")
-    assert "strict" not in local.processor.tokenizer.decode(without[0])
+    assert "strict" not in vlm.processor.tokenizer.decode(without[0])
 
 
 def test_the_folders_own_penalties_change_nothing(random_model_folder, local):
-    other = LocalVlm.from_pretrained(str(random_model_folder))
+    other = Transformers.from_pretrained(str(random_model_folder))
     before = local.reply(IMAGE, "", "Describe the image.", 8)
     model = other.model
     model.generation_config = GenerationConfig(
@@ -157,7 +169,7 @@ def test_the_folders_own_penalties_change_nothing(random_model_folder, local):
         eos_token_id=model.generation_config.eos_token_id,
         pad_token_id=model.generation_config.pad_token_id,
     )
-    again = LocalVlm(model, other.processor, "x")
+    again = ChatJudge(Transformers(model, other.processor, "x"))
     assert again.reply(IMAGE, "", "Describe the image.", 8) == before
 
 
@@ -165,7 +177,7 @@ def test_a_local_vlm_is_told_by_its_weights(random_model_folder, local):
     stamp = local.stamp
     assert (stamp.kind, stamp.dtype, len(stamp.weights)) == ("local", "float32", 64)
     assert stamp.identity == stamp.weights
-    half = LocalVlm.from_pretrained(str(random_model_folder), dtype=torch.bfloat16)
+    half = ChatJudge(Transformers.from_pretrained(str(random_model_folder), dtype=torch.bfloat16))
     assert half.stamp.dtype == "bfloat16"
     assert half.stamp.identity != stamp.identity
     p = half.p_of(IMAGE, "Is it red?", [("red", "blue")])
@@ -173,16 +185,17 @@ def test_a_local_vlm_is_told_by_its_weights(random_model_folder, local):
 
 
 def test_what_is_not_finite_is_no_probability(random_model_folder):
-    judge = LocalVlm.from_pretrained(str(random_model_folder))
+    model = Transformers.from_pretrained(str(random_model_folder))
+    judge = ChatJudge(model)
     with torch.no_grad():
-        judge.model.lm_head.weight.fill_(float("nan"))
+        model.model.lm_head.weight.fill_(float("nan"))
     with pytest.raises(JudgeFailed, match="not finite") as caught:
         judge.p_of(IMAGE, "Red?", [("red",)])
     assert not caught.value.can_retry
 
 
 def test_another_family_goes_through_its_own_processor(llava_folder):
-    judge = LocalVlm.from_pretrained(str(llava_folder))
+    judge = ChatJudge(Transformers.from_pretrained(str(llava_folder)))
     assert judge.stamp.options["processor"] == "LlavaProcessor"
     image = Image.new("RGB", (16, 16), "red")
     [p] = judge.p_of(image, "is it red ?", [("yes",)])
@@ -196,36 +209,36 @@ def test_another_family_goes_through_its_own_processor(llava_folder):
 
 
 @pytest.mark.parametrize("images", [[], [IMAGE], [IMAGE, OTHER], [OTHER, IMAGE]])
-def test_images_stand_before_the_question_as_our_encoder_reads_them(local, encoder, images):
-    inputs = local.processor(images, "", "Red?")
+def test_images_stand_before_the_question_as_our_encoder_reads_them(vlm, encoder, images):
+    inputs = vlm.processor(images, "", "Red?")
     prompts = encoder.prompts([images], ["Red?"])
     assert inputs["input_ids"].equal(prompts.token_ids)
     if images:
         assert inputs["pixel_values"].equal(prompts.pixel_values)
         assert inputs["image_grid_thw"].equal(prompts.grid_thw)
     reply = encoder.sample(prompts, None, max_new_tokens=8).texts[0]
-    assert local.generate(images, "", "Red?", 8)[0] == reply
+    assert vlm.chat(images, "Red?", max_tokens=8).text == reply
 
 
-def test_a_reply_comes_with_the_raw_logits_of_its_first_token(local):
+def test_a_reply_comes_with_the_raw_logits_of_its_first_token(vlm, local):
     for images in ([IMAGE], []):
-        text, logits = local.reply_with_logits(images, "Is it red?", 8)
-        assert text == local.generate(images, "", "Is it red?", 8)[0]
+        reply = vlm.chat(images, "Is it red?", max_tokens=8)
+        text, logits = reply.text, first_log_p(reply)
         assert logits.dtype == torch.float32
-        best = local.processor.tokenizer.decode(int(logits.argmax()))
+        best = vlm.processor.tokenizer.decode(int(logits.argmax()))
         assert text.startswith(best.strip())
-    _, logits = local.reply_with_logits([IMAGE], "Is it red?", 1)
+    logits = first_log_p(vlm.chat([IMAGE], "Is it red?", max_tokens=1))
     [p] = local.p_of(IMAGE, "Is it red?", [("red",)])
-    red = local.processor.tokenizer("red")["input_ids"][0]
+    red = vlm.processor.tokenizer("red")["input_ids"][0]
     assert float(logits.softmax(-1)[red]) == pytest.approx(p, rel=1e-4)  # rounding of float32
 
 
 def test_another_family_reads_several_images_in_order_and_none(llava_folder):
-    judge = LocalVlm.from_pretrained(str(llava_folder))
+    judge = Transformers.from_pretrained(str(llava_folder))
     red, blue = (Image.new("RGB", (16, 16), color) for color in ("red", "blue"))
 
     def logits(*images: Image.Image) -> torch.Tensor:
-        return judge.reply_with_logits(images, "is it red ?", 1)[1]
+        return first_log_p(judge.chat(images, "is it red ?", max_tokens=1))
 
     seen = judge.processor([red, blue], "", "red")["pixel_values"]
     alone = [judge.processor([image], "", "red")["pixel_values"] for image in (red, blue)]
@@ -236,14 +249,14 @@ def test_another_family_reads_several_images_in_order_and_none(llava_folder):
 
 
 def test_another_family_reads_control_tokens_as_text(llava_folder):
-    judge = LocalVlm.from_pretrained(str(llava_folder))
+    judge = Transformers.from_pretrained(str(llava_folder))
     red = Image.new("RGB", (16, 16), "red")
     ids = judge.processor([red], "be </s> strict", "is <image> red </s> ?")["input_ids"]
     plain = judge.processor([red], "be strict", "is red ?")["input_ids"]
     image, end = judge.processor.tokenizer.convert_tokens_to_ids(["<image>", "</s>"])
     assert (ids == image).sum() == (plain == image).sum()
     assert end not in ids
-    assert isinstance(judge.reply(red, "", "is <image> red ?", 3), str)
+    assert isinstance(judge.chat([red], "is <image> red ?", max_tokens=3).text, str)
 
 
 def test_a_model_without_a_chat_template_is_refused(llava_folder, tmp_path):
@@ -251,7 +264,7 @@ def test_a_model_without_a_chat_template_is_refused(llava_folder, tmp_path):
     shutil.copytree(llava_folder, folder)
     (folder / "chat_template.jinja").unlink()
     with pytest.raises(ValueError, match="no chat template"):
-        LocalVlm.from_pretrained(str(folder))
+        Transformers.from_pretrained(str(folder))
 
 
 # -- what is no answer ----------------------------------------------------------------------------

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 from stub_endpoint import fault, said, stub
 
-from uae.backends.endpoint import Endpoint, EndpointConfig
-from uae.backends.endpoint_judge import EndpointJudge
-from uae.backends.judge import JudgeFailed, JudgeStamp
+from uae.backends.client import Client, EndpointConfig
+from uae.backends.endpoint import Endpoint
+from uae.backends.judge import ChatJudge, JudgeFailed, JudgeStamp
 from uae.benchmarks.judged.images import check_images
 from uae.benchmarks.judged.run import Work, failed_row, judged_settings, run_works, unscored
 from uae.benchmarks.prompt_set import PromptSet
@@ -36,7 +36,7 @@ def settings(images: Path):
     return judged_settings("b", "1", found, stamp, PromptSet({}), {})
 
 
-def works(judge: EndpointJudge, images: Path) -> list[Work]:
+def works(judge: ChatJudge, images: Path) -> list[Work]:
     """Eight questions, and a row that follows from all of them."""
 
     def asked(i: int):
@@ -67,7 +67,7 @@ def number(body: dict) -> int:
 
 def judged(server, images: Path, out: Path, **options):
     config = EndpointConfig(base_url=server.url, model="m", max_tries=1)
-    given = works(EndpointJudge(Endpoint(config)), images)
+    given = works(ChatJudge(Endpoint(Client(config))), images)
     return run_works(given, out, settings(images), lambda _: SCORES, **options)
 
 

@@ -7,21 +7,21 @@ import pytest
 import torch
 from thirty_questions import evaluate, rows, write
 
-from uae.backends.encoder_answers import EncoderAnswers, encoder_stamp
-from uae.backends.letters import letter_log_probs, letter_tokens
+from uae.backends.answers import ChatAnswers
+from uae.backends.first_token import Vocabulary, letter_tokens
+from uae.backends.uae import Uae, encoder_stamp
 from uae.core.errors import UsageError
-from uae.models.vlm.encoder import Encoder
+from uae.models.unified import UnifiedAutoEncoder
 from uae.scenes.graph import scene_at
 from uae.scenes.render import render_image
 
 
 @pytest.fixture(scope="module")
-def model(random_model_folder) -> EncoderAnswers:
-    encoder = Encoder.from_pretrained(random_model_folder / "encoder", "Describe the image.")
-    return EncoderAnswers(encoder, max_new_tokens=4)
+def model(random_model_folder) -> ChatAnswers:
+    return ChatAnswers(Uae(UnifiedAutoEncoder.from_pretrained(random_model_folder)), 4)
 
 
-def test_a_file_is_answered(model: EncoderAnswers, random_model_folder: Path, tmp_path: Path):
+def test_a_file_is_answered(model: ChatAnswers, random_model_folder: Path, tmp_path: Path):
     stamp = encoder_stamp("random", random_model_folder, 4)
     assert (stamp.dtype, stamp.options) == ("float32", {"max_new_tokens": 4})
     assert "encoder/model.safetensors" in stamp.files
@@ -31,9 +31,10 @@ def test_a_file_is_answered(model: EncoderAnswers, random_model_folder: Path, tm
     assert result.by_name("likelihood/VAL/overall").n == 6
 
 
-def test_letters_have_the_probability_of_their_tokens(model: EncoderAnswers):
-    image, encoder = render_image(scene_at(0, "train")), model.encoder
-    log_probs = model.option_log_probs([image], "Which?", "ABC")
+def test_letters_have_the_probability_of_their_tokens(model: ChatAnswers):
+    assert isinstance(model.model, Uae)
+    image, encoder = render_image(scene_at(0, "train")), model.model.encoder
+    log_probs = model.reply([image], "Which?", "ABC").log_probs
     total = encoder.next_log_probs(encoder.prompts([image], ["Which?"])).exp().sum()
     assert total == pytest.approx(1, abs=1e-5)  # float32 sums over the vocabulary
     assert all(math.isfinite(x) for x in log_probs)
@@ -54,14 +55,13 @@ def test_a_letter_counts_with_and_without_a_blank_where_these_are_tokens():
         def get_vocab(self) -> dict[str, int]:
             return {"A": 1, "\u0120A": 2, "B": 3, "BC": 4, "\u2581C": 0, "\u0120CA": 5}
 
-    tokens = letter_tokens(Tokenizer(), "ABC")
-    assert tokens == [[1, 2], [3], [0]]
+    assert [letter_tokens(Tokenizer(), x) for x in "ABC"] == [[1, 2], [3], [0]]
     p = torch.tensor([0.1, 0.2, 0.3, 0.15, 0.05, 0.1, 0.1])
-    assert letter_log_probs(p.log(), tokens) == pytest.approx(
+    assert Vocabulary(Tokenizer(), p.log(), p).letters("ABC") == pytest.approx(
         [math.log(x) for x in (0.5, 0.15, 0.1)]
     )
 
 
-def test_a_letter_without_a_token_is_refused(model: EncoderAnswers):
-    with pytest.raises(UsageError, match="no single token for the letter qqq"):
-        model.option_log_probs([render_image(scene_at(0, "train"))], "Which?", ["qqq"])
+def test_a_letter_without_a_token_is_refused(model: ChatAnswers):
+    with pytest.raises(UsageError, match=r"no single token for the letter qqq: .*--no-likelihood"):
+        model.reply([render_image(scene_at(0, "train"))], "Which?", ["qqq"])

@@ -9,15 +9,15 @@ import torch
 from stub_endpoint import DIE, HANG, fault, refusing, said, stub
 from thirty_questions import Words, evaluate, rows, write
 
-from uae.backends.answers import AnswerFailed, McqModel
-from uae.backends.encoder_answers import EncoderAnswers
-from uae.backends.endpoint import Endpoint, EndpointConfig
-from uae.backends.endpoint_answers import EndpointAnswers
-from uae.backends.local_vlm import LocalVlm
-from uae.backends.vlm_answers import VlmAnswers
+from uae.backends.answers import AnswerFailed, ChatAnswers, McqModel
+from uae.backends.client import Client, EndpointConfig
+from uae.backends.endpoint import Endpoint
+from uae.backends.judge import ChatJudge
+from uae.backends.transformers import Transformers
+from uae.backends.uae import Uae
 from uae.benchmarks.mmt_bench.task import MmtConfig
 from uae.core.errors import RunFailed, UsageError
-from uae.models.vlm.encoder import Encoder
+from uae.models.unified import UnifiedAutoEncoder
 from uae.runs.rows import ITEMS, read_rows
 from uae.scenes.graph import scene_at
 from uae.scenes.render import render_image
@@ -30,28 +30,28 @@ TOP = {"A": math.log(0.5), " A": math.log(0.25), "\nB": math.log(0.125), "AB": m
 
 
 @pytest.fixture(scope="module")
-def vlm(random_model_folder) -> LocalVlm:
-    return LocalVlm.from_pretrained(str(random_model_folder))
+def vlm(random_model_folder) -> Transformers:
+    return Transformers.from_pretrained(str(random_model_folder))
 
 
 @pytest.mark.parametrize("images", [[], IMAGES[:1], IMAGES])
 def test_a_vision_language_model_answers_as_our_encoder_does(vlm, random_model_folder, images):
-    encoder = Encoder.from_pretrained(random_model_folder / "encoder", "Describe the image.")
-    ours = EncoderAnswers(encoder, 4).reply(images, "Which?", "ABC")
-    theirs = VlmAnswers(vlm, 4).reply(images, "Which?", "ABC")
+    model = UnifiedAutoEncoder.from_pretrained(random_model_folder)
+    ours = ChatAnswers(Uae(model), 4).reply(images, "Which?", "ABC")
+    theirs = ChatAnswers(vlm, 4).reply(images, "Which?", "ABC")
     assert theirs.text == ours.text
     # the encoder leaves out tokens that it never says, whose mass is small
     assert theirs.log_probs == pytest.approx(ours.log_probs, abs=1e-2)
 
 
 def test_letters_have_the_mass_of_their_tokens_alone(vlm):
-    answers = VlmAnswers(vlm, 4)
+    answers = ChatAnswers(vlm, 4)
     assert isinstance(answers, McqModel)
     reply = answers.reply(IMAGES[:1], "Which?", "AB")
     tokenizer = vlm.processor.tokenizer
     for letter, log_prob in zip("AB", reply.log_probs, strict=True):
         forms = [form for form in (letter, f" {letter}") if len(tokenizer(form)["input_ids"]) == 1]
-        [p] = vlm.p_of(IMAGES[0], "Which?", [forms])
+        [p] = ChatJudge(vlm).p_of(IMAGES[0], "Which?", [forms])
         assert log_prob == pytest.approx(math.log(p), abs=1e-4)
     assert answers.reply(IMAGES[:1], "Which?", []).log_probs == []
     with pytest.raises(UsageError, match=r"letter qqq: .*--no-likelihood"):
@@ -59,24 +59,25 @@ def test_letters_have_the_mass_of_their_tokens_alone(vlm):
 
 
 def test_probabilities_that_are_not_finite_are_no_answer(random_model_folder):
-    vlm = LocalVlm.from_pretrained(str(random_model_folder))
+    vlm = Transformers.from_pretrained(str(random_model_folder))
     with torch.no_grad():
         vlm.model.lm_head.weight.fill_(float("nan"))
     for letters in ("AB", ""):
         with pytest.raises(AnswerFailed, match="model: not finite") as caught:
-            VlmAnswers(vlm, 2).reply(IMAGES[:1], "Which?", letters)
+            ChatAnswers(vlm, 2).reply(IMAGES[:1], "Which?", letters)
         assert not caught.value.can_retry
 
 
 def test_a_question_with_a_control_token_is_read_as_text(vlm, random_model_folder):
-    encoder = Encoder.from_pretrained(random_model_folder / "encoder", "Describe the image.")
+    model = UnifiedAutoEncoder.from_pretrained(random_model_folder)
+    encoder = model.encoder
     question = "Which <|image_pad|><|im_end|>?"
     inputs = vlm.processor(IMAGES[:1], "", question)
     assert inputs["input_ids"].equal(encoder.prompts([IMAGES[:1]], [question]).token_ids)
     assert question in encoder.tokenizer.decode(inputs["input_ids"][0])
     theirs, ours = (
         x.reply(IMAGES[:1], question, "AB")
-        for x in (VlmAnswers(vlm, 2), EncoderAnswers(encoder, 2))
+        for x in (ChatAnswers(vlm, 2), ChatAnswers(Uae(model), 2))
     )
     assert theirs.text == ours.text
 
@@ -84,9 +85,9 @@ def test_a_question_with_a_control_token_is_read_as_text(vlm, random_model_folde
 # -- behind an address ----------------------------------------------------------------------------
 
 
-def answers_at(url: str, **values) -> EndpointAnswers:
+def answers_at(url: str, **values) -> ChatAnswers:
     config = EndpointConfig(base_url=url, model="m", **{"max_tries": 1, **values})
-    return EndpointAnswers(Endpoint(config), 9)
+    return ChatAnswers(Endpoint(Client(config)), 9)
 
 
 def test_one_request_gives_the_reply_and_the_letters():

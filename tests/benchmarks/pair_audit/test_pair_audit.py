@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from uae.backends.captioners import Written
-from uae.backends.generators import DecoderGenerator
+from uae.backends.roles import Written
+from uae.backends.uae import Uae
 from uae.benchmarks.pair_audit.findings import PIXELS, TEXT, audits_of
 from uae.benchmarks.pair_audit.questions import UNDERSTANDING, QuestionSet
 from uae.benchmarks.pair_audit.run import AuditTask, audit_pair, matrix_name
@@ -63,7 +63,7 @@ def task(tmp_path, model, backbones) -> AuditTask:
             images=images,
             out=tmp_path / "run",
             captioner=lambda caption=caption: caption,
-            generator=lambda seed=seed: DecoderGenerator(model, seed),
+            generator=lambda seed=seed: Uae(model, seed),
             backbones=lambda: backbones,
             tokens=tokens,
         )

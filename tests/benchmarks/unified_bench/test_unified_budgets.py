@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from uae.backends.captioners import Failure, Request, Written, written
+from uae.backends.failure import Failure
+from uae.backends.roles import Request, Written, written
 from uae.benchmarks.unified_bench.budgets import Budget, Tokens, area, check_sizes, write_within
 from uae.core.errors import UsageError
 from uae.data.folder import NamedImage

@@ -10,23 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from uae.backends import captioners
-from uae.backends.captioners import (
-    CaptionsFile,
-    EncoderCaptioner,
-    Failure,
-    Request,
-    VlmCaptioner,
-    Written,
-)
-from uae.backends.generators import (
-    Caption,
-    DecoderGenerator,
-    HiddenStates,
-    ImageFolder,
-    PipelineGenerator,
-)
-from uae.backends.local_vlm import LocalVlm
+from uae.backends import transformers
+from uae.backends.diffusers import Diffusers
+from uae.backends.failure import Failure
+from uae.backends.files import CaptionsFile, ImageFolder
+from uae.backends.roles import Caption, Request, Written
+from uae.backends.transformers import Transformers
+from uae.backends.uae import HiddenStates, Uae
 from uae.benchmarks.results.result import FailedPart
 from uae.benchmarks.unified_bench import making, run
 from uae.benchmarks.unified_bench.budgets import Tokens
@@ -80,8 +70,8 @@ def task(images, tmp_path, model, backbones) -> Task:
 
 def task_of(images, out, model, backbones, **changes) -> Task:
     parts = {
-        "captioner": lambda: EncoderCaptioner(model, 0),
-        "generator": lambda: DecoderGenerator(model, 0),
+        "captioner": lambda: Uae(model, 0),
+        "generator": lambda: Uae(model, 0),
         "backbones": lambda: backbones,
         "tokens": Tokens(model.encoder.tokenizer),
         "curve": CURVE,
@@ -130,7 +120,7 @@ def test_redraws_are_those_of_the_captions_that_are_kept(task, model):
     row = next(r for r in read_rows(task.out / "captions/cut-4.jsonl") if r.image == NAMES[0])
     assert row.num_tokens is not None
     assert row.num_tokens <= 4
-    drawn = DecoderGenerator(model, 0).draw([Caption(row.image, row.caption)])[0]
+    drawn = Uae(model, 0).draw([Caption(row.image, row.caption)])[0]
     assert largest_difference(drawn, open_image(task.out / "images/cut-4/a.png")) <= 1
 
 
@@ -273,7 +263,7 @@ def test_redraws_in_subfolders_are_found_by_relative_path(tmp_path):
 
 
 def test_what_failed_for_now_is_tried_again_when_asked(images, tmp_path, model, backbones):
-    class Flaky(DecoderGenerator):
+    class Flaky(Uae):
         broken = True
 
         def draw(self, captions):
@@ -369,7 +359,7 @@ def test_hidden_states_are_those_of_the_captioning_pass(images, model):
     """As cold start reads them: states of the caption's tokens, after the captioning prompt."""
     image = open_image(images["a.png"])
     item = NamedImage("a.png", image)
-    text = EncoderCaptioner(model, 0).write([item], Request())[0]
+    text = Uae(model, 0).write([item], Request())[0]
     assert isinstance(text, Written)
     captions = model.encoder.sample(model.encoder.prompts([image]), None, max_new_tokens=16)
     with torch.no_grad():
@@ -388,41 +378,39 @@ def largest_difference(image: Image.Image, other: Image.Image) -> int:
 
 
 def test_a_vision_language_model_samples_by_seed_name_and_draw(images, random_model_folder):
-    vlm = LocalVlm.from_pretrained(str(random_model_folder))
-    captioner = VlmCaptioner(vlm, "Describe the image.", 0)
+    vlm = Transformers.from_pretrained(str(random_model_folder), prompt="Describe the image.")
     items = [NamedImage(name, open_image(images[name])) for name in NAMES[:2]]
 
     def written(draw: int):
-        return captioner.write(items, Request(temperature=1.0, draw=draw))
+        return vlm.write(items, Request(temperature=1.0, draw=draw))
 
     assert written(0) == written(0)
     assert written(0) != written(1)
-    assert captioner.write(items[1:], Request(temperature=1.0)) == written(0)[1:]
-    greedy = captioner.write(items, Request())
-    assert greedy == captioner.write(items, Request(draw=1))
+    assert vlm.write(items[1:], Request(temperature=1.0)) == written(0)[1:]
+    greedy = vlm.write(items, Request())
+    assert greedy == vlm.write(items, Request(draw=1))
 
 
 def test_a_vision_language_model_says_which_captions_reached_the_limit(
     images, random_model_folder, monkeypatch
 ):
-    vlm = LocalVlm.from_pretrained(str(random_model_folder))
-    captioner = VlmCaptioner(vlm, "Describe the image.", 0)
+    vlm = Transformers.from_pretrained(str(random_model_folder), prompt="Describe the image.")
     item = NamedImage("a.png", open_image(images["a.png"]))
-    monkeypatch.setattr(captioners, "MAX_NEW_TOKENS", 3)
-    [cut] = captioner.write([item], Request())
+    monkeypatch.setattr(transformers, "MAX_NEW_TOKENS", 3)
+    [cut] = vlm.write([item], Request())
     assert isinstance(cut, Written)
     assert cut.is_truncated
     last = vlm.processor.tokenizer(cut.text, add_special_tokens=False)["input_ids"][-1]
     vlm.model.generation_config.eos_token_id = last  # now the same words end by themselves
-    [ended] = captioner.write([item], Request())
+    [ended] = vlm.write([item], Request())
     assert isinstance(ended, Written)
     assert not ended.is_truncated
 
 
 def test_an_image_too_large_for_the_memory_has_no_caption(images, random_model_folder, monkeypatch):
-    vlm = LocalVlm.from_pretrained(str(random_model_folder))
+    vlm = Transformers.from_pretrained(str(random_model_folder), prompt="Describe the image.")
     items = [NamedImage(name, open_image(images[name])) for name in NAMES[:2]]
-    generate, calls = vlm.generate, []
+    generate, calls = vlm.model.generate, []
 
     def second_is_too_large(*given, **options):
         calls.append(given)
@@ -430,8 +418,8 @@ def test_an_image_too_large_for_the_memory_has_no_caption(images, random_model_f
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return generate(*given, **options)
 
-    monkeypatch.setattr(vlm, "generate", second_is_too_large)
-    first, second = VlmCaptioner(vlm, "Describe the image.", 0).write(items, Request())
+    monkeypatch.setattr(vlm.model, "generate", second_is_too_large)
+    first, second = vlm.write(items, Request())
     assert isinstance(first, Written)
     assert second == Failure("captioner: out of memory", "CUDA out of memory.", can_retry=True)
 
@@ -449,7 +437,7 @@ class Pipeline:
 
 
 def test_a_pipelines_noise_hangs_on_the_name_and_is_shared_by_all_captions_of_an_image():
-    generator = PipelineGenerator(Pipeline(), 0)
+    generator = Diffusers(Pipeline(), 0)
     one, other, elsewhere = generator.draw(
         [Caption("a.png", "A red circle."), Caption("a.png", "A bar."), Caption("b.png", "A bar.")]
     )
@@ -464,14 +452,14 @@ def test_a_pipeline_gets_no_control_token_of_its_tokenizers(random_model_folder)
         asked.append(prompt)
         return Pipeline()(prompt=prompt, **given)
 
-    generator = PipelineGenerator(draw, 0, plain=[PlainText(tokenizer)])
+    generator = Diffusers(draw, 0, plain=[PlainText(tokenizer)])
     generator.draw([Caption("a.png", "A bar."), Caption("b.png", "A <|endoftext|> bar.")])
     assert asked == ["A bar.", "A < |endoftext|> bar."]
 
 
 @pytest.mark.parametrize("checked", [None, [False], [True]])
 def test_what_a_safety_checker_blacks_out_is_refused_and_no_drawing(checked):
-    [drawn] = PipelineGenerator(Pipeline(checked), 0, (16, 8)).draw([Caption("a.png", "A bar.")])
+    [drawn] = Diffusers(Pipeline(checked), 0, (16, 8)).draw([Caption("a.png", "A bar.")])
     if checked == [True]:
         assert isinstance(drawn, Failure)
         assert drawn.reason == "generator: refused"
@@ -506,7 +494,7 @@ def test_a_further_backbone_is_a_column_that_changes_no_other_score(task, tmp_pa
 def test_a_point_of_the_curve_that_failed_for_now_is_tried_again_when_asked(
     images, tmp_path, model, backbones
 ):
-    class Flaky(DecoderGenerator):
+    class Flaky(Uae):
         num_calls = 0
 
         def draw(self, captions):

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from uae.backends.captioners import CaptionsFile, Failure
+from uae.backends.failure import Failure
+from uae.backends.files import CaptionsFile
 from uae.benchmarks.pair_audit.findings import PIXELS, SHARES, TEXT, audits_of
 from uae.benchmarks.pair_audit.questions import (
     KIND,

@@ -7,7 +7,7 @@ left out and what an address refused come about as it runs.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from uae.backends.endpoint import Refusal
+from uae.backends.client import Refusal
 
 _NUM_NAMED = 5
 _NUM_KEPT = 20

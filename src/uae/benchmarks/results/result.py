@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from uae.backends.endpoint import Refusal
+from uae.backends.client import Refusal
 from uae.benchmarks.results.notes import failed_parts_mark, left_out_mark, marks_of, refusal_marks
 from uae.benchmarks.results.scores import RowTable, Score, estimate_score
 from uae.core.errors import UsageError

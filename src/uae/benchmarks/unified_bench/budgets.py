@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 from transformers import AutoTokenizer
 
-from uae.backends.captioners import Captioner, Failure, Request, Written, written
+from uae.backends.failure import Failure
+from uae.backends.roles import Captioner, Request, Written, written
 from uae.core.errors import UsageError
 from uae.data.folder import NamedImage
 

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from uae.backends.captioners import CaptionsFile
 from uae.backends.circuit_breaker import Outages
+from uae.backends.files import CaptionsFile
 from uae.backends.judge import Judge, JudgeFailed
 from uae.backends.replies import json_objects
 from uae.benchmarks.results.result import BenchResult

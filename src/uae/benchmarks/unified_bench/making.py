@@ -10,9 +10,9 @@ from typing import Generic, TypeVar
 
 from PIL import Image
 
-from uae.backends.captioners import Captioner, Failure, Written
 from uae.backends.circuit_breaker import Outages
-from uae.backends.generators import Caption
+from uae.backends.failure import Failure
+from uae.backends.roles import Caption, Captioner, Written
 from uae.benchmarks.unified_bench.budgets import PLAIN, Method, write_within
 from uae.benchmarks.unified_bench.task import Task, opened, read_captions
 from uae.core.errors import UnfitName

@@ -1,22 +1,23 @@
 """Both halves of Unified-Bench as one: what captions the images and what redraws them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from uae.backends.backbones import load_backbones
-from uae.backends.captioners import Captioner, CaptionsFile
-from uae.backends.generators import Generator, HiddenStates, ImageFolder
+from uae.backends.files import CaptionsFile, ImageFolder
 from uae.backends.load import (
     CAPTIONER,
-    CAPTIONERS,
     GENERATOR,
-    GENERATORS,
     captioner_of,
     generator_of,
+    kinds,
+    stamp_of,
 )
 from uae.backends.own import load
-from uae.backends.reference import ENCODER_PARTS, Given, Spec, stamp_of
+from uae.backends.reference import Given, Spec
+from uae.backends.roles import Captioner, Generator
+from uae.backends.uae import HiddenStates
 from uae.benchmarks.unified_bench.budgets import Tokens
 from uae.benchmarks.unified_bench.task import Task
 from uae.core.errors import UsageError
@@ -52,8 +53,8 @@ class Pair:
             UsageError: One is of no known kind, or hidden states are asked of two models.
         """
         ours = Spec(flag, "uae", model)
-        writes = Spec.read(CAPTIONER, captioner, CAPTIONERS) if captioner else ours
-        draws = Spec.read(GENERATOR, generator, GENERATORS) if generator else ours
+        writes = Spec.read(CAPTIONER, captioner, kinds(Captioner)) if captioner else ours
+        draws = Spec.read(GENERATOR, generator, kinds(Generator)) if generator else ours
         if sees_image and (
             (writes.kind, writes.name) != (draws.kind, draws.name) or not writes.is_ours
         ):
@@ -113,7 +114,7 @@ class Pair:
     def stamp(self) -> ModelStamp:
         """Say what the results of both depend on."""
         stamps = {
-            "captioner": stamp_of(self.writes, self.given, ENCODER_PARTS),
+            "captioner": stamp_of(self.writes, replace(self.given, draws=False)),
             "generator": stamp_of(self.draws, self.given),
         }
         return ModelStamp(

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from uae.backends.captioners import Failure
+from uae.backends.failure import Failure
 from uae.benchmarks.results.result import BenchResult
 from uae.benchmarks.results.run import BenchRun, Resume
 from uae.benchmarks.results.scores import Score

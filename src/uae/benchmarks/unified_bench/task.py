@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from uae.backends.captioners import Captioner, Failure, Request
-from uae.backends.generators import Generator
+from uae.backends.failure import Failure
+from uae.backends.roles import Captioner, Generator, Request
 from uae.benchmarks.unified_bench.budgets import PLAIN, Budget, Method, Tokens
 from uae.core.disks import folded, result_path
 from uae.core.errors import UsageError
