@@ -40,6 +40,8 @@ from uae.benchmarks.geneval.layout import (
     write_metadata,
 )
 from uae.benchmarks.geneval.prompts import PromptSet, official_prompts
+from uae.benchmarks.results.run import BenchRun
+from uae.benchmarks.run import run_plan
 
 MAX_LOADING = 0.1
 """Share of the time that loading data may take."""
@@ -79,7 +81,7 @@ def watch_phases() -> dict[str, float]:
         (scoring, "open_image", "load"),
         (Detector, "detect", "detect"),
         (ColorClassifier, "classify", "colours"),
-        (geneval.BenchRun, "add", "write"),
+        (BenchRun, "add", "write"),
     ):
         setattr(owner, name, timed(seconds, phase, getattr(owner, name)))
     return seconds
@@ -103,7 +105,15 @@ def measure(root: Path, prompts: PromptSet) -> tuple[float, dict[str, float], li
     task = geneval.Task(folder, prompts, SAMPLES_PER_PROMPT, judges, SURE)
     seconds, memory = watch_phases(), []
     start = time.perf_counter()
-    geneval.score(task, root / "run", "never", lambda _done, _total: memory.append(resident_mib()))
+    plan = geneval.plan_of(task, root / "run")
+    result = run_plan(
+        plan,
+        root / "run",
+        resume="never",
+        show=lambda _done, _total: memory.append(resident_mib()),
+    )
+    assert plan.text
+    plan.text(result)
     return time.perf_counter() - start, seconds, memory
 
 

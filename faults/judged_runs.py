@@ -13,12 +13,14 @@ from PIL import Image
 from faults.benchmark_runs import Fill
 from uae.backends.judge import Judge, JudgeStamp
 from uae.benchmarks.dpg import run as dpg
-from uae.benchmarks.dpg.drawing import image_path as dpg_path
 from uae.benchmarks.dpg.prompts import COLUMNS, read_dpg
+from uae.benchmarks.dpg.prompts import image_path as dpg_path
 from uae.benchmarks.geneval2 import prompts as geneval2_prompts
 from uae.benchmarks.geneval2 import run as geneval2
+from uae.benchmarks.geneval2.benchmark import pictures_of, write_table
 from uae.benchmarks.geneval_pp import prompts as geneval_pp_prompts
 from uae.benchmarks.geneval_pp import run as geneval_pp
+from uae.benchmarks.run import run_plan
 from uae.benchmarks.unified_bench import duel
 from uae.data.captions import CaptionRow, CaptionsWriter
 
@@ -67,10 +69,12 @@ def geneval2_run(root: Path, judge: Judge) -> Fill:
     ]
     prompts = geneval2_prompts.read_prompts(_write_lines(root / "geneval2.jsonl", lines))
     images = root / "geneval2-images"
-    write_noise([picture.path for picture in geneval2.pictures_of(images, prompts)], 1)
-    found = geneval2_prompts.find_images(geneval2.write_table(images, prompts), prompts)
+    pictures = pictures_of(images, prompts)
+    write_noise([picture.path for picture in pictures], 1)
+    found = geneval2_prompts.find_images(write_table(images, pictures), prompts)
     task = geneval2.Task(prompts, found, judge)
-    return lambda out, show, again: geneval2.score(task, out, retry_failed=again, show=show)
+    plan = geneval2.plan_of(task)
+    return lambda out, show, again: run_plan(plan, out, retry_failed=again, show=show)
 
 
 def geneval_pp_run(root: Path, judge: Judge) -> Fill:
@@ -85,10 +89,12 @@ def geneval_pp_run(root: Path, judge: Judge) -> Fill:
     ]
     prompts = geneval_pp_prompts.read_prompts(_write_lines(root / "geneval-pp.jsonl", lines))
     images = root / "geneval-pp-images"
-    write_noise([picture.path for picture in geneval_pp.pictures_of(images, prompts)], 2)
+    paths = [geneval_pp_prompts.image_path(images, name) for name in prompts.by_name]
+    write_noise(paths, 2)
     found = geneval_pp_prompts.find_images(images, prompts)
     task = geneval_pp.Task(prompts, found, judge)
-    return lambda out, show, again: geneval_pp.score(task, out, retry_failed=again, show=show)
+    plan = geneval_pp.plan_of(task)
+    return lambda out, show, again: run_plan(plan, out, retry_failed=again, show=show)
 
 
 def dpg_run(root: Path, judge: Judge) -> Fill:
@@ -108,7 +114,8 @@ def dpg_run(root: Path, judge: Judge) -> Fill:
     write_noise([dpg_path(images, name) for name in names], 3)
     prompts = read_dpg(folder, table)
     task = dpg.DpgTask(prompts, dpg.find_images(images, prompts, 4), judge)
-    return lambda out, show, again: dpg.score(task, out, retry_failed=again, show=show)
+    plan = dpg.plan_of(task)
+    return lambda out, show, again: run_plan(plan, out, retry_failed=again, show=show)
 
 
 def caption_duel_run(root: Path, judge: Judge) -> Fill:
@@ -121,10 +128,8 @@ def caption_duel_run(root: Path, judge: Judge) -> Fill:
             for name in images:
                 captions.append(CaptionRow(image=name, caption=f"{words} {name}."))
     duels, _ = duel.pair_up(images, first, second)
-    settings = duel.settings_of(judge, duels, first, second)
-    return lambda out, show, again: duel.judge_duels(
-        judge, duels, out, settings, resume="auto", retry_failed=again, show=show
-    )
+    plan = duel.plan_of(judge, duels, duel.settings_of(judge, duels, first, second))
+    return lambda out, show, again: run_plan(plan, out, retry_failed=again, show=show)
 
 
 JUDGED: Mapping[str, Callable[[Path, Judge], Fill]] = {

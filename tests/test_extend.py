@@ -11,9 +11,9 @@ from unittest import mock
 import pytest
 import yaml
 from PIL import ExifTags, Image
-from uae.benchmarks.table import BENCHMARKS
 
 from uae.backends import load as backends
+from uae.benchmarks.table import BENCHMARKS
 from uae.cli import app
 from uae.models.dit.table import FAMILIES
 from uae.models.unified import UnifiedAutoEncoder

@@ -11,7 +11,8 @@ from PIL import Image
 from uae.backends.circuit_breaker import MAX_FAILURES_RUNNING, Outages
 from uae.backends.failure import Failure
 from uae.backends.roles import Caption, Generator
-from uae.benchmarks.drawing import Picture, begin, draw_pictures, not_drawn, origin_of
+from uae.benchmarks.benchmark import Picture
+from uae.benchmarks.drawing import begin, captions_of, draw_pictures, not_drawn, origin_of
 from uae.benchmarks.image_origin import ORIGIN, check_prompts, drawn_by
 from uae.core.errors import RunFailed
 from uae.flow.noise import stream
@@ -78,7 +79,8 @@ def test_a_picture_follows_from_its_samples_whatever_is_drawn_beside_it(
 
 
 def test_a_generator_is_told_the_key_that_our_noise_hangs_on():
-    [first, second] = Picture(Path("a.png"), "a cat", (("dpg", "a", 0), ("dpg", "a", 1))).captions
+    picture = Picture(Path("a.png"), "a cat", (("dpg", "a", 0), ("dpg", "a", 1)))
+    [first, second] = captions_of(picture)
     assert (first.name, first.text, first.key) == ("dpg/a/0", "a cat", ("dpg", "a", 0))
     assert second.noise(7).initial_seed() == stream(7, "dpg", "a", 1).initial_seed()
     assert Caption("a.png", "").noise(7).initial_seed() == stream(7, "draw", "a.png").initial_seed()

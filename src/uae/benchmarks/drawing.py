@@ -8,7 +8,6 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from PIL import Image
 from uae.backends.circuit_breaker import Outages
 from uae.backends.failure import Failure
 from uae.backends.roles import Caption, Generator
+from uae.benchmarks.benchmark import Picture
 from uae.benchmarks.image_origin import ORIGIN, read_origin
 from uae.benchmarks.rewriting import INSTRUCTION, WORDING
 from uae.core.config import config_differences
@@ -33,24 +33,9 @@ log = logging.getLogger(__name__)
 JPEG_QUALITY = 95
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A file to be drawn: one sample of a prompt, or a square grid of several, row by row.
-
-    Attributes:
-        path: Ends in .png or .jpg.
-        prompt: What to draw.
-        keys: Of each sample, what its noise depends on besides the seed.
-    """
-
-    path: Path
-    prompt: str
-    keys: tuple[tuple[int | str, ...], ...]
-
-    @property
-    def captions(self) -> list[Caption]:
-        """What a generator is given: the prompt, once for each sample."""
-        return [Caption("/".join(map(str, key)), self.prompt, key) for key in self.keys]
+def captions_of(picture: Picture) -> list[Caption]:
+    """Return what a generator is given: the prompt, once for each sample."""
+    return [Caption("/".join(map(str, key)), picture.prompt, key) for key in picture.keys]
 
 
 def identity_of(model: str) -> dict[str, str]:
@@ -162,7 +147,7 @@ def _drawn(
     """Return each picture whole, or why one of its samples failed."""
     if not generator.in_batches:
         return [_whole(_one_by_one(generator, picture, outages)) for picture in pictures]
-    samples = generator.draw([caption for picture in pictures for caption in picture.captions])
+    samples = generator.draw([caption for picture in pictures for caption in captions_of(picture)])
     size = len(samples) // len(pictures)
     return [_whole(samples[i : i + size]) for i in range(0, len(samples), size)]
 
@@ -172,7 +157,7 @@ def _one_by_one(
 ) -> list[Image.Image | Failure]:
     """Draw one sample after the other; the first that fails is the last."""
     samples: list[Image.Image | Failure] = []
-    for caption in picture.captions:
+    for caption in captions_of(picture):
         samples += generator.draw([caption])
         if isinstance(failure := samples[-1], Failure):
             outages.add(caption.name, failure.reason, failure.detail)

@@ -96,7 +96,7 @@ def build_app() -> App:
     """Make `uae`."""
     app = app_of(NEXT, "uae", SUMMARY)
     app.help_epilogue = "Next: uae doctor, uae VERB --help"
-    app.command(evaluation)
+    app.command(evaluation())
     app.register_install_completion_command(add_to_startup=False)
     return app
 

@@ -1,215 +1,133 @@
-"""`uae eval mmt-bench`, `uae eval geneval`: published benchmarks without a judge."""
+"""`uae eval NAME` and `uae eval NAME-images`: made from the benchmarks of the table."""
 
-import logging
-from dataclasses import asdict, dataclass
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Parameter
-from cyclopts.types import PositiveInt
+from cyclopts import App, Parameter
 
-from uae.backends.ours import check_named
-from uae.cli.address import BY_DEFAULT, AddressChoice
-from uae.cli.options import RunChoice, ended, progress_of
+from uae.benchmarks.benchmark import Benchmark, Means, PromptImages
+from uae.benchmarks.table import BENCHMARKS
+from uae.cli.judge_choice import JudgeChoice
+from uae.cli.options import RunChoice, carry_out, check_folder
 from uae.cli.output import PLAINLY, SWITCH, Talk
+from uae.cli.prompt_drawing import DrawingChoice, begin, draw, finish
 from uae.cli.startup import quick_start
-from uae.cli.unified_bench import Dtype
-from uae.core.errors import EXIT_PARTIAL, UsageError
 from uae.core.ranks import once
 
 if TYPE_CHECKING:
-    from uae.backends.reference import Given, Spec
-    from uae.benchmarks.geneval.prompts import PromptSet
+    from uae.backends.judge import Judge
 
-log = logging.getLogger(__name__)
+RetryFailed = Annotated[bool, SWITCH, Parameter(help="Ask again where the judge gave no answer.")]
+OutFolder = Annotated[Path, Parameter(help="Folder for the images.")]
 
-Variant = Literal["geneval", "geneval-hf"]
-
-OFFICIAL_CLIP = "openai/clip-vit-large-patch14"
-NEXT = {
-    "mmt-bench": "uae compare RUN_A RUN_B",
-    "geneval": "uae compare RUN_A RUN_B",
-}
-"""What the help of each names as the next command."""
+AFTER = "uae compare RUN_A RUN_B"
+UAE_TINY = DrawingChoice()
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class QuestionChoice:
-    """Which questions are asked, and how."""
-
-    limit: PositiveInt | None = None
-    """Questions to ask, from the first row on; by default all."""
-    prompt: Literal["vlmevalkit", "compact"] = "vlmevalkit"
-    """Wording of the questions; compact is what uae-tiny was trained on."""
-    likelihood: bool = True
-    """Measure the likelihood of the option letters too."""
-    hidden_answers: Annotated[bool, SWITCH] = False
-    """Ask questions without an answer too (split TEST); replies are kept."""
-    allow_missing: Annotated[bool, SWITCH] = False
-    """Leave out questions whose images do not decode; the result is marked as incomplete."""
+def add_benchmarks(app: App) -> None:
+    """Add the verbs of all benchmarks."""
+    for name, benchmark in BENCHMARKS.items():
+        verb = _judged_verb(name, benchmark) if benchmark.is_judged else _verb(name, benchmark)
+        _add(app, name, verb, benchmark, AFTER, given=Annotated[Path, benchmark.given])
+        if images := benchmark.images:
+            _add(app, f"{name}-images", _drawing_verb(images), images, images.after)
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class AnswererChoice:
-    """What answers."""
-
-    model: str = "uae-tiny"
-    """Model folder or preset, or vlm:FOLDER_OR_HUB_ID, endpoint:MODEL@URL."""
-    max_new_tokens: PositiveInt = 128
-    """Longest reply; what is cut off is not read."""
-    dtype: Dtype = "float32"
-    """Of a vlm model's weights."""
-    address: AddressChoice = BY_DEFAULT
-    """How an address is asked."""
-
-    def read(self, place: RunChoice) -> "tuple[Spec, Given]":
-        """Return what is named, and what it is loaded with.
-
-        Raises:
-            UsageError: It names nothing, or the dtype is for other models.
-        """
-        import torch
-
-        from uae.backends.load import kinds
-        from uae.backends.reference import Given, Spec, check_dtype
-        from uae.backends.roles import Chat
-
-        spec = Spec.read_model("--model", self.model, kinds(Chat))
-        check_dtype(self.dtype, spec)
-        dtype = getattr(torch, self.dtype)
-        return spec, Given("", 0, place.device, dtype, place.out, self.address.config)
-
-
-ALL_QUESTIONS, UAE_TINY = QuestionChoice(), AnswererChoice()
-
-
-def mmt_bench(
-    tsv: Annotated[Path, Parameter(name="TSV")],
-    /,
-    *,
-    answerer: AnswererChoice = UAE_TINY,
-    asked: QuestionChoice = ALL_QUESTIONS,
-    predictions: Path | None = None,
-    place: RunChoice,
-    retry_failed: Annotated[bool, SWITCH] = False,
-    talk: Talk = PLAINLY,
-) -> int:
-    """Ask a model the questions of MMT-Bench, and score the answers.
-
-    Try:
-        uae eval mmt-bench MMT-Bench_VAL.tsv --model runs/demo/model --out runs/mmt
-        uae eval mmt-bench MMT-Bench_VAL.tsv --model vlm:Qwen/Qwen2.5-VL-3B-Instruct --out runs/qwen
-
-    The same command goes on where it stopped.
-
-    Args:
-        tsv: MMT-Bench_VAL.tsv, or any file in its columns.
-        answerer: What answers.
-        asked: Which questions are asked, and how.
-        predictions: Write the replies to this file too: .xlsx or .tsv in VLMEvalKit's columns,
-            .jsonl as lmms-eval's samples.
-        place: The run.
-        retry_failed: Ask again where the model gave no reply.
-        talk: Format and verbosity.
-    """
-    talk.begin()
-    place.check()
-    from uae.benchmarks.mmt_bench.export import check_format, export_predictions
-    from uae.benchmarks.mmt_bench.task import MmtConfig, MmtTask
-
-    if predictions:
-        check_format(predictions)
-    check_named("--model", answerer.model)
-    task = MmtTask.read(tsv, MmtConfig(**asdict(asked)))
-    with quick_start():
-        from uae.backends.load import answers_of, answers_stamp
-        from uae.benchmarks.mmt_bench.evaluate import evaluate_mmt
-        from uae.benchmarks.mmt_bench.summary import summary_text
-
-        spec, given = answerer.read(place)
-        load = answers_of(spec, given, answerer.max_new_tokens)
-    stamp = answers_stamp(spec, given, answerer.max_new_tokens)
-    progress, show = progress_of("mmt-bench", "question", talk)
-    result = evaluate_mmt(
-        load, task, place.out, stamp, resume=place.resume, retry_failed=retry_failed, show=show
-    )
-    progress.close()
-    if predictions:
-        once(lambda: export_predictions(place.out, tsv, predictions))
-    return ended(result, place.out, summary_text(result), talk)
-
-
-def geneval(
-    images: Annotated[Path, Parameter(name="IMAGES")],
-    /,
-    *,
-    detector: str,
-    variant: Variant,
-    place: RunChoice,
-    clip: str = OFFICIAL_CLIP,
-    prompts: Path | None = None,
-    num_samples: PositiveInt = 4,
-    allow_missing: Annotated[bool, SWITCH] = False,
-    talk: Talk = PLAINLY,
-) -> int:
-    """Score a folder of images in GenEval's layout with a detector.
-
-    Try:
-        uae eval geneval IMAGES --detector mask2former.pth --variant geneval --out runs/geneval
-
-    The same command goes on where it stopped. Besides the run's own files the
-    folder gets results.jsonl in the official format, and summary.json.
-
-    Args:
-        images: Folder with 00000/metadata.jsonl, 00000/samples/0000.png and so on.
-        detector: For geneval mmdet's .pth file; for geneval-hf a folder or hub id of a Mask2Former.
-        variant: Which weights the detector has; scores of the two are never compared.
-        place: The run.
-        clip: Folder or hub id of the CLIP that names colours.
-        prompts: The prompts' metadata file; by default the 553 official ones.
-        num_samples: Images expected of each prompt.
-        allow_missing: Score what is there; the result is marked as incomplete.
-        talk: Format and verbosity.
-    """
-    talk.begin()
-    place.check()
-    _check_detector(detector, variant)
-    chosen = _prompts(prompts)
-    from uae.benchmarks.geneval.layout import read_folder
-
-    folder = read_folder(images, chosen, num_samples, allow_missing=allow_missing)
-    with quick_start():
-        from uae.benchmarks.geneval import run
-        from uae.benchmarks.geneval.load import load_judges
-
-        judges = load_judges(detector, variant, clip, place.device)
-    task = run.Task(folder, chosen, num_samples, judges)
-    progress, show = progress_of("geneval", "image", talk)
-    result, official = run.score(task, place.out, place.resume, show)
-    progress.close()
-    code = ended(result, place.out, official.text(), talk)
-    if not official.is_complete:
-        log.warning("the set of images is incomplete: this is no GenEval score")
-        return EXIT_PARTIAL
-    return code
-
-
-def _check_detector(detector: str, variant: Variant) -> None:
-    is_checkpoint = Path(detector).suffix == ".pth"
-    if variant == "geneval" and not is_checkpoint:
-        raise UsageError(
-            f"--detector {detector}: --variant geneval takes mmdet's checkpoint, a .pth file; a "
-            "model in transformers' format is --variant geneval-hf"
+def _add(
+    app: App,
+    name: str,
+    verb: Callable[..., int],
+    of: Benchmark[Any] | PromptImages[Any],
+    after: str,
+    **types: Any,
+) -> None:
+    """Add a verb whose flags and help are those of an object."""
+    can_lack = all(_is_optional(field) for field in fields(of.options))
+    types["options"] = of.options
+    defaults = {"options": of.options() if can_lack else inspect.Parameter.empty}
+    signature = inspect.signature(verb)
+    parameters = [
+        x.replace(
+            annotation=types.get(x.name, x.annotation), default=defaults.get(x.name, x.default)
         )
-    if variant == "geneval" and not Path(detector).is_file():
-        raise UsageError(f"--detector {detector} does not exist: expected mmdet's .pth file")
-    if variant == "geneval-hf" and is_checkpoint:
-        raise UsageError(f"--detector {detector}: a .pth file is --variant geneval")
+        for x in signature.parameters.values()
+    ]
+    verb.__annotations__ |= types
+    verb.__signature__ = signature.replace(parameters=parameters)  # pyright: ignore[reportFunctionMemberAccess]
+    app.command(verb, name=name, help=inspect.getdoc(of), help_epilogue=f"Next: {after}")
 
 
-def _prompts(path: Path | None) -> "PromptSet":
-    from uae.benchmarks.geneval.prompts import official_prompts, read_prompts
+def _is_optional(field: Field[Any]) -> bool:
+    """Whether a flag may be left out."""
+    return field.default is not MISSING or field.default_factory is not MISSING
 
-    return read_prompts(path) if path else official_prompts()
+
+def _verb(name: str, benchmark: Benchmark[Any]) -> Callable[..., int]:
+    def verb(given: Path, /, *, options: Any = None, place: RunChoice, talk: Talk = PLAINLY) -> int:
+        return _measure(name, benchmark, given, options, place, talk)
+
+    return verb
+
+
+def _judged_verb(name: str, benchmark: Benchmark[Any]) -> Callable[..., int]:
+    def verb(
+        given: Path,
+        /,
+        *,
+        options: Any = None,
+        chosen: JudgeChoice,
+        place: RunChoice,
+        retry_failed: RetryFailed = False,
+        talk: Talk = PLAINLY,
+    ) -> int:
+        return _measure(name, benchmark, given, options, place, talk, chosen, retry_failed)
+
+    return verb
+
+
+def _measure(
+    name: str,
+    benchmark: Benchmark[Any],
+    given: Path,
+    options: Any,
+    place: RunChoice,
+    talk: Talk,
+    chosen: JudgeChoice | None = None,
+    retry_failed: bool = False,
+) -> int:
+    """Plan a run, carry it out, and return the exit code."""
+    talk.begin()
+    place.check()
+    if chosen:
+        chosen.check()
+
+    def judge() -> "Judge":
+        assert chosen, f"{name} has no judge"
+        with quick_start():
+            return chosen.load(place.device, place.out)
+
+    plan = benchmark.plan(
+        given, options or benchmark.options(), Means(place.out, place.device, judge)
+    )
+    return carry_out(name, benchmark.unit, plan, place, talk, retry_failed)
+
+
+def _drawing_verb(images: PromptImages[Any]) -> Callable[..., int]:
+    def verb(
+        *,
+        out: OutFolder,
+        options: Any = None,
+        chosen: DrawingChoice = UAE_TINY,
+        talk: Talk = PLAINLY,
+    ) -> int:
+        talk.begin()
+        check_folder(out, "--out")
+        prompts = images.read(options or images.options())
+        drawing = begin(chosen, out, prompts.name, prompts.sha256, lambda: prompts.prepare(out))
+        counts = draw(drawing, prompts.pictures(out), talk)
+        return finish(images.after, drawing, once(lambda: prompts.table(out)), counts, talk)
+
+    return verb

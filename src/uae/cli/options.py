@@ -15,6 +15,7 @@ from uae.core.errors import EXIT_DONE, EXIT_PARTIAL, UsageError
 from uae.core.ranks import current, once
 
 if TYPE_CHECKING:
+    from uae.benchmarks.benchmark import Plan
     from uae.benchmarks.results.result import BenchResult
     from uae.data.untrusted.file import UnreadableImage
     from uae.runs.progress import Progress
@@ -86,6 +87,39 @@ def stages_of(talk: Talk) -> tuple["Progress", Callable[[str, int, int], None]]:
 def _terminal(talk: Talk) -> bool | None:
     """Return whether to draw a bar; None where a terminal decides."""
     return None if current().is_first and talk.chosen != "quiet" else False
+
+
+def carry_out(
+    name: str,
+    unit: str,
+    plan: "Plan",
+    place: RunChoice,
+    talk: Talk,
+    retry_failed: bool = False,
+    left_out: Sequence["UnreadableImage"] = (),
+) -> int:
+    """Carry out a benchmark's plan with a progress line, and return the exit code.
+
+    Args:
+        name: Of the benchmark, before the progress.
+        unit: What progress counts.
+        plan: Of the run.
+        place: The run.
+        talk: Format and verbosity.
+        retry_failed: Measure again what failed for something that may pass.
+        left_out: Folders of images that could not be read.
+    """
+    from uae.benchmarks.run import run_plan
+    from uae.benchmarks.summary import summary_text
+
+    progress, show = progress_of(name, unit, talk)
+    result = run_plan(plan, place.out, resume=place.resume, retry_failed=retry_failed, show=show)
+    progress.close()
+    code = ended(result, place.out, (plan.text or summary_text)(result), talk, left_out)
+    if why := plan.incomplete(result):
+        log.warning("%s", why)
+        return EXIT_PARTIAL
+    return code
 
 
 def ended(

@@ -17,6 +17,7 @@ from uae.cli.options import progress_of, warn_of
 from uae.cli.output import SWITCH, Talk
 from uae.cli.startup import quick_start
 from uae.cli.unified_bench import Dtype
+from uae.core.durable import storage_faults
 from uae.core.errors import EXIT_DONE, EXIT_PARTIAL, UsageError
 from uae.core.ranks import current, once
 
@@ -143,7 +144,8 @@ def begin(
     @functools.cache
     def ready() -> "Generator":
         generator = load()
-        once(lambda: (drawing.begin(out, origin), prepare()))
+        with storage_faults("cannot write the images to", out):
+            once(lambda: (drawing.begin(out, origin), prepare()))
         return generator
 
     return Drawing(chosen, out, origin, ready)

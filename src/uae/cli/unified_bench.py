@@ -13,7 +13,7 @@ from uae.backends.ours import check_named
 from uae.cli.address import BY_DEFAULT, AddressChoice
 from uae.cli.inputs import find_images
 from uae.cli.judge_choice import JudgeChoice
-from uae.cli.options import RunChoice, ended, progress_of, stages_of
+from uae.cli.options import RunChoice, carry_out, ended, stages_of
 from uae.cli.output import PLAINLY, SWITCH, Talk
 from uae.cli.startup import quick_start
 from uae.core.errors import UsageError
@@ -265,7 +265,6 @@ def caption_duel(
     files = find_images(images, without=place.out)
     with quick_start():
         from uae.benchmarks.unified_bench import duel
-        from uae.benchmarks.unified_bench.summary import summary_text
         from uae.cli.coverage import image_gaps, settled, warn_of_extra
 
         duels, captions = duel.pair_up(files.paths, first, second)
@@ -275,19 +274,8 @@ def caption_duel(
         unread = image_gaps(files.paths)
         gaps = settled(unread, len(duels), allow_missing=allow_missing)
         judge = chosen.load(place.device, place.out)
-    settings = duel.settings_of(judge, duels, first, second, gaps)
-    progress, show = progress_of("caption-duel", "pair", talk)
-    result = duel.judge_duels(
-        judge,
-        duels,
-        place.out,
-        settings,
-        resume=place.resume,
-        retry_failed=retry_failed,
-        show=show,
-    )
-    progress.close()
-    return ended(result, place.out, summary_text(result), talk, files.left_out)
+    plan = duel.plan_of(judge, duels, duel.settings_of(judge, duels, first, second, gaps))
+    return carry_out("caption-duel", "pair", plan, place, talk, retry_failed, files.left_out)
 
 
 def backbones_of(texts: Iterable[str]) -> dict[str, str]:

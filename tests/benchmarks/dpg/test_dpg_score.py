@@ -10,14 +10,14 @@ from PIL import Image
 from scripted_judge import ScriptedJudge
 
 from uae.backends.judge import JudgeFailed
-from uae.benchmarks.dpg.drawing import set_name
-from uae.benchmarks.dpg.prompts import Item, Question, prompts_digest
-from uae.benchmarks.dpg.run import DpgTask, crops, find_images, score
+from uae.benchmarks.dpg.prompts import Item, Question, prompts_digest, set_name
+from uae.benchmarks.dpg.run import DpgTask, crops, find_images, plan_of
 from uae.benchmarks.dpg.score import with_dependencies
 from uae.benchmarks.drawing import in_grid
 from uae.benchmarks.image_origin import ORIGIN
 from uae.benchmarks.prompt_set import PromptSet
-from uae.benchmarks.results.result import result_values
+from uae.benchmarks.results.result import BenchResult, result_values
+from uae.benchmarks.run import run_plan
 from uae.core.errors import UsageError
 
 RED, BLUE, GREEN, WHITE = (255, 0, 0), (0, 0, 255), (0, 255, 0), (255, 255, 255)
@@ -56,6 +56,10 @@ def answers(color: tuple[int, ...], text: str) -> float:
 def task_of(images: Path, judge: ScriptedJudge, **options) -> DpgTask:
     found = find_images(images, PROMPTS, options.get("num_images", 4))
     return DpgTask(PROMPTS, found, judge, **options)
+
+
+def score(task: DpgTask, out: Path, **options) -> BenchResult:
+    return run_plan(plan_of(task), out, **options)
 
 
 # -- dependencies ---------------------------------------------------------------------------------

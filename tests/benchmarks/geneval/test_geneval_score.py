@@ -15,8 +15,9 @@ from uae.benchmarks.geneval.decisions import DecisionConfig, confident_objects
 from uae.benchmarks.geneval.detector import Detector
 from uae.benchmarks.geneval.layout import read_folder, sample_path, write_metadata
 from uae.benchmarks.geneval.prompts import PromptSet, official_prompts
-from uae.benchmarks.geneval.run import Judges, Task, score
+from uae.benchmarks.geneval.run import Judges, Task, plan_of, write_official
 from uae.benchmarks.geneval.summary import ImageResult
+from uae.benchmarks.run import run_plan
 
 LINES = official_prompts().lines
 PROMPTS = PromptSet(
@@ -54,7 +55,9 @@ def run(detector, classifier, tmp_path):
     def scored(folder, config=LOW, show=lambda done, total: None):
         judges = Judges(detector, classifier, names={}, weights={})
         task = Task(folder, PROMPTS, 2, judges, config)
-        return score(task, tmp_path / "out", "never", show)[1]
+        out = tmp_path / "out"
+        run_plan(plan_of(task, out), out, resume="never", show=show)
+        return write_official(task, out)
 
     return scored
 

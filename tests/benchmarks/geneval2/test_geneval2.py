@@ -17,11 +17,11 @@ from uae.benchmarks.geneval2.run import (
     Task,
     benchmark_of,
     geometric_mean,
-    score,
-    settings_of,
+    plan_of,
 )
 from uae.benchmarks.results.notes import marks_of
 from uae.benchmarks.results.result import result_values
+from uae.benchmarks.run import run_plan
 from uae.core.errors import UsageError
 
 LINES = [
@@ -66,7 +66,7 @@ def p_of(_color, text: str) -> float:
 
 def scored(file: Path, table: Path, out: Path, judge: ScriptedJudge, **options):
     prompts = read_prompts(file)
-    return score(Task(prompts, find_images(table, prompts), judge), out, **options)
+    return run_plan(plan_of(Task(prompts, find_images(table, prompts), judge)), out, **options)
 
 
 # -- soft-tifa ------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ def test_a_prompt_without_an_image_is_missing(file, table, tmp_path):
         find_images(table, prompts)
     found = find_images(table, prompts, allow_missing=True)
     assert list(found.paths) == ["0001"]
-    result = score(Task(prompts, found, ScriptedJudge(p_of)), tmp_path / "run")
+    result = run_plan(plan_of(Task(prompts, found, ScriptedJudge(p_of))), tmp_path / "run")
     assert result.by_name("AM").n == 1
     assert result.settings["options"]["is_complete"] is False
     assert "1 missing images: 'two red kites above a bench'" in marks_of(result.settings)[0]
@@ -232,7 +232,7 @@ def test_fewer_prompts_than_published_are_marked(tmp_path, num, has_mark):
     (tmp_path / "paths.json").write_text(json.dumps({"cat 0": "cat.png"}))
     Image.new("RGB", (4, 4)).save(tmp_path / "cat.png")
     found = find_images(tmp_path / "paths.json", prompts, allow_missing=True)
-    marks = marks_of(settings_of(Task(prompts, found, ScriptedJudge(p_of))).values())
+    marks = marks_of(plan_of(Task(prompts, found, ScriptedJudge(p_of))).settings.values())
     mark = "PART of the benchmark: 799 of 800 prompts"
     assert [x for x in marks if x.startswith("PART")] == [mark] * has_mark
     first = "'cat 1', 'cat 2', 'cat 3', 'cat 4', 'cat 5'"

@@ -11,11 +11,12 @@ from scripted_judge import ScriptedJudge
 
 from uae.benchmarks.geneval_pp.judging import Verdict, question_of, read_verdict
 from uae.benchmarks.geneval_pp.prompts import find_images, read_prompts
-from uae.benchmarks.geneval_pp.run import Task, benchmark_of, score
+from uae.benchmarks.geneval_pp.run import Task, benchmark_of, plan_of
 from uae.benchmarks.image_origin import ORIGIN
-from uae.benchmarks.judged.summary import summary_text
 from uae.benchmarks.results.compare import compare
 from uae.benchmarks.results.result import read_result
+from uae.benchmarks.run import run_plan
+from uae.benchmarks.summary import summary_text
 from uae.core.errors import UsageError
 
 LINES = [
@@ -60,7 +61,7 @@ def images(tmp_path) -> Path:
 
 def scored(file: Path, images: Path, out: Path, judge: ScriptedJudge):
     prompts = read_prompts(file)
-    return score(Task(prompts, find_images(images, prompts), judge), out)
+    return run_plan(plan_of(Task(prompts, find_images(images, prompts), judge)), out)
 
 
 def write_origin(images: Path, **changes) -> None:
@@ -124,13 +125,13 @@ def test_overall_is_left_out_where_a_tag_has_no_image(file, images, tmp_path):
     (images / "1.jpg").unlink()
     prompts = read_prompts(file)
     found = find_images(images, prompts, allow_missing=True)
-    result = score(Task(prompts, found, ScriptedJudge(words=words)), tmp_path / "run")
+    result = run_plan(plan_of(Task(prompts, found, ScriptedJudge(words=words))), tmp_path / "run")
     assert [x.score.name for x in result.scores] == ["color_spatial_attr", "counting"]
     assert result.by_name("color_spatial_attr").n == 0
     assert result.by_name("counting").value == 0.5
     (images / "2.jpg").rename(images / "1.jpg")  # each tag has one
     found = find_images(images, prompts, allow_missing=True)
-    result = score(Task(prompts, found, ScriptedJudge(words=words)), tmp_path / "other")
+    result = run_plan(plan_of(Task(prompts, found, ScriptedJudge(words=words))), tmp_path / "other")
     assert result.by_name("overall").value == 0.5
 
 
@@ -139,7 +140,7 @@ def test_an_incomplete_result_names_what_is_missing(file, images, tmp_path):
     (images / "3.jpg").write_bytes(b"damaged")
     prompts = read_prompts(file)
     found = find_images(images, prompts, allow_missing=True)
-    score(Task(prompts, found, ScriptedJudge(words=words)), tmp_path / "run")
+    run_plan(plan_of(Task(prompts, found, ScriptedJudge(words=words))), tmp_path / "run")
     values = json.loads((tmp_path / "run/result.json").read_text())
     gaps = values["settings"]["options"]["gaps"]
     assert gaps["missing images"] == {"num": 1, "first": ["2"]}

@@ -10,10 +10,12 @@ from stub_endpoint import fault, said, stub
 from uae.backends.client import Client, EndpointConfig
 from uae.backends.endpoint import Endpoint
 from uae.backends.judge import ChatJudge, JudgeFailed, JudgeStamp
+from uae.benchmarks.benchmark import Plan, Work
 from uae.benchmarks.judged.images import check_images
-from uae.benchmarks.judged.run import Work, failed_row, judged_settings, run_works, unscored
+from uae.benchmarks.judged.rows import failed_row, judged_settings, unscored
 from uae.benchmarks.prompt_set import PromptSet
 from uae.benchmarks.results.scores import Score
+from uae.benchmarks.run import run_plan
 from uae.core.errors import RunFailed, UsageError
 from uae.runs.rows import ITEMS, ItemRow, read_rows
 
@@ -48,7 +50,7 @@ def works(judge: ChatJudge, images: Path) -> list[Work]:
                 return failed_row(row, error)
             return replace(row, samples={"value": float(reply)})
 
-        return Work(str(i), make, is_asked=True, group="all", image=images / f"{i}.png")
+        return Work(item=str(i), make=make, group="all", image=images / f"{i}.png")
 
     def mean(rows):
         found = [rows[str(i)] for i in range(8)]
@@ -57,7 +59,7 @@ def works(judge: ChatJudge, images: Path) -> list[Work]:
             return unscored(row, found)
         return replace(row, samples={"mean": sum(one.samples["value"] for one in found) / 8})
 
-    every = Work("all", mean, is_asked=False, group="all", image=images / "0.png")
+    every = Work(item="all", make=mean, is_asked=False, group="all", image=images / "0.png")
     return [*map(asked, range(8)), every]
 
 
@@ -68,7 +70,7 @@ def number(body: dict) -> int:
 def judged(server, images: Path, out: Path, **options):
     config = EndpointConfig(base_url=server.url, model="m", max_tries=1)
     given = works(ChatJudge(Endpoint(Client(config))), images)
-    return run_works(given, out, settings(images), lambda _: SCORES, **options)
+    return run_plan(Plan(settings(images), given, lambda _: SCORES), out, **options)
 
 
 def test_each_question_is_asked_once_however_often_it_stops(images, tmp_path):

@@ -5,9 +5,10 @@ import json
 import pytest
 
 from uae.backends.judge import JudgeFailed, JudgeStamp
+from uae.benchmarks.run import run_plan
 from uae.benchmarks.unified_bench.duel import (
-    judge_duels,
     pair_up,
+    plan_of,
     read_verdict,
     samples_of,
     settings_of,
@@ -62,16 +63,8 @@ def files(tmp_path):
 def judged(files, answer, out, **options):
     images, first, second = files
     duels, judge = pair_up(images, first, second)[0], Script(answer)
-    result = judge_duels(
-        judge,
-        duels,
-        out,
-        settings_of(judge, duels, first, second),
-        resume="auto",
-        retry_failed=options.get("retry_failed", False),
-        show=lambda *_: None,
-    )
-    return result, judge
+    plan = plan_of(judge, duels, settings_of(judge, duels, first, second))
+    return run_plan(plan, out, **options), judge
 
 
 def prefers_two(text: str) -> str:

@@ -57,6 +57,16 @@ class Item:
     fault: str = ""
 
 
+def set_name(num_images: int) -> str:
+    """Name the prompts as `images.json` does, with how many images each has."""
+    return f"dpg, {num_images} a prompt"
+
+
+def image_path(root: Path, item_id: str) -> Path:
+    """Return the file of an item's images."""
+    return root / f"{item_id}.png"
+
+
 def read_dpg(folder: Path, table: Path, *, without_first_row: bool = False) -> PromptSet[Item]:
     """Read prompts and questions, by item id. Questions of items without a prompt are left aside.
 

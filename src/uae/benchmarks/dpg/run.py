@@ -5,7 +5,6 @@ answers by P(yes) and P(no), so the benchmark has another name and its numbers a
 ones. A reply that begins as neither is excluded and counted.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,24 +12,20 @@ from pathlib import Path
 from PIL import Image
 
 from uae.backends.judge import Judge, JudgeFailed, check_answered
-from uae.benchmarks.dpg.drawing import NumImages, image_path, set_name
-from uae.benchmarks.dpg.prompts import NUM_PROMPTS, Item, Question, prompts_digest
+from uae.benchmarks.benchmark import Plan, Work
+from uae.benchmarks.dpg.prompts import (
+    NUM_PROMPTS,
+    Item,
+    Question,
+    image_path,
+    prompts_digest,
+    set_name,
+)
 from uae.benchmarks.dpg.score import IMAGE, ITEM, QUESTION, dpg_scores, with_dependencies
 from uae.benchmarks.image_origin import check_prompts
 from uae.benchmarks.judged.images import ImageSet, check_images, files_of_no_item
-from uae.benchmarks.judged.run import (
-    Rows,
-    Work,
-    failed_row,
-    judged_settings,
-    run_works,
-    unscored,
-)
+from uae.benchmarks.judged.rows import JudgedTask, Rows, failed_row, unscored
 from uae.benchmarks.prompt_set import PromptSet
-from uae.benchmarks.results.notes import part_option
-from uae.benchmarks.results.result import BenchResult
-from uae.benchmarks.results.run import Resume
-from uae.core.provenance import BenchSettings
 from uae.data.opening import open_image
 from uae.data.untrusted.file import UnreadableImage
 from uae.runs.rows import ItemRow
@@ -42,26 +37,20 @@ NO = ("No", "no", " No", " no")
 
 
 @dataclass(frozen=True, slots=True)
-class DpgTask:
+class DpgTask(JudgedTask[Item]):
     """What is scored, by whom, and how.
 
     Attributes:
-        prompts: With their questions.
-        images: One file per item.
-        judge: Answers the questions.
         num_images: 4 in a grid of two by two, or one alone.
         compat: Score categories with upstream's faults.
     """
 
-    prompts: PromptSet[Item]
-    images: ImageSet
-    judge: Judge
-    num_images: NumImages = 4
+    num_images: int = 4
     compat: bool = False
 
 
 def find_images(
-    root: Path, prompts: PromptSet[Item], num_images: NumImages, *, allow_missing: bool = False
+    root: Path, prompts: PromptSet[Item], num_images: int, *, allow_missing: bool = False
 ) -> ImageSet:
     """Find the file of each item.
 
@@ -88,7 +77,7 @@ def _no_grid(image: Image.Image) -> str:
     return ""
 
 
-def crops(image: Image.Image, num_images: NumImages) -> list[Image.Image]:
+def crops(image: Image.Image, num_images: int) -> list[Image.Image]:
     """Cut a grid into its images, row by row."""
     side = round(num_images**0.5)
     width, height = image.width // side, image.height // side
@@ -99,41 +88,15 @@ def crops(image: Image.Image, num_images: NumImages) -> list[Image.Image]:
     ]
 
 
-def settings_of(task: DpgTask) -> BenchSettings:
-    """Return what the numbers of a run depend on."""
-    return judged_settings(
+def plan_of(task: DpgTask) -> Plan:
+    """Plan the run over a task."""
+    return task.plan(
         BENCHMARK,
         COMPAT_RULES if task.compat else RULES,
-        task.images,
-        task.judge.stamp,
-        task.prompts,
-        options={
-            "num_prompts": len(task.prompts.prompts),
-            **part_option(len(task.prompts.prompts), NUM_PROMPTS, "prompts"),
-            "num_images": task.num_images,
-            "compat": task.compat,
-        },
-    )
-
-
-def score(
-    task: DpgTask,
-    out: Path,
-    *,
-    resume: Resume = "auto",
-    retry_failed: bool = False,
-    show: Callable[[int, int], None] = lambda _done, _total: None,
-) -> BenchResult:
-    """Ask what has no row in the folder yet, and score all; raises as `run_works`."""
-    works = [work for item in task.prompts.prompts for work in _works(task, item)]
-    return run_works(
-        works,
-        out,
-        settings_of(task),
+        NUM_PROMPTS,
+        [work for item in task.prompts.prompts for work in _works(task, item)],
         dpg_scores,
-        resume=resume,
-        retry_failed=retry_failed,
-        show=show,
+        {"num_images": task.num_images, "compat": task.compat},
     )
 
 
@@ -142,18 +105,19 @@ def _works(task: DpgTask, item: Item) -> list[Work]:
     if item.item_id not in task.images.paths:
         return []
     work = partial(Work, group=item.item_id, image=task.images.paths[item.item_id])
+    follows = partial(work, is_asked=False)
     if item.fault:
-        return [work(item.item_id, lambda _: _faulty_row(item), is_asked=False)]
+        return [follows(item=item.item_id, make=lambda _: _faulty_row(item))]
     return [
         *(
-            work(_image_name(item, i), partial(_image_row, task, item, i), is_asked=True)
+            work(item=_image_name(item, i), make=partial(_image_row, task, item, i))
             for i in range(task.num_images)
         ),
         *(
-            work(_question_name(item, q), partial(_question_row, task, item, q), is_asked=False)
+            follows(item=_question_name(item, q), make=partial(_question_row, task, item, q))
             for q in item.questions
         ),
-        work(item.item_id, partial(_item_row, task, item), is_asked=False),
+        follows(item=item.item_id, make=partial(_item_row, task, item)),
     ]
 
 

@@ -1,10 +1,12 @@
 """GenEval as a benchmark run: one row per image, taken up again after any stop."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from uae.benchmarks.benchmark import Plan, Work
 from uae.benchmarks.geneval.clauses import TAGS
 from uae.benchmarks.geneval.colors import ColorClassifier
 from uae.benchmarks.geneval.decisions import DecisionConfig
@@ -15,9 +17,6 @@ from uae.benchmarks.geneval.score import GenEvalResult, score_image, write_resul
 from uae.benchmarks.geneval.summary import SCORES, FailedImage, ImageResult, score_row, summarize
 from uae.benchmarks.image_origin import drawn_by, wording_of
 from uae.benchmarks.results.notes import gaps_option, part_option
-from uae.benchmarks.results.pictures import with_pictures
-from uae.benchmarks.results.result import BenchResult
-from uae.benchmarks.results.run import BenchRun, Resume
 from uae.benchmarks.results.scores import Score
 from uae.core.durable import storage_faults
 from uae.core.errors import NonFinite
@@ -64,35 +63,37 @@ class Task:
         return sample.path.relative_to(self.folder.root).as_posix()
 
 
-def score(
-    task: Task, out: Path, resume: Resume, show: Callable[[int, int], None]
-) -> tuple[BenchResult, GenEvalResult]:
-    """Score each image that has no row in the folder yet, and write all results.
-
-    An image that fails is excluded and counted, never wrong.
+def plan_of(task: Task, out: Path) -> Plan:
+    """Plan the run over a task; an image that fails is excluded and counted, never wrong.
 
     Args:
         task: Images, prompts and judges.
-        out: Run folder, see `eval.results.run`; gets the official files too.
-        resume: `must` refuses a folder without a run, `never` one with a run.
-        show: Told (images done, images in all), before the first and after each.
+        out: Run folder; gets the official files too.
+    """
+    works = [
+        Work(item=task.name_of(sample), make=partial(_row, task, sample, fault), image=sample.path)
+        for sample, fault in task.samples
+    ]
+    gaps, why = task.folder.gaps, "the set of images is incomplete: this is no GenEval score"
+    return Plan(
+        settings=settings_of(task),
+        works=works,
+        scores=_scores,
+        text=lambda _: write_official(task, out).text(),
+        incomplete=lambda result: "" if gaps.is_empty and not result.num_excluded else why,
+    )
+
+
+def write_official(task: Task, out: Path) -> GenEvalResult:
+    """Write the official files beside the rows of a run, and return what they hold.
 
     Raises:
-        UsageError: The folder is of another run.
-        EnvironmentFault: It cannot be written.
+        EnvironmentFault: They cannot be written.
     """
-    samples = task.samples
-    with BenchRun.open(out, settings_of(task), resume=resume) as run:
-        show(run.num_done, len(samples))
-        for sample, fault in run.todo(samples, lambda pair: task.name_of(pair[0])):
-            row = _row(task, sample, fault)
-            run.add(with_pictures(row, {"image": sample.path}, out))
-            show(run.num_done, len(samples))
-        result = run.finish(_scores)
     official = _official(task, read_rows(out / ITEMS))
     with storage_faults("cannot write", out):
         once(lambda: write_result(official, out))
-    return result, official
+    return official
 
 
 def settings_of(task: Task) -> BenchSettings:
@@ -123,7 +124,7 @@ def _part(task: Task) -> dict[str, Any]:
     return part_option(len(task.prompts.lines), NUM_PROMPTS, "prompts")
 
 
-def _row(task: Task, sample: Sample, fault: str) -> ItemRow:
+def _row(task: Task, sample: Sample, fault: str, _: Mapping[str, ItemRow]) -> ItemRow:
     """Score one image; its row holds the official one, so that a resumed run can write it."""
     line = task.prompts.lines[sample.prompt_id]
     try:

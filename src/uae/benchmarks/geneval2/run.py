@@ -11,32 +11,16 @@ the judge's generation config may have changed. The official judge is Qwen3-VL-8
 other the benchmark has another name.
 """
 
-import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
-from uae.backends.judge import Judge, JudgeFailed, JudgeStamp, check_answered
-from uae.benchmarks.drawing import Picture
+from uae.backends.judge import JudgeFailed, JudgeStamp, check_answered
+from uae.benchmarks.benchmark import Plan, Work
 from uae.benchmarks.geneval2.prompts import NUM_PROMPTS, SKILLS, Atom, Prompt
-from uae.benchmarks.judged.images import ImageSet
-from uae.benchmarks.judged.run import (
-    Rows,
-    Work,
-    failed_row,
-    judged_settings,
-    run_works,
-    unscored,
-)
-from uae.benchmarks.prompt_set import PromptSet
-from uae.benchmarks.results.notes import part_option
-from uae.benchmarks.results.result import BenchResult
-from uae.benchmarks.results.run import Resume
+from uae.benchmarks.judged.rows import JudgedTask, Rows, failed_row, unscored
 from uae.benchmarks.results.scores import Score
-from uae.core.durable import replace_file, storage_faults
-from uae.core.provenance import BenchSettings
 from uae.data.opening import open_image
 from uae.data.untrusted.file import UnreadableImage
 from uae.runs.rows import ItemRow
@@ -44,19 +28,13 @@ from uae.runs.rows import ItemRow
 OFFICIAL, OTHER = "geneval2", "geneval2-other-judge"
 OFFICIAL_JUDGE = "Qwen/Qwen3-VL-8B-Instruct"
 RULES = "uae-geneval2-2"
-TABLE_NAME = "paths.json"
 
 IMAGE, QUESTION = "image", "question"
 """What a row is of, as the label `of`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(JudgedTask[Prompt]):
     """What is scored, and by whom."""
-
-    prompts: PromptSet[Prompt]
-    images: ImageSet
-    judge: Judge
 
 
 def benchmark_of(judge: JudgeStamp) -> str:
@@ -65,69 +43,16 @@ def benchmark_of(judge: JudgeStamp) -> str:
     return OFFICIAL if is_official else OTHER
 
 
-def pictures_of(root: Path, prompts: PromptSet[Prompt]) -> list[Picture]:
-    """List the files that the prompts are drawn to."""
-    return [
-        Picture(root / f"{name}.png", prompt.text, (("geneval2", name),))
-        for name, prompt in prompts.by_name.items()
-    ]
-
-
-def write_table(root: Path, prompts: PromptSet[Prompt]) -> Path:
-    """Write the JSON object that names each prompt's image; return its path.
-
-    Paths are absolute, as the official scorer takes them from where it is started.
-
-    Raises:
-        EnvironmentFault: It cannot be written.
-    """
-    table = root / TABLE_NAME
-    paths = {picture.prompt: str(picture.path.resolve()) for picture in pictures_of(root, prompts)}
-    with storage_faults("cannot write", table):
-        replace_file(table, (json.dumps(paths, indent=1) + "\n").encode())
-    return table
-
-
-def settings_of(task: Task) -> BenchSettings:
-    """Return what the numbers of a run depend on."""
-    stamp = task.judge.stamp
-    return judged_settings(
-        benchmark_of(stamp),
-        RULES,
-        task.images,
-        stamp,
-        task.prompts,
-        options={
-            "num_prompts": len(task.prompts.prompts),
-            **part_option(len(task.prompts.prompts), NUM_PROMPTS, "prompts"),
-        },
-    )
-
-
-def score(
-    task: Task,
-    out: Path,
-    *,
-    resume: Resume = "auto",
-    retry_failed: bool = False,
-    show: Callable[[int, int], None] = lambda _done, _total: None,
-) -> BenchResult:
-    """Ask what has no row in the folder yet, and score all; raises as `run_works`."""
+def plan_of(task: Task) -> Plan:
+    """Plan the run over a task."""
     works = [
         work
         for name, prompt in task.prompts.by_name.items()
         if name in task.images.paths
         for work in _works(task, name, prompt)
     ]
-    return run_works(
-        works,
-        out,
-        settings_of(task),
-        soft_tifa_scores,
-        resume=resume,
-        retry_failed=retry_failed,
-        show=show,
-    )
+    benchmark = benchmark_of(task.judge.stamp)
+    return task.plan(benchmark, RULES, NUM_PROMPTS, works, soft_tifa_scores, {})
 
 
 def geometric_mean(values: Sequence[float]) -> float:
@@ -170,10 +95,10 @@ def _works(task: Task, name: str, prompt: Prompt) -> list[Work]:
     """Return the works of a prompt: its questions, then its image."""
     work = partial(Work, group=name, image=task.images.paths[name])
     questions = [
-        work(_question_name(name, i), partial(_question_row, task, name, i, atom), is_asked=True)
+        work(item=_question_name(name, i), make=partial(_question_row, task, name, i, atom))
         for i, atom in enumerate(prompt.atoms)
     ]
-    return [*questions, work(name, partial(_image_row, name, prompt), is_asked=False)]
+    return [*questions, work(item=name, make=partial(_image_row, name, prompt), is_asked=False)]
 
 
 def _question_name(name: str, question_id: int) -> str:

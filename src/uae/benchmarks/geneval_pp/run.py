@@ -6,23 +6,16 @@ The official judge is gpt-4.1; with any other the benchmark has another name. A 
 verdict is excluded and counted, which upstream counts as wrong.
 """
 
-from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass, replace
+from collections.abc import Sequence, Set
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
-from uae.backends.judge import Judge, JudgeFailed, JudgeStamp
-from uae.benchmarks.drawing import Picture
+from uae.backends.judge import JudgeFailed, JudgeStamp
+from uae.benchmarks.benchmark import Plan, Work
 from uae.benchmarks.geneval_pp.judging import MAX_TOKENS, SYSTEM, question_of, read_verdict
-from uae.benchmarks.geneval_pp.prompts import NUM_PROMPTS, Prompt, image_path
-from uae.benchmarks.judged.images import ImageSet
-from uae.benchmarks.judged.run import Rows, Work, failed_row, judged_settings, run_works
-from uae.benchmarks.prompt_set import PromptSet
-from uae.benchmarks.results.notes import part_option
-from uae.benchmarks.results.result import BenchResult
-from uae.benchmarks.results.run import Resume
+from uae.benchmarks.geneval_pp.prompts import NUM_PROMPTS, Prompt
+from uae.benchmarks.judged.rows import JudgedTask, Rows, failed_row
 from uae.benchmarks.results.scores import Score
-from uae.core.provenance import BenchSettings
 from uae.data.opening import open_image
 from uae.data.untrusted.file import UnreadableImage
 from uae.runs.rows import ItemRow
@@ -34,13 +27,8 @@ RULES = "uae-geneval-pp-1"
 OVERALL = Score(name="overall", sample="correct", mean_over="tag")
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(JudgedTask[Prompt]):
     """What is scored, and by whom."""
-
-    prompts: PromptSet[Prompt]
-    images: ImageSet
-    judge: Judge
 
 
 def benchmark_of(judge: JudgeStamp) -> str:
@@ -50,60 +38,17 @@ def benchmark_of(judge: JudgeStamp) -> str:
     return OFFICIAL if judge.kind == "endpoint" and is_official else OTHER
 
 
-def pictures_of(root: Path, prompts: PromptSet[Prompt]) -> list[Picture]:
-    """List the files that the prompts are drawn to."""
-    return [
-        Picture(image_path(root, name), prompt.text, (("geneval-pp", name),))
-        for name, prompt in prompts.by_name.items()
-    ]
-
-
-def settings_of(task: Task) -> BenchSettings:
-    """Return what the numbers of a run depend on."""
-    stamp = task.judge.stamp
-    return judged_settings(
-        benchmark_of(stamp),
-        RULES,
-        task.images,
-        stamp,
-        task.prompts,
-        options={
-            "num_prompts": len(task.prompts.prompts),
-            **part_option(len(task.prompts.prompts), NUM_PROMPTS, "prompts"),
-            "max_tokens": MAX_TOKENS,
-        },
-    )
-
-
-def score(
-    task: Task,
-    out: Path,
-    *,
-    resume: Resume = "auto",
-    retry_failed: bool = False,
-    show: Callable[[int, int], None] = lambda _done, _total: None,
-) -> BenchResult:
-    """Ask what has no row in the folder yet, and score all; raises as `run_works`."""
+def plan_of(task: Task) -> Plan:
+    """Plan the run over a task."""
+    images = task.images.paths
     works = [
-        Work(
-            name,
-            partial(_row, task, name, prompt),
-            is_asked=True,
-            group=name,
-            image=task.images.paths[name],
-        )
+        Work(item=name, make=partial(_row, task, name, prompt), image=images[name])
         for name, prompt in task.prompts.by_name.items()
-        if name in task.images.paths
+        if name in images
     ]
-    return run_works(
-        works,
-        out,
-        settings_of(task),
-        partial(tag_scores, {prompt.tag for prompt in task.prompts.prompts}),
-        resume=resume,
-        retry_failed=retry_failed,
-        show=show,
-    )
+    scores = partial(tag_scores, {prompt.tag for prompt in task.prompts.prompts})
+    benchmark, options = benchmark_of(task.judge.stamp), {"max_tokens": MAX_TOKENS}
+    return task.plan(benchmark, RULES, NUM_PROMPTS, works, scores, options)
 
 
 def tag_scores(tags: Set[str], rows: Sequence[ItemRow]) -> list[Score]:

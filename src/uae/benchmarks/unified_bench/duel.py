@@ -4,20 +4,19 @@ Each pair is judged in both orders, as judges prefer a place. Source: arXiv 2509
 (scores of 1 to 10, then a choice); its prompt is not published, and this one is ours.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from uae.backends.circuit_breaker import Outages
 from uae.backends.files import CaptionsFile
 from uae.backends.judge import Judge, JudgeFailed
 from uae.backends.replies import json_objects
-from uae.benchmarks.results.result import BenchResult
-from uae.benchmarks.results.run import BenchRun, Resume
+from uae.benchmarks.benchmark import Plan, Work
 from uae.benchmarks.results.scores import Score
+from uae.benchmarks.unified_bench.summary import summary_text
 from uae.core.errors import UsageError
 from uae.core.identity import file_digest, text_digests
 from uae.core.provenance import BenchSettings, ModelStamp, image_digests, images_stamp
@@ -106,42 +105,18 @@ def read_verdict(reply: str) -> Verdict:
         raise JudgeFailed("judge: not the form asked for", f"{where}: {fault['msg']}") from error
 
 
-def judge_duels(
-    judge: Judge,
-    duels: Mapping[str, Duel],
-    out: Path,
-    settings: BenchSettings,
-    *,
-    resume: Resume,
-    retry_failed: bool,
-    show: Callable[[int, int], None],
-) -> BenchResult:
-    """Judge each pair in both orders; a pair without two verdicts is excluded and counted.
+def plan_of(judge: Judge, duels: Mapping[str, Duel], settings: BenchSettings) -> Plan:
+    """Plan to judge each pair in both orders; one without two verdicts is excluded and counted.
 
     Args:
         judge: Looks at image and captions.
         duels: By image name.
-        out: Run folder, see `eval.results.run`.
         settings: What the numbers depend on, see `settings_of`.
-        resume: `must` refuses a folder without a run, `never` one with a run.
-        retry_failed: Judge again where the judge gave no verdict.
-        show: Told (pairs done, pairs in all).
-
-    Raises:
-        UsageError: The folder is of another run, or the judge refuses all requests.
-        RunFailed: The judge failed several times running; what is done stays done.
-        EnvironmentFault: It cannot be written.
     """
-    with BenchRun.open(out, settings, resume=resume, retry_failed=retry_failed) as run:
-        has_answered = any(row.samples for row in run.rows.values())
-        outages = Outages("judge", out, has_answered=has_answered)
-        show(run.num_done, len(duels))
-        for name in run.todo(duels, str):
-            row = _row(judge, duels[name])
-            run.add(row)
-            outages.count(row)
-            show(run.num_done, len(duels))
-        return run.finish(SCORES)
+    works = [
+        Work(item=name, make=lambda _, duel=duel: _row(judge, duel)) for name, duel in duels.items()
+    ]
+    return Plan(settings, works, lambda _: SCORES, text=summary_text)
 
 
 def pair_up(
