@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from uae.data.captions import read_captions
 from uae.data.folder import list_images
+from uae.data.folder_captions import read_captions
 from uae.data.opening import open_image
 from uae.data.survey import survey
 from uae.runs.inputs import read_inputs, write_inputs

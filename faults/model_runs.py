@@ -3,10 +3,11 @@
 GenEval by its detector; mmt-bench, unified-bench and the audit by our own model.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from faults.benchmark_runs import Fill
 from faults.judged_runs import NUM_PROMPTS, write_noise
@@ -25,6 +26,7 @@ from uae.benchmarks.mmt_bench.evaluate import evaluate_mmt
 from uae.benchmarks.mmt_bench.task import MmtTask
 from uae.benchmarks.pair_audit import run as pair_audit
 from uae.benchmarks.pair_audit import summary as pair_audit_summary
+from uae.benchmarks.run import run_plan
 from uae.benchmarks.unified_bench import run as unified_bench
 from uae.benchmarks.unified_bench.budgets import Tokens
 from uae.benchmarks.unified_bench.task import Curve, Task
@@ -102,7 +104,15 @@ def geneval_run(root: Path) -> Fill:
         weights={},
     )
     task = geneval.Task(read_folder(images, prompts, 1), prompts, 1, judges, SURE)
-    return lambda out, show, _: geneval.score(task, out, "auto", show)
+
+    def fill(out: Path, show: Callable[[int, int], None], _: Any) -> object:
+        plan = geneval.plan_of(task, out)
+        result = run_plan(plan, out, show=show)
+        assert plan.text is not None
+        plan.text(result)
+        return result
+
+    return fill
 
 
 def mmt_bench_run(questions: Path, tiny: Tiny, folder: Path) -> Fill:

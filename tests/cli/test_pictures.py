@@ -12,6 +12,7 @@ from PIL import Image
 
 from uae.backends import own as loop
 from uae.data.folder_captions import read_captions
+from uae.rewards import loading
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_what_has_nothing_to_do_loads_no_model(
     first = run(*whole)
     assert first[0] == 0, first
     monkeypatch.setattr(loop.UnifiedAutoEncoder, "from_pretrained", None)
-    monkeypatch.setattr(loop.Similarity, "from_pretrained", None)
+    monkeypatch.setattr(loading, "load_backbone", None)
     code, out, err = run(*whole)
     assert code == 0
     assert said in out + err

@@ -171,8 +171,8 @@ def test_a_benchmark_through_the_address_has_the_likelihood_of_the_model_itself(
     pytest.importorskip("openai")
     letters = list("ABCD")
     forbidden = torch.ones_like(model.encoder.family.forbidden)
-    for ids in letter_tokens(model.encoder.tokenizer, letters):
-        forbidden[..., ids] = False
+    for letter in letters:
+        forbidden[..., letter_tokens(model.encoder.tokenizer, letter)] = False
     monkeypatch.setattr(
         model.encoder.family, "forbidden", forbidden
     )  # the random model says letters now

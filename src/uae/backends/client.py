@@ -37,7 +37,6 @@ from uae.backends.endpoint_messages import (
     without,
 )
 from uae.backends.failure import BackendFailed
-from uae.backends.first_token import TopToken
 from uae.core.config import STRICT
 from uae.core.errors import EnvironmentFault, UsageError
 from uae.data.base64_image import is_data_url, open_base64
@@ -84,6 +83,14 @@ class EndpointConfig:
     """Longest wait for a connection, and for the next bytes of an answer."""
     max_tries: PositiveInt = 4
     """Attempts in all at what may pass: timeouts, lost connections, rate limits, server errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopToken:
+    """One of the most probable first tokens, as text, and its log-probability."""
+
+    token: str
+    log_prob: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from uae.backends.client import TopToken
 from uae.core.errors import UsageError
 
 _BLANKS = ("", "\u0120", "\u2581")
@@ -83,14 +84,6 @@ class Vocabulary:
 
     def _first_id(self, form: str) -> int:
         return self.tokenizer(form, add_special_tokens=False)["input_ids"][0]
-
-
-@dataclass(frozen=True, slots=True)
-class TopToken:
-    """One of the most probable first tokens, as text, and its log-probability."""
-
-    token: str
-    log_prob: float
 
 
 @dataclass(frozen=True, slots=True)

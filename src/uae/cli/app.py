@@ -5,7 +5,6 @@ out | 130, 143 stopped by SIGINT, SIGTERM. stdout holds data only.
 """
 
 import errno
-import importlib.metadata
 import io
 import logging
 import os
@@ -14,19 +13,11 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType, TracebackType
+from typing import NamedTuple
 
 from cyclopts import App, CycloptsError
 
-from uae.cli.compare import compare
-from uae.cli.doctor import doctor
-from uae.cli.eval import evaluation
-from uae.cli.inputs import STDIN
-from uae.cli.pictures import caption, draw
-from uae.cli.reconstruct import reconstruct
-from uae.cli.report import report
-from uae.cli.scenes import scenes
-from uae.cli.serve import serve
-from uae.cli.train import keys_help, train
+from uae.cli.output import STDIN
 from uae.core.errors import (
     EXIT_DONE,
     EXIT_ENVIRONMENT,
@@ -52,18 +43,66 @@ the second image like the first.
 Try:
     uae reconstruct photo.jpg
 """
-NEXT = {
-    train: "uae report RUN, uae reconstruct IMAGE --model RUN/model",
-    caption: 'uae draw "CAPTION", uae train --data FOLDER',
-    draw: "uae reconstruct IMAGE",
-    reconstruct: "uae train --recipe demo --data FOLDER --out RUN",
-    compare: "uae report RUN",
-    report: "uae reconstruct IMAGE --model RUN/model",
-    scenes: "uae eval unified-bench OUT/images, uae eval mmt-bench OUT/questions.tsv",
-    serve: "uae doctor",
-    doctor: "uae reconstruct IMAGE",
+
+
+class Verb(NamedTuple):
+    """A command of `uae`, whose module is imported when it is typed."""
+
+    place: str
+    summary: str
+    """The first paragraph of its docstring."""
+    after: str
+    """The next command, as its help names it."""
+
+
+VERBS = {
+    "train": Verb(
+        "uae.cli.train:train",
+        "Train a model by a recipe; stopped at any moment, the same command goes on.",
+        "uae report RUN, uae reconstruct IMAGE --model RUN/model",
+    ),
+    "caption": Verb(
+        "uae.cli.pictures:caption",
+        "Describe images in words.",
+        'uae draw "CAPTION", uae train --data FOLDER',
+    ),
+    "draw": Verb(
+        "uae.cli.pictures:draw",
+        "Draw an image from a caption and print its path.",
+        "uae reconstruct IMAGE",
+    ),
+    "reconstruct": Verb(
+        "uae.cli.reconstruct:reconstruct",
+        "Describe images, draw them again from the words alone, and compare.",
+        "uae train --recipe demo --data FOLDER --out RUN",
+    ),
+    "compare": Verb(
+        "uae.cli.compare:compare",
+        "Compare two runs of one benchmark: paired differences with 95 % intervals, and what "
+        "moved.",
+        "uae report RUN",
+    ),
+    "report": Verb(
+        "uae.cli.report:report",
+        "Write the report of a run again, from its metrics and evaluations.",
+        "uae reconstruct IMAGE --model RUN/model",
+    ),
+    "scenes": Verb(
+        "uae.cli.scenes:scenes",
+        "Write scenes as a folder of images with captions, questions and what is in them.",
+        "uae eval unified-bench OUT/images, uae eval mmt-bench OUT/questions.tsv",
+    ),
+    "serve": Verb(
+        "uae.cli.serve:serve",
+        "Serve a model in OpenAI's protocol: chats with the encoder, drawings by the decoder.",
+        "uae doctor",
+    ),
+    "doctor": Verb(
+        "uae.cli.doctor:doctor",
+        "Check the machine and the installation; exit code 3 if something is broken.",
+        "uae reconstruct IMAGE",
+    ),
 }
-"""The verbs, each with what its help names as the next command."""
 
 
 MOVED = {"bases": "python -m bases"}
@@ -82,7 +121,7 @@ def app_of(verbs: Mapping[Callable[..., int], str], name: str, summary: str) -> 
         name=name,
         help=summary,
         help_format="plaintext",
-        version=importlib.metadata.version("uae"),
+        version=_version,
         version_flags=["--version"],
         result_action="return_value",
         suppress_keyboard_interrupt=False,
@@ -92,29 +131,51 @@ def app_of(verbs: Mapping[Callable[..., int], str], name: str, summary: str) -> 
     return app
 
 
+def _version() -> str:
+    from importlib import metadata
+
+    return metadata.version("uae")
+
+
 def build_app() -> App:
-    """Make `uae`."""
-    app = app_of(NEXT, "uae", SUMMARY)
+    """Make `uae`, which shows its verbs and imports none."""
+    app = app_of({}, "uae", SUMMARY)
     app.help_epilogue = "Next: uae doctor, uae VERB --help"
-    app.command(evaluation())
+    for name, verb in VERBS.items():
+        app.command(verb.place, name=name, help=verb.summary, help_epilogue=f"Next: {verb.after}")
+    app.command("uae.cli.app:benchmarks", name="eval", help="What a model scores.")
     app.register_install_completion_command(add_to_startup=False)
     return app
 
 
+def __getattr__(name: str) -> App:
+    """Make `benchmarks` where a command line needs it: `uae eval`, with what its table has then."""
+    if name != "benchmarks":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from uae.cli.eval import evaluation
+
+    return evaluation()
+
+
 def app_for(tokens: Sequence[str]) -> App:
-    """Make `uae`, with all keys of a recipe if the help of `train` is wanted.
+    """Make `uae` for a command line: with the whole help of its verb, of `train` all recipe keys.
 
     Raises:
         UsageError: The verb has left `uae`.
     """
-    if tokens[:1] and (command := MOVED.get(tokens[0])):
+    verb = tokens[0] if tokens else ""
+    if command := MOVED.get(verb):
         line = shlex.join([*command.split(), *tokens[1:]])
         raise UsageError(
-            f"uae {tokens[0]} has left the package: type `{line}` in a checkout of the repository"
+            f"uae {verb} has left the package: type `{line}` in a checkout of the repository"
         )
     app = build_app()
-    if tokens[:1] == ["train"] and {"--help", "-h"} & set(tokens):
-        app["train"].help_epilogue = f"{keys_help()}\n\nNext: {NEXT[train]}"
+    if verb in VERBS and {"--help", "-h"} & set(tokens):
+        app[verb].help = None  # its docstring takes the place of the summary
+        if verb == "train":
+            from uae.cli.train import keys_help
+
+            app[verb].help_epilogue = f"{keys_help()}\n\nNext: {VERBS[verb].after}"
     return app
 
 

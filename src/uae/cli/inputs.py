@@ -1,4 +1,4 @@
-"""What images a command line names, and opening them one after the other."""
+"""Images that a command line names, opened one after the other."""
 
 import io
 import logging
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from uae.cli.output import STDIN
 from uae.core.errors import EXIT_DONE, EXIT_PARTIAL, UsageError
 from uae.data.captions import Writing, read_rows
 from uae.data.folder import NamedImage, fit_square, list_images, named
@@ -19,8 +20,6 @@ from uae.data.untrusted.file import FORMATS, MAX_JPEG_BYTES, UnreadableImage
 
 log = logging.getLogger(__name__)
 
-STDIN = "/dev/stdin"
-"""What the argument `-` becomes."""
 MAX_LISTED = 50
 """Files named at the end of a job, of those left out."""
 

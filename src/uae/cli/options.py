@@ -1,4 +1,4 @@
-"""What the commands of all benchmarks share: checks, progress, and how a run ends."""
+"""Common parts of all benchmark commands: checks, progress, and the end of a run."""
 
 import logging
 from collections.abc import Callable, Sequence

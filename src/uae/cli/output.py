@@ -1,6 +1,7 @@
-"""What every verb says and where: data on stdout, everything else on stderr.
+"""The output of every verb: data on stdout, everything else on stderr.
 
-Of several processes (`uae.core.ranks`) the first says everything, the others warnings and errors.
+Of several processes (`uae.core.ranks`) the first writes everything, the others only warnings and
+errors.
 """
 
 import json
@@ -22,7 +23,8 @@ log = logging.getLogger(__name__)
 
 Format = Literal["auto", "human", "json", "quiet"]
 OUTPUT = Group("Output", sort_key=9)
-
+STDIN = "/dev/stdin"
+"""The file that the argument `-` stands for."""
 
 SWITCH = Parameter(negative="", show_default=False)
 """A flag that takes no value and has no opposite."""
@@ -35,7 +37,7 @@ def _output(*names: str) -> Parameter:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Talk:
-    """How a verb speaks."""
+    """Format and verbosity of a verb."""
 
     format: Annotated[Format, Parameter(group=OUTPUT)] = "auto"
     """What stdout holds: `auto` is human on a terminal; `quiet` leaves the bare result."""

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 API_KEY = "UAE_API_KEY"
 PACKAGES = ("fastapi", "uvicorn")
 SHUTDOWN_S = 5
-"""How long answers that are under way may take after Ctrl-C."""
+"""Longest time for answers that are under way at Ctrl-C."""
 
 
 def serve(

@@ -1,4 +1,4 @@
-"""What all configurations share: unknown keys are errors, not defaults; differences in words."""
+"""The rules of all configurations: unknown keys are errors, not defaults; differences in words."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ OpenShare = Annotated[float, Field(gt=0, lt=1)]
 """Neither 0 nor 1."""
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
-"""Of every configuration: its keys are described by the texts below them."""
+"""Settings of every configuration: its keys are described by the texts below them."""
 
 
 def config_differences(before: object, now: object, key: str = "") -> list[str]:

@@ -1,4 +1,4 @@
-"""Which device the models compute on."""
+"""The device that the models compute on."""
 
 import torch
 

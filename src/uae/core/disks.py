@@ -1,4 +1,4 @@
-"""What network and cloud disks lack, and what names they take.
+"""Limits of network and cloud disks: operations that they lack, and names that they take.
 
 A disk that does not offer something says so by one of a few errors. Where the work can go on
 without it, it does, and one warning says what is less safe; any other error is a fault.
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 NOT_OFFERED = frozenset(
     {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL, errno.ENOTTY}
 )
-"""How a disk says that it lacks an operation; the arguments are right, so EINVAL says no more."""
+"""Errors of a disk that lacks an operation; the arguments are right, so EINVAL says no more."""
 MAX_NAME_BYTES = 255
 _UNFIT = frozenset({errno.ENAMETOOLONG, errno.EILSEQ})
 _SIGNS = frozenset('<>:"|?*\\')  # what disks of Windows take in no name, and say EINVAL

@@ -1,4 +1,4 @@
-"""What a run ran on: versions, code revision, device. No user, host or path: it can be shared."""
+"""The environment of a run: versions, code revision, device. No user, host or path is in it."""
 
 import platform
 import subprocess

@@ -1,4 +1,4 @@
-"""What a result depends on: benchmark and rules, model files, dtype, backend, seeds, data."""
+"""Provenance of a result: benchmark and rules, model files, dtype, backend, seeds, data."""
 
 import hashlib
 import json

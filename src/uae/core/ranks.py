@@ -48,7 +48,7 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Whether it writes results, and speaks."""
+        """True for the process that writes results, and speaks."""
         return self.rank == 0
 
 

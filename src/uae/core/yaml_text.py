@@ -26,7 +26,7 @@ _KINDS = {
     ),
     "merge": ("<<", ["<"]),
 }
-"""What is no text, by the name of its tag: a pattern, and the characters that it begins with."""
+"""Values that are no text, by the name of their tag: a pattern, and its first characters."""
 
 
 class Loader(yaml.SafeLoader):

@@ -27,7 +27,7 @@ class NotBase64(UnreadableImage):
 
 
 def is_data_url(text: str) -> bool:
-    """Whether a text is a data: URL, of whatever kind."""
+    """Tell whether a text is a data: URL, of whatever kind."""
     return bool(_DATA_URL.match(text))
 
 

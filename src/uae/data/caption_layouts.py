@@ -1,4 +1,4 @@
-"""Which files of a folder are captions of its images, told by names alone.
+"""Layouts of caption files in a folder of images, recognised by their names alone.
 
 Tables have a row for each image; sidecars lie beside their image and hold its caption. The first of
 these goes before the others where an image has several:
@@ -19,9 +19,9 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 CAPTIONS_NAME = "captions.jsonl"
-"""Of our own table beside a folder's images."""
+"""Name of our own table beside a folder's images."""
 METADATA_NAME = "metadata.jsonl"
-"""Of the table that `datasets` reads."""
+"""Name of the table that `datasets` reads."""
 SIDECARS = (".caption", ".txt")
 """Suffixes of sidecars; the first goes before the second."""
 

@@ -30,7 +30,7 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {  # key -> (accepted types, h
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Writing:
-    """What captions depend on besides their images: alike for all rows that a command adds."""
+    """Settings that captions depend on, alike for all rows that a command adds."""
 
     model: str
     seed: int

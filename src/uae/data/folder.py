@@ -22,7 +22,7 @@ UNSUPPORTED = frozenset(
 WRITTEN_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 """Suffixes of files that are written, with Pillow's names of their formats."""
 MASKS = ("-masklabel", "-condlabel")
-"""What OneTrainer ends the names of masks and conditions with, before the suffix."""
+"""Ends of the names of OneTrainer's masks and conditions, before the suffix."""
 LITTER = frozenset(
     {"@eaDir", "@__thumb", "Thumbs", "__MACOSX", "#recycle", "@Recycle", "$RECYCLE.BIN"}
 )

@@ -40,7 +40,7 @@ class FolderCaptions:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all images have a caption, or none has."""
+        """True where all images have a caption, or none has."""
         return len(self.texts) in (0, self.num_images)
 
     @property

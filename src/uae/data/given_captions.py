@@ -25,12 +25,12 @@ PREDICTION = "prediction"
 COLUMNS = ("index", PREDICTION)
 NAME_KEYS = ("file_name", "image", "id")
 CAPTION_KEYS = ("caption", "text")
-"""Of names and captions the first that a row has is read."""
+"""Keys of names and captions; the first that a row has is read."""
 
 _SUFFIX = "_file_name"  # of columns of `datasets` with names that are not called `file_name`
 
 Values = Iterator[tuple[str, object]]
-"""Of each row its place, for messages, and what it holds by key."""
+"""Rows, each with its place, for messages, and its values by key."""
 
 
 def read_table(path: Path) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Which image a text means: any spelling of its path, or its name without suffix.
+"""Names of images in any spelling: as a path, or without suffix.
 
     names = ImageNames(listing.names, folder)
     names.meant(["./img_0.JPG", "photos\\img_1.jpg", "img_2"])

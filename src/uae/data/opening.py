@@ -112,7 +112,7 @@ def check_image(stream: io.BufferedIOBase, path: Path) -> None:
 
 
 def opens(path: Path) -> bool:
-    """Whether an image is there and opens: one whose writing was stopped does not."""
+    """Tell whether an image is there and opens: one whose writing was stopped does not."""
     if not path.is_file():
         return False
     try:

@@ -37,7 +37,7 @@ PATH_COLUMN = "image_path"
 
 _REQUIRED = ("index", "question", "A", "B", "answer", IMAGE_COLUMN)
 _DEFAULTS = {"category": "all", "l2-category": "all", "split": "ALL"}
-"""What a row is of where the file lacks the column."""
+"""The category of a row where the file lacks the column."""
 _MAX_CELL_CHARS = 2**28  # a quote that is never closed would read the rest of the file into a cell
 _MAX_REFERENCE_CHARS = 64  # as in VLMEvalKit
 _BETWEEN = re.compile(r"(?<!;base64)(?<!; base64),", re.IGNORECASE)

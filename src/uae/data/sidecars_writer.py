@@ -17,7 +17,7 @@ from uae.data.caption_layouts import sidecars, split
 from uae.data.captions import CaptionRow, CaptionsWriter, read_rows
 
 RECORD_NAME = ".captions.jsonl"
-"""Of the record in the folder of images; hidden, so that sidecars changed by hand go before it."""
+"""Name of the record among the images; hidden, so that sidecars changed by hand go before it."""
 SUFFIX = ".txt"
 
 
@@ -45,7 +45,7 @@ class SidecarsWriter:
         self._shared = {stem for stem, count in stems.items() if count > 1}
         self._record = CaptionsWriter(record)
         self.left_out: dict[str, tuple[str, str]] = {}
-        """Why images have no sidecar of ours, by name: in words that many share, and its own."""
+        """Images without a sidecar of ours: the reason in words that many share, and its own."""
 
     def missing(self, images: Iterable[str]) -> list[str]:
         """Return those of `images` that need a caption, and write sidecars that a stop held up."""

@@ -1,4 +1,4 @@
-"""Where training images come from: any source of images by index, and a folder of the user's.
+"""Sources of training images: any source of images by index, and a folder of the user's.
 
 A source has random access, so a loop's data position is its step: nothing to save, nothing to lose.
 """

@@ -58,7 +58,7 @@ class Survey:
 
     @property
     def inputs(self) -> Inputs:
-        """What a run learns from, by name and content."""
+        """The inputs that a run learns from, by name and content."""
         digests = {name: look.digest for name, look in self.looks.items()}
         return {"image": digests, "caption": text_digests(self.captions.texts)}
 

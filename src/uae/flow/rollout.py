@@ -1,4 +1,4 @@
-"""What a rollout keeps so that its samples can be scored again: the base of both kinds."""
+"""A rollout, with what it takes to score its samples again: the base of both kinds."""
 
 from dataclasses import dataclass
 

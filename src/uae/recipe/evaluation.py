@@ -1,4 +1,4 @@
-"""How much is evaluated."""
+"""Sizes of an evaluation."""
 
 from pydantic import NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass as config_dataclass

@@ -10,7 +10,7 @@ from uae.core.config import STRICT
 
 @config_dataclass(frozen=True, kw_only=True, config=STRICT)
 class FineTuneConfig:
-    """What is trained of a model."""
+    """The part of a model that is trained."""
 
     mode: Literal["lora", "full"] = "lora"
     """LoRA adapters, or all weights (of the encoder: all of its language model)."""

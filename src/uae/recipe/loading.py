@@ -21,7 +21,7 @@ from uae.recipe.keys import CHOICES, RecipeKey
 RECIPES = Path(__file__).parent / "presets"
 ENVIRONMENT_PREFIX = "UAE_"
 OTHER_VARIABLES = {"UAE_API_KEY"}
-"""Of `uae serve`."""
+"""Variables of `uae serve`."""
 
 _EXPECTED = {  # pydantic's error types, without the suffix
     "int": "a whole number",

@@ -22,7 +22,7 @@ Gate = Literal["warn", "stop", "off"]
 
 @config_dataclass(frozen=True, kw_only=True, config=STRICT)
 class DataConfig:
-    """Where training images come from."""
+    """Sources of training images."""
 
     folder: str = ""
     """A folder of images, with or without captions; empty for rendered scenes."""

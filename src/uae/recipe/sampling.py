@@ -8,7 +8,7 @@ from uae.core.config import STRICT
 
 @config_dataclass(frozen=True, kw_only=True, config=STRICT)
 class SamplingConfig:
-    """How images are drawn from captions."""
+    """Settings of drawing images from captions."""
 
     num_steps: PositiveInt = 8
     """Euler steps from noise to image."""
@@ -18,7 +18,7 @@ class SamplingConfig:
 
 @config_dataclass(frozen=True, kw_only=True, config=STRICT)
 class CaptioningConfig:
-    """How captions are sampled in rollouts. No top-p or top-k: they would bias the ratio."""
+    """Settings of sampling captions in rollouts. No top-p or top-k: they would bias the ratio."""
 
     num_captions: PositiveInt = 8
     """N, captions per image: the encoder's group."""

@@ -1,4 +1,4 @@
-"""What is audited: the figure's words, its bad direction, and how much of it would matter.
+"""The audits: a figure's words, its bad direction, and how much of it would matter.
 
 A margin is the change that a reader would notice in the pictures or captions: 0.01 of a cosine
 similarity, 2 points of an accuracy. A bad change beyond its interval is a warning below the margin.

@@ -29,7 +29,7 @@ _MEANING = "They teach nothing: truncated captions, or redraws and scores that f
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """What one side of a stage excluded over all of its steps."""
+    """Samples that one side of a stage excluded, over all of its steps."""
 
     words: str
     share: Estimate

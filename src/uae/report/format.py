@@ -1,4 +1,4 @@
-"""How figures are written, alike in sentences, tables and charts. Plain ASCII."""
+"""Figures as text, alike in sentences, tables and charts. Plain ASCII."""
 
 import math
 from collections.abc import Mapping, Sequence

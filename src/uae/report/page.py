@@ -61,7 +61,7 @@ for (const input of document.querySelectorAll(".compare input")) {
 
 @dataclass(frozen=True, slots=True)
 class PictureBudget:
-    """How much of the pictures goes into the page."""
+    """Share of the pictures that goes into the page."""
 
     size_px: int
     quality: int

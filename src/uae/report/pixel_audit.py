@@ -1,4 +1,4 @@
-"""What redraws look like as pixels: signs that a decoder has learned to please the backbone.
+"""Measures of redraws as pixels: signs that a decoder has learned to please the backbone.
 
 All measures read the luminance (Rec. 709 weights on sRGB values). None needs a model, and none
 proves anything alone: they are compared with the originals', image by image.

@@ -39,7 +39,7 @@ class SheetRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageColumn:
-    """What one stage made of the same images, in their order; `similarities` may be left out."""
+    """Captions and redraws of one stage, in the images' order; `similarities` may be left out."""
 
     title: str
     captions: Sequence[str]

@@ -47,17 +47,17 @@ class Estimate:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether a difference lies outside its interval."""
+        """True where 0 lies outside the interval."""
         return self.rises or self.falls
 
     @property
     def rises(self) -> bool:
-        """Whether the whole interval lies above 0."""
+        """True where the whole interval lies above 0."""
         return self.low > 0
 
     @property
     def falls(self) -> bool:
-        """Whether the whole interval lies below 0."""
+        """True where the whole interval lies below 0."""
         return self.high < 0
 
 
@@ -191,7 +191,7 @@ def _is_binary(values: Float[np.ndarray, " n"]) -> bool:
 
 
 def _is_point(estimate: Estimate) -> bool:
-    """Whether there is an interval and it has no width but that of rounding."""
+    """Tell whether there is an interval and it has no width but that of rounding."""
     return estimate.high - estimate.low < _ROUNDING
 
 

@@ -1,4 +1,4 @@
-"""What a report shows, as plain data: everything is measured before a page is written."""
+"""The content of a report, as plain data: everything is measured before a page is written."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -75,7 +75,7 @@ class StageCurves:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """Where the time of a stage's step goes."""
+    """A phase of a stage's step, and the time that it takes."""
 
     stage: str
     name: str

@@ -1,4 +1,4 @@
-"""What a caption looks like as text, without its image: signs that it turns into something else.
+"""Measures of a caption as text, without its image: signs that it turns into something else.
 
 Every figure is a share in [0, 1] where more is worse, so each may serve as a penalty; on its own
 none is a verdict. Words are runs of letters, lower-cased, with inner apostrophes and hyphens; the

@@ -1,4 +1,4 @@
-"""Where similarity backbones come from, by name: known, and checked, before any is loaded."""
+"""Places of similarity backbones, by name: known, and checked, before any is loaded."""
 
 import importlib.util
 from collections.abc import Collection, Mapping

@@ -27,7 +27,7 @@ Normalization = Literal["tokens", "constant"]
 
 @dataclass(frozen=True, slots=True)
 class Diagnostics:
-    """What the objective saw; detached, averaged over its terms.
+    """Figures of the objective; detached, averaged over its terms.
 
     Attributes:
         ratio_mean: Exactly 1 before the first update.

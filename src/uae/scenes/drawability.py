@@ -25,7 +25,7 @@ _ATTRIBUTE = {"shape": "shape", "color": "color", "position": "cell", "size": "s
 
 @dataclass(frozen=True, slots=True)
 class DrawabilitySamples:
-    """What redraws of true captions show."""
+    """Facts that redraws of true captions show."""
 
     survives: Mapping[str, Float[np.ndarray, " m"]]
     """For color, position, size and shape, one row per true object: 1 where a drawn object was

@@ -1,4 +1,4 @@
-"""Which true object does a description or a drawing mean? One to one, by information.
+"""Matching of described or drawn objects with the true ones: one to one, by information.
 
 An attribute that agrees counts as the information it carries, log(number of its values): a place
 (of 9) and a colour (of 10) say more of which object is meant than a size (of 3). The assignment

@@ -63,7 +63,7 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class ParsedScene:
-    """What an image shows, objects in reading order (by cell)."""
+    """The scene that an image shows, objects in reading order (by cell)."""
 
     background: str
     objects: tuple[SceneObject, ...]
@@ -281,7 +281,7 @@ def _template_px(size_px: int) -> int:
 
 
 def _centroid_offset(shape: str) -> float:
-    """How far below the bounding box's centre the centroid lies, in widths."""
+    """Distance of the centroid below the bounding box's centre, in widths."""
     return ASPECT[shape] / 6 if shape == "triangle" else 0.0
 
 

@@ -155,7 +155,7 @@ def _phrases() -> Mapping[tuple[str, ...], _Token]:
 
 
 class _Reader:
-    """What has been read of a caption so far, and what waits for its object."""
+    """State of a reading: objects that are read, and words that wait for their object."""
 
     def __init__(self) -> None:
         self.background: str | None = None

@@ -1,4 +1,4 @@
-"""What a recipe trains on and is measured by: scenes, or the user's own images."""
+"""The images that a recipe trains on and is measured by: scenes, or the user's own."""
 
 from pathlib import Path
 

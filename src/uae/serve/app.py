@@ -72,7 +72,7 @@ def build_app(
 
 
 def _models(model: UnifiedAutoEncoder, door: Door) -> APIRouter:
-    """What is served."""
+    """Make the routes that name the model."""
     router = APIRouter(prefix="/v1/models", dependencies=[Depends(door.check_key)])
     card = ModelCard(
         id=door.name,
@@ -94,7 +94,7 @@ def _models(model: UnifiedAutoEncoder, door: Door) -> APIRouter:
 
 
 def _work(model: UnifiedAutoEncoder, door: Door, queue: ModelQueue) -> APIRouter:
-    """What the model does."""
+    """Make the routes that ask the model."""
     first = [Depends(door.check_key), Depends(queue.place)]
     router = APIRouter(prefix="/v1", dependencies=first)
 

@@ -181,7 +181,7 @@ _OF_OTHER_SERVERS: dict[str, tuple[Any, ...]] = {
     "options": ({},),
     "extra_body": ({},),
 }
-"""Of vLLM, SGLang, llama.cpp, Ollama and clients of these; what asks for no choice is taken."""
+"""Fields of vLLM, SGLang, llama.cpp, Ollama and their clients; what asks for no choice is taken."""
 
 
 class ChatRequest(Fields):

@@ -6,7 +6,7 @@ _TYPES = {401: "authentication_error", 429: "rate_limit_error"}
 
 
 class ApiError(Exception):
-    """What a request is answered with instead of a result.
+    """Answer to a request that has no result.
 
     Args:
         status: HTTP status, 400 or more.

@@ -1,4 +1,4 @@
-"""What stands before the routes: other spellings of a request, and pages of other origins."""
+"""The door before the routes: other spellings of a request, and pages of other origins."""
 
 from collections.abc import Collection
 

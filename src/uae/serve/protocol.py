@@ -50,7 +50,7 @@ class Logprobs(BaseModel):
 
 
 class ReplyMessage(BaseModel):
-    """What the model said."""
+    """A reply of the model."""
 
     role: Literal["assistant"] = "assistant"
     content: str

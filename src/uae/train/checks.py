@@ -1,4 +1,4 @@
-"""What is looked at before a run's folder is made: a mistake found later costs hours."""
+"""Checks before a run's folder is made: a mistake found later costs hours."""
 
 import logging
 from collections.abc import Mapping

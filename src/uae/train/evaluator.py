@@ -1,4 +1,4 @@
-"""What a run is measured by: the interface, and what every evaluator shares.
+"""Evaluators, which measure a run: the interface, and what all of them share.
 
 An evaluator observes a model once at each evaluation point, and scores what it saw as often as a
 report is written. There are two: held-out scenes (`scenes/evaluator.py`), and held-out images of

@@ -13,7 +13,7 @@ _NOT_MUON = ("embed", "head", "proj_out", "projection", "lora_")
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """What one optimizer step did. `grad_norm` is before clipping."""
+    """Figures of one optimizer step. `grad_norm` is before clipping."""
 
     grad_norm: float
     lr: float

@@ -1,4 +1,4 @@
-"""What a model makes of held-out images, kept on disk: captions, redraws and similarities.
+"""Observations of a model on held-out images, kept on disk: captions, redraws and similarities.
 
 An evaluation point is a folder of observations; every score is a pure function of it, so a report
 can be written again, and a metric added, without running a model.

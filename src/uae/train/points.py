@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 EVALUATIONS = "evaluations"
 STAGE = "evaluation"
-"""What a point's line in metrics.jsonl is called; its step is the point's number."""
+"""Name of a point's line in metrics.jsonl; its step is the point's number."""
 BEFORE_RL = ("start", "pretrain", "cold_start")
 """Points of a model that RL has not touched."""
 

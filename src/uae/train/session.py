@@ -1,4 +1,4 @@
-"""What a training loop holds: model, data, reward, learners, and its place in the run.
+"""The session of a training loop: model, data, reward, learners, and its place in the run.
 
     for step in session.steps("encoder_rl", num_steps):
         with session.timed("caption"):

@@ -95,7 +95,7 @@ def evaluated(task: Task, *, retry_failed: bool = False):
 
 
 def rows_of(task: Task):
-    return {row.item: row for row in read_items(task.out / "items.jsonl")[0]}
+    return {row.item: row for row in read_items(task.out / "items.jsonl")}
 
 
 def test_scores_are_cosines_of_images_and_redraws(task, backbones):

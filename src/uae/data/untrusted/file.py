@@ -1,4 +1,4 @@
-"""What is allowed, how a refusal is said, and a reader that stays inside the file."""
+"""Limits of image files, the words of a refusal, and a reader that stays inside the file."""
 
 import os
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from pathlib import Path
 from uae.core.errors import UsageError
 
 MAX_PIXELS = 2**26
-"""Of a picture in memory: what phones of 50 and 64 megapixels store fits."""
+"""Limit of a picture in memory: those of 50 and 64-megapixel phones fit."""
 MAX_JPEG_PIXELS = 210_000_000
-"""Of a JPEG as stored, which can be decoded smaller: what phones of 200 megapixels store fits."""
+"""Limit of a JPEG as stored, which can be decoded smaller: those of 200-megapixel phones fit."""
 MAX_FILE_BYTES = 64 * 2**20
 MAX_JPEG_BYTES = 128 * 2**20
 MAX_ASPECT = 20
@@ -19,7 +19,7 @@ FORMATS = "JPEG, PNG or WebP"
 
 
 class Reason(StrEnum):
-    """Why an image was left out."""
+    """Reason of an image that is left out."""
 
     NOT_AN_IMAGE = "not an image"
     UNSUPPORTED_FORMAT = "unsupported format"

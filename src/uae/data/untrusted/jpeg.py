@@ -52,7 +52,7 @@ _PADDING = bytes(8)
 
 @dataclass(slots=True)
 class _Head:
-    """What comes before the first scan."""
+    """The part of a file before its first scan."""
 
     kept: bytearray
     frame: int = 0

@@ -12,7 +12,7 @@ OBJECTIVES: dict[str, Callable[[Any, DecoderRLConfig], DecoderObjective[Any, Any
     "flow_grpo": FlowGrpo,
     "awm": Awm,
 }
-"""What makes an objective of its settings and the shared ones; `uae.recipe.decoder_rl.OBJECTIVES`
+"""Makers of an objective from its settings and the shared ones; `uae.recipe.decoder_rl.OBJECTIVES`
 has the settings."""
 
 
