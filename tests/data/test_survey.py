@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 from pathlib import Path
+from threading import get_ident
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from PIL import Image
 
 from faults.hostile_images import bombs, seed_files
 from uae.core.errors import UsageError
+from uae.data import survey as survey_module
 from uae.data.opening import open_image
-from uae.data.survey import look_at, survey
+from uae.data.survey import look_at, looks, survey
 from uae.data.untrusted.file import MAX_JPEG_BYTES, Reason, UnreadableImage
 
 
@@ -156,3 +158,18 @@ def refusal(path: Path) -> UnreadableImage | None:
     except UnreadableImage as error:
         return error
     return None
+
+
+def test_threads_see_what_one_thread_sees(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i in range(40):
+        (folder / f"{i}.jpg").write_bytes(encoded(seed=i)[: 400 + i % 2 * 9999])
+    alone = survey(folder)
+    monkeypatch.setattr(survey_module, "_SLOW_FILE_S", 0)
+    threads = set()
+    monkeypatch.setattr(
+        survey_module, "look_at", lambda path: threads.add(get_ident()) or look_at(path)
+    )
+    shared = looks(alone.listing.paths)
+    assert [repr(look) for look in shared] == [repr(look) for look in alone.looks.values()]
+    assert len(threads) > 1
+    assert len(alone.skipped) == 24

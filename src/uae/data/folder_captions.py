@@ -5,13 +5,14 @@ start, with how many images have captions at all.
 """
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from uae.core.errors import UsageError
-from uae.data.caption_layouts import CAPTIONS_NAME, sidecars, tables
+from uae.data.caption_layouts import CAPTIONS_NAME, sidecars, split, tables
 from uae.data.folder import FolderListing, list_images, named
 from uae.data.given_captions import check_has_caption, read_table
 from uae.data.image_names import ImageNames, rows_by_image
@@ -82,7 +83,11 @@ def folder_captions(folder: str | Path) -> FolderCaptions:
             image.
         EnvironmentFault: A table needs a package that is not installed.
     """
-    listing = list_images(folder)
+    return captions_of(list_images(folder))
+
+
+def captions_of(listing: FolderListing) -> FolderCaptions:
+    """Do as `folder_captions` with the listing of a folder."""
     texts: dict[str, str] = {}
     from_: dict[str, str] = {}
     outranked: Counter[tuple[str, str]] = Counter()
@@ -104,8 +109,8 @@ def _sources(listing: FolderListing) -> Iterator[tuple[str, Mapping[str, str]]]:
     beside: dict[str, dict[str, str]] = {}
     for name, files in sidecars(listing.names, listing.others).items():
         for file in files:
-            if text := read_sidecar(listing.folder / file):
-                beside.setdefault(PurePosixPath(file).suffix.lower(), {}).setdefault(name, text)
+            if text := read_sidecar(os.path.join(listing.folder, file)):
+                beside.setdefault(split(file)[1].lower(), {}).setdefault(name, text)
     yield from sorted(beside.items())  # .caption goes before .txt
 
 
@@ -132,15 +137,17 @@ def _of_table(listing: FolderListing, names: ImageNames, table: str) -> dict[str
     return {image: text for image, text in last.items() if text}
 
 
-def read_sidecar(path: Path) -> str:
+def read_sidecar(path: str | Path) -> str:
     """Return the caption that a file beside an image holds.
 
     Raises:
         UsageError: It is too large, or no UTF-8.
     """
-    if path.stat().st_size > _MAX_SIDECAR_BYTES:
+    with open(path, "rb") as file:
+        content = file.read(_MAX_SIDECAR_BYTES + 1)
+    if len(content) > _MAX_SIDECAR_BYTES:
         raise UsageError(f"{path} is larger than 1 MiB: expected a caption")
     try:
-        return path.read_text(encoding="utf-8-sig").strip()
+        return content.decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: byte {error.start} is not UTF-8: expected a caption") from error

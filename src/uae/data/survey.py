@@ -6,6 +6,7 @@ So a start costs what reading costs, about a millisecond for a photo; decoding i
 import hashlib
 import io
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +16,14 @@ from pathlib import Path
 from uae.core.errors import UsageError
 from uae.core.identity import Inputs, text_digests
 from uae.data.folder import FolderListing, count_of, list_images, named
-from uae.data.folder_captions import FolderCaptions, folder_captions
+from uae.data.folder_captions import FolderCaptions, captions_of
 from uae.data.opening import check_image, regular_file
 from uae.data.untrusted.file import MAX_JPEG_BYTES, UnreadableImage
 
 _AT_ONCE = 16
-"""Files that one worker looks at before it takes others."""
+"""Files looked at before threads are thought of, and from one word of progress to the next."""
+_SLOW_FILE_S = 1e-3
+"""Seconds that a file takes, from which on threads share the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,24 +95,34 @@ def survey(
         UsageError: There is no such folder, no sound image in it, or a captions file is wrong.
     """
     listing = list_images(folder)
-    captions = folder_captions(folder)  # a wrong file is told before a long look
-    looks: dict[str, Look] = {}
-    show(0, len(listing.names))
-    for part in _looks(listing.paths):
-        looks |= zip(listing.names[len(looks) :], part, strict=False)
-        show(len(looks), len(listing.names))
-    result = Survey(listing, looks, captions)
+    captions = captions_of(listing)  # a wrong file is told before a long look
+    by_name: dict[str, Look] = {}
+    for name, look in zip(listing.names, looks(listing.paths), strict=True):
+        if len(by_name) % _AT_ONCE == 0:
+            show(len(by_name), len(listing.names))
+        by_name[name] = look
+    show(len(by_name), len(listing.names))
+    result = Survey(listing, by_name, captions)
     if not result.names:
         raise UsageError(f"{folder}: none of its images can be read; {result.summary()}")
     return result
 
 
-def _looks(paths: Sequence[Path]) -> Iterator[list[Look]]:
-    """Look at files in their order, by threads: reading and hashing wait for no other thread."""
-    parts = [paths[start : start + _AT_ONCE] for start in range(0, len(paths), _AT_ONCE)]
+def looks(paths: Sequence[Path]) -> Iterator[Look]:
+    """Look at files in their order.
+
+    Threads share them where the first ones show that a file takes long, being large or on a slow
+    disk. Small ones on a fast disk go faster without: each thread would wait for the others.
+    """
+    start = time.perf_counter()
+    for path in paths[:_AT_ONCE]:
+        yield look_at(path)
+    if time.perf_counter() - start < _SLOW_FILE_S * _AT_ONCE:
+        yield from map(look_at, paths[_AT_ONCE:])
+        return
     workers = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="survey")
     try:
-        yield from workers.map(lambda part: [look_at(path) for path in part], parts)
+        yield from workers.map(look_at, paths[_AT_ONCE:])
     finally:
         workers.shutdown(cancel_futures=True)  # a signal is not to wait for a large folder
 

@@ -35,14 +35,10 @@ _REDUCTIONS = (1, 2, 4, 8)
 _EOI, _SOS, _DRI, _APP1 = 0xD9, 0xDA, 0xDD, 0xE1
 _TABLES = {0xC4, 0xCC, 0xDB, _DRI, 0xE0, 0xEE}  # with JFIF and Adobe, which decide on the colours
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_DECODED_FRAMES = {
-    0xC0,
-    0xC1,
-    0xC2,
-    0xC9,
-    0xCA,
-}  # sequential, progressive; Huffman, arithmetic
+_DECODED_FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # sequential, progressive; Huffman, arithmetic
 _SEQUENTIAL_HUFFMAN = {0xC0, 0xC1}
+_KEPT = _TABLES | _FRAMES | {_SOS}
+_READ = _KEPT | {_APP1}
 
 _MARKER = re.compile(rb"\xff([\x01-\xfe])")
 _END_OF_SCAN = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # restart markers are inside a scan
@@ -68,7 +64,7 @@ def walk(file: UntrustedFile) -> Container:
     head = _Head(bytearray(file.read(2)))
     for _ in range(_MAX_SEGMENTS):
         marker, payload = _next_segment(file)
-        if marker in _TABLES | _FRAMES | {_SOS}:
+        if marker in _KEPT:
             head.kept += struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload
         if marker in _FRAMES:
             _read_frame(file, head, marker, payload)
@@ -100,7 +96,7 @@ def _next_segment(file: UntrustedFile) -> tuple[int, bytes]:
     length = int.from_bytes(file.read(2)) - 2
     if length < 0:
         raise file.fault(Reason.DAMAGED, f"a JPEG segment of impossible length at byte {start:,}")
-    if marker in _TABLES | _FRAMES | {_SOS, _APP1}:
+    if marker in _READ:
         return marker, file.read(length)
     file.skip(length)
     return marker, b""
