@@ -1,6 +1,6 @@
 # transformers' models are untyped
 # pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false, reportGeneralTypeIssues=false
-"""Loads models of transformers whole: what is missing or does not fit is never drawn at random.
+"""Loads models whole: what is missing or does not fit is never drawn at random.
 
 The libraries take a file that may not be read for one that is not there, so files are looked at
 before they are.
@@ -13,12 +13,14 @@ from typing import Any, TypeVar
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PretrainedConfig
 
 from uae.core.durable import files_below, read_faults
 from uae.core.errors import UsageError
 
-M = TypeVar("M", bound=PreTrainedModel)
+M = TypeVar("M")
+
+_MAX_KEYS_NAMED = 3
 
 
 def read_config(name: str | Path) -> PretrainedConfig:
@@ -42,20 +44,23 @@ def load_whole(
     *,
     state: Mapping[str, Tensor] | None = None,
     unused: Sequence[str] = (),
+    is_exact: bool = False,
     **options: Any,
 ) -> M:
-    """Load a model with all its weights.
+    """Load a model of transformers or diffusers with all its weights.
 
     Args:
         kind: Its class.
         name: Folder or hub id.
         state: Weights by name instead of those of `name`.
         unused: Parts of the names of weights that may be missing, as no output depends on them.
+        is_exact: Weights that the class has no place for are an error too.
         options: Of `from_pretrained`.
 
     Raises:
         OSError: There is no such model.
-        UsageError: A weights file is damaged, or weights are missing or of other shapes.
+        UsageError: A weights file is damaged, or weights are missing, of other shapes or left over;
+            names some.
         EnvironmentFault: A file may not be read.
     """
     _check_flat(name)
@@ -72,14 +77,20 @@ def load_whole(
         raise UsageError(f"{name}: its weights are damaged ({error}): copy them again") from error
     missing = sorted(key for key in info["missing_keys"] if not any(part in key for part in unused))
     if missing:
-        raise UsageError(
-            f"{name} lacks {len(missing)} of the weights of {kind.__name__}: {missing[0]!r}"
-        )
+        raise UsageError(f"{name} lacks {_some(missing)} of {kind.__name__}")
     for key, found, expected in sorted(info["mismatched_keys"]):
         raise UsageError(
             f"{name}: the weights {key!r} have the shape {tuple(found)}: expected {tuple(expected)}"
         )
+    if is_exact and (left := sorted(info["unexpected_keys"])):
+        raise UsageError(f"{name} holds {_some(left)} that {kind.__name__} has no place for")
     return model
+
+
+def _some(keys: Sequence[str]) -> str:
+    """Count weights, and name the first."""
+    more = ", ..." if len(keys) > _MAX_KEYS_NAMED else ""
+    return f"{len(keys)} weights ({', '.join(keys[:_MAX_KEYS_NAMED])}{more})"
 
 
 def check_weights(folder: Path) -> None:

@@ -1,0 +1,61 @@
+# diffusers types what it loads as Any
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportAttributeAccessIssue=false
+"""Loads pipelines of diffusers whole: no weight is missing, of another shape or left over."""
+
+import importlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+
+from uae.core.errors import UsageError
+from uae.models.loading import load_whole
+
+_INDEX = "model_index.json"
+_LIBRARIES = ("diffusers", "transformers")
+
+
+def read_index(folder: str | Path) -> dict[str, Any]:
+    """Return the parts of a pipeline folder as diffusers lists them.
+
+    Raises:
+        UsageError: It holds no pipeline.
+    """
+    path = Path(folder) / _INDEX
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        return {**index, "_class_name": index["_class_name"]}
+    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{path} does not say which pipeline the folder holds ({error}): expected a folder "
+            "that diffusers wrote"
+        ) from error
+
+
+def load_pipeline(folder: str | Path, dtype: torch.dtype, unused: Sequence[str] = ()) -> Any:
+    """Load a pipeline with all its models.
+
+    Args:
+        folder: A pipeline folder.
+        dtype: Of all its models.
+        unused: Parts that are left out.
+
+    Raises:
+        UsageError: A part is not there, or its weights do not fit; names the keys.
+    """
+    models: dict[str, Any] = dict.fromkeys(unused)
+    for name, entry in read_index(folder).items():
+        if name in unused or not isinstance(entry, list) or entry[0] not in _LIBRARIES:
+            continue
+        kind = getattr(importlib.import_module(entry[0]), entry[1])
+        if issubclass(kind, torch.nn.Module):
+            models[name] = load_part(kind, Path(folder) / name, dtype)
+    return DiffusionPipeline.from_pretrained(folder, dtype=dtype, **models)
+
+
+def load_part(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
+    """Load a model of either library, as `load_pipeline` does."""
+    return load_whole(kind, folder, is_exact=True, dtype=dtype).eval()
