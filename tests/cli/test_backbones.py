@@ -95,4 +95,4 @@ def test_a_backbone_without_a_weight_is_refused(run, bench, longclip_folder):
     save_file(weights, path, metadata={"format": "pt"})
     code, _, err = run(*bench, "--backbone", f"longclip={longclip_folder}")
     assert code == 2
-    assert "lacks 1 of the weights of CLIPModel: 'visual_projection.weight'" in err
+    assert "lacks 1 weight (visual_projection.weight) of CLIPModel" in err

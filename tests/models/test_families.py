@@ -33,7 +33,7 @@ def images() -> list[Image.Image]:
             "decoder/model_index.json",
             "_class_name",
             "FluxPipeline",
-            "a decoder is one of StableDiffusion3Pipeline",
+            "with condition projector a decoder is one of QwenImagePipeline, ",
         ),
     ],
 )
@@ -57,7 +57,7 @@ def test_an_encoder_without_some_of_its_weights_is_refused(tmp_path, random_mode
     config["text_config"]["num_hidden_layers"] += 1
     config["text_config"].pop("layer_types", None)
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UsageError, match=r"lacks .* of the weights"):
+    with pytest.raises(UsageError, match=r"lacks \d+ weights? "):
         Encoder.from_pretrained(folder, "Describe it.")
 
 

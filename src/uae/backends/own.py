@@ -58,7 +58,7 @@ def describe(
         CaptionRow(
             image=item.name,
             caption=text,
-            num_tokens=model.encoder.num_tokens(text),
+            num_tokens=model.conditioner.num_tokens(text),
             is_truncated=truncated,
             **asdict(writing),
         )

@@ -30,7 +30,7 @@ from uae.core.device import device_of
 from uae.core.errors import EnvironmentFault, UsageError
 from uae.core.provenance import ModelStamp, weights_digest
 from uae.data.folder import NamedImage
-from uae.models.finetune import merge_adapter
+from uae.models.finetune import add_adapter
 from uae.models.hub import found
 from uae.models.settings import SETTINGS_FILE, resolve
 from uae.models.vlm.sampling import caption_stream
@@ -132,7 +132,7 @@ class Transformers(Captioner, Judging):
             source = root / "encoder"
         model = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, revision=revision)
         if is_ours and (root / "encoder_lora").exists():
-            merge_adapter(model, root / "encoder_lora")
+            add_adapter(model, root / "encoder_lora")
         processor = ChatProcessor.from_pretrained(source, model.config, revision)
         return cls(model.to(device), processor, name, prompt, seed)
 

@@ -182,7 +182,7 @@ def warn_of_overlong(model: UnifiedAutoEncoder, pictures: Iterable[Picture]) -> 
     """Say how many prompts are longer than what the decoder was trained for."""
     limit = model.settings.max_caption_tokens
     prompts = {picture.prompt for picture in pictures}
-    num_overlong = sum(model.encoder.num_tokens(prompt) > limit for prompt in prompts)
+    num_overlong = sum(model.conditioner.num_tokens(prompt) > limit for prompt in prompts)
     if num_overlong:
         log.warning(
             "%d prompts have more than the %d tokens that the decoder was trained for: their ends "

@@ -92,6 +92,11 @@ VERBS = {
         "Write scenes as a folder of images with captions, questions and what is in them.",
         "uae eval unified-bench OUT/images, uae eval mmt-bench OUT/questions.tsv",
     ),
+    "join": Verb(
+        "uae.cli.join:join",
+        "Join a vision-language model and a text-to-image model to a pair that `uae train` takes.",
+        "uae reconstruct IMAGE --model OUT, uae train --model OUT --data FOLDER",
+    ),
     "serve": Verb(
         "uae.cli.serve:serve",
         "Serve a model in OpenAI's protocol: chats with the encoder, drawings by the decoder.",

@@ -207,7 +207,7 @@ def draw(
         "image": str(path),
         "caption": text,
         "seed": seed,
-        "num_tokens": auto_encoder.encoder.num_tokens(text),
+        "num_tokens": auto_encoder.conditioner.num_tokens(text),
         "max_caption_tokens": auto_encoder.settings.max_caption_tokens,
         "sampling": asdict(sampling),
     }

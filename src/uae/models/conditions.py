@@ -49,6 +49,14 @@ class Conditioner(Protocol):
         """Do the trained part."""
         ...
 
+    def num_tokens(self, caption: str) -> int:
+        """Count the tokens of a caption by the tokenizer that reads it."""
+        ...
+
+    def head_of(self, caption: str, num_tokens: int) -> str:
+        """Return the text of a caption's first tokens."""
+        ...
+
     def trainable(self) -> dict[str, nn.Parameter]:
         """Make what is trained of it trainable; return it by name, empty where nothing is."""
         ...

@@ -3,11 +3,14 @@
 The reference is the policy as it was before training. With LoRA it is the module without its
 adapters; with full fine-tuning the old weights are kept and swapped in. Either way it is the same
 module object, so encoder and decoder need not know.
+
+Adapters are float32 over weights of any precision. Those of earlier stages are merged into float32
+weights; into others they are not, where steps smaller than a rounding would be lost.
 """
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,7 @@ from uae.models.targets import Targets
 from uae.recipe.fine_tuning import FineTuneConfig
 
 _PEFT_PREFIX = "base_model.model."
+_TRAINED = "default"  # PEFT's own name of an adapter
 
 
 class FineTuning:
@@ -52,6 +56,7 @@ class FineTuning:
         module.requires_grad_(False)
         self._lora: LoraConfig | None = None
         self._reference: dict[str, Tensor] = {}
+        self._earlier = _adapters_of(module)
         if config.mode == "lora":
             self._lora = LoraConfig(
                 r=config.rank,
@@ -61,8 +66,19 @@ class FineTuning:
             )
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(generator.initial_seed())
-                inject_adapter_in_model(self._lora, module)
+                inject_adapter_in_model(self._lora, module, _TRAINED)
+            _set_active(module, [*self._earlier, _TRAINED], trained=_TRAINED)
+            if not self.parameters():
+                raise UsageError(
+                    f"no layer of {type(module).__name__} is named as its family's LoRA targets: "
+                    f"{targets.lora}"
+                )
         else:
+            if next(module.parameters()).dtype != torch.float32:
+                raise UsageError(
+                    "mode: full trains float32 weights: set placement.frozen to float32, or mode "
+                    "to lora"
+                )
             pattern = re.compile(targets.full)
             for name, parameter in module.named_parameters():
                 parameter.requires_grad_(bool(pattern.fullmatch(name)))
@@ -85,9 +101,8 @@ class FineTuning:
 
     def _swap(self, *, to_reference: bool) -> None:
         if self._lora is not None:
-            for layer in self.module.modules():
-                if isinstance(layer, BaseTunerLayer):
-                    layer.enable_adapters(not to_reference)
+            now = [] if to_reference else [_TRAINED]
+            _set_active(self.module, [*self._earlier, *now], trained="".join(now))
             return
         assert self._reference, "the weights before training were not kept"
         for name, parameter in self.module.named_parameters():
@@ -96,29 +111,12 @@ class FineTuning:
                 parameter.data = self._reference[name]
                 self._reference[name] = kept
 
-    @contextmanager
-    def without_adapters(self) -> Iterator[None]:
-        """Within this context the module is plain again, as its class saves and loads it."""
-        wrapped = {
-            name: layer
-            for name, layer in self.module.named_modules()
-            if isinstance(layer, BaseTunerLayer)
-        }
-        try:
-            for name, layer in wrapped.items():
-                self.module.set_submodule(name, layer.get_base_layer())
-            yield
-        finally:
-            for name, layer in wrapped.items():
-                assert isinstance(layer, nn.Module)
-                self.module.set_submodule(name, layer)
-
     def save_adapter(self, folder: str | Path) -> None:
         """Write a folder that `peft.PeftModel.from_pretrained` loads over the base model."""
         assert self._lora is not None, "full fine-tuning has no adapter to save"
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = get_peft_model_state_dict(self.module)
+        tensors = get_peft_model_state_dict(self.module, adapter_name=_TRAINED)
         save_file(
             {_PEFT_PREFIX + n: t.detach().contiguous().cpu() for n, t in tensors.items()},
             folder / "adapter_model.safetensors",
@@ -131,7 +129,7 @@ class FineTuning:
         Either library knows only its own file by its own names of the weights.
         """
         assert self._lora is not None, "full fine-tuning has no adapter to save"
-        tensors = get_peft_model_state_dict(self.module)
+        tensors = get_peft_model_state_dict(self.module, adapter_name=_TRAINED)
         part = pipeline.transformer_name
         metadata = {  # without it diffusers takes alpha for the rank
             f"{part}.r": self._lora.r,
@@ -146,26 +144,67 @@ class FineTuning:
         )
 
 
-def merge_adapter(module: nn.Module, folder: str | Path) -> None:
-    """Add a LoRA adapter, saved in PEFT's layout, to the weights of its base.
+def add_adapter(module: nn.Module, folder: str | Path) -> None:
+    """Add a LoRA adapter, saved in PEFT's layout, to the weights of its base; see above.
 
     Raises:
         UsageError: The adapter belongs to another base.
     """
     folder = Path(folder)
-    inject_adapter_in_model(LoraConfig.from_pretrained(str(folder)), module)
+    name = f"earlier_{len(_adapters_of(module))}"
+    inject_adapter_in_model(LoraConfig.from_pretrained(str(folder)), module, name)
     tensors = load_file(folder / "adapter_model.safetensors")
     result = set_peft_model_state_dict(
-        module, {name.removeprefix(_PEFT_PREFIX): value for name, value in tensors.items()}
+        module, {key.removeprefix(_PEFT_PREFIX): value for key, value in tensors.items()}, name
     )
     if result.unexpected_keys:
         raise UsageError(
             f"{folder}: {result.unexpected_keys[0]!r} has no place in this model; expected an "
             "adapter trained over the base beside it"
         )
-    wrapped = [(n, m) for n, m in module.named_modules() if isinstance(m, BaseTunerLayer)]
-    for name, layer in wrapped:
+    if keeps_adapters(module):
+        _set_active(module, _adapters_of(module), trained="")
+        return
+    for path, layer in _wrapped(module).items():
         layer.merge()
-        module.set_submodule(name, layer.get_base_layer())
+        module.set_submodule(path, layer.get_base_layer())
     del module.peft_config  # left by the injection; a later adapter would warn of a second one
     module.requires_grad_(False)
+
+
+def keeps_adapters(module: nn.Module) -> bool:
+    """Tell whether earlier adapters stay beside the weights, which are not float32."""
+    return next(module.parameters()).dtype != torch.float32
+
+
+@contextmanager
+def without_adapters(module: nn.Module) -> Iterator[None]:
+    """Within this context a module is plain again, as its class saves and loads it."""
+    wrapped = _wrapped(module)
+    try:
+        for name, layer in wrapped.items():
+            module.set_submodule(name, layer.get_base_layer())
+        yield
+    finally:
+        for name, layer in wrapped.items():
+            module.set_submodule(name, layer)
+
+
+def _adapters_of(module: nn.Module) -> list[str]:
+    """Return the names of the adapters in a module; PEFT keeps them there and nowhere else."""
+    return [*vars(module).get("peft_config", {})]
+
+
+def _wrapped(module: nn.Module) -> dict[str, Any]:
+    return {n: m for n, m in module.named_modules() if isinstance(m, BaseTunerLayer)}
+
+
+def _set_active(module: nn.Module, names: Sequence[str], trained: str) -> None:
+    """Choose the adapters that count, and the one of them that learns; none where it is ""."""
+    for layer in _wrapped(module).values():
+        layer.enable_adapters(bool(names))
+        if names:
+            layer.set_adapter([*names])
+        for kind in ("lora_A", "lora_B"):
+            for name, linear in getattr(layer, kind).items():
+                linear.float().requires_grad_(name == trained)

@@ -9,7 +9,7 @@ before they are.
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -17,8 +17,6 @@ from transformers import AutoConfig, PretrainedConfig
 
 from uae.core.durable import files_below, read_faults
 from uae.core.errors import UsageError
-
-M = TypeVar("M")
 
 _MAX_KEYS_NAMED = 3
 
@@ -39,14 +37,14 @@ def read_config(name: str | Path) -> PretrainedConfig:
 
 
 def load_whole(
-    kind: type[M],
+    kind: Any,
     name: str | Path,
     *,
     state: Mapping[str, Tensor] | None = None,
     unused: Sequence[str] = (),
     is_exact: bool = False,
     **options: Any,
-) -> M:
+) -> Any:
     """Load a model of transformers or diffusers with all its weights.
 
     Args:
@@ -90,7 +88,8 @@ def load_whole(
 def _some(keys: Sequence[str]) -> str:
     """Count weights, and name the first."""
     more = ", ..." if len(keys) > _MAX_KEYS_NAMED else ""
-    return f"{len(keys)} weights ({', '.join(keys[:_MAX_KEYS_NAMED])}{more})"
+    plural = "s" if len(keys) > 1 else ""
+    return f"{len(keys)} weight{plural} ({', '.join(keys[:_MAX_KEYS_NAMED])}{more})"
 
 
 def check_weights(folder: Path) -> None:

@@ -62,6 +62,10 @@ class PlainText:
         """Return the tokens of a text alone."""
         return self._token_ids([self.broken(text)])[0]
 
+    def head_of(self, text: str, num_tokens: int) -> str:
+        """Return what the first tokens of a text say."""
+        return self._tokenizer.decode(self.token_ids(text)[:num_tokens])
+
     def encode(self, chats: Sequence[str], side: Literal["left", "right"]) -> BatchEncoding:
         """Tokenise filled templates: `input_ids` and `attention_mask`, padded at a side."""
         ids = self._token_ids(chats)

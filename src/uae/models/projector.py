@@ -35,7 +35,7 @@ class Projector(ModelMixin, ConfigMixin):
 
     def forward(self, hidden: Float[Tensor, "n s d"], mask: Bool[Tensor, "n s"]) -> Conditions:
         """Project hidden states at all positions."""
-        embeds = self.linear_2(self.act(self.linear_1(hidden)))
+        embeds = self.linear_2(self.act(self.linear_1(hidden.to(self.linear_1.weight.dtype))))
         return Conditions(embeds, mask, self.pooled.expand(len(hidden), -1))
 
 
@@ -53,6 +53,12 @@ class Projected:
     def __init__(self, encoder: Encoder, projector: Projector) -> None:
         self.encoder = encoder
         self.projector = projector
+
+    def num_tokens(self, caption: str) -> int:
+        return self.encoder.num_tokens(caption)
+
+    def head_of(self, caption: str, num_tokens: int) -> str:
+        return self.encoder.head_of(caption, num_tokens)
 
     def __call__(self, captions: Sequence[str]) -> Conditions:
         return self.finish(self.read(captions))

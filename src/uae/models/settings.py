@@ -4,9 +4,10 @@ Nothing heavy is imported here: a command looks for its model before it loads to
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
+from typing import Literal
 
 from uae.core.errors import UsageError
 from uae.core.unicode import check_text
@@ -14,6 +15,20 @@ from uae.recipe.sampling import SamplingConfig
 
 PRESETS = ("uae-tiny",)
 SETTINGS_FILE = "uae.json"
+
+_UNLESS_SAID = {"condition": "projector", "size_px": None, "parts": {}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """A part of a model whose weights lie elsewhere."""
+
+    source: str
+    """A folder, or an id on the hub."""
+    commit: str = ""
+    """Of a hub id: the version that is loaded, whatever comes after it."""
+    digest: str = ""
+    """Of a folder: that of its files, see `core.identity.folder_digest`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +47,13 @@ class ModelSettings:
     """How images are drawn unless said otherwise."""
     similarity: dict[str, str] = field(default_factory=dict)
     """Similarity backbones for this kind of image: name to folder, preset or hub id."""
+    condition: Literal["projector", "native"] = "projector"
+    """What the decoder reads: the encoder's states through a trained projector (the paper), or
+    those of its own text encoder."""
+    size_px: int | None = None
+    """Height and width of the images it draws; by default the decoder's own."""
+    parts: dict[str, Reference] = field(default_factory=dict)
+    """The parts, encoder or decoder, that lie elsewhere."""
 
 
 def resolve(name: str | Path) -> str | Path:
@@ -76,11 +98,23 @@ def read_settings(folder: Path) -> ModelSettings:
     path = folder / SETTINGS_FILE
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-        settings = ModelSettings(**{**raw, "sampling": SamplingConfig(**raw["sampling"])})
-    except (ValueError, KeyError, TypeError) as error:
+        parts = {name: Reference(**part) for name, part in raw.get("parts", {}).items()}
+        sampling = SamplingConfig(**raw["sampling"])
+        settings = ModelSettings(**{**raw, "sampling": sampling, "parts": parts})
+    except (AttributeError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{path} does not hold the settings of a model ({error}): expected a file written by "
             "`uae train`"
         ) from error
     check_text(raw, str(path))
     return settings
+
+
+def write_settings(folder: Path, settings: ModelSettings) -> None:
+    """Write the settings of a model folder; those that say nothing are left out."""
+    values = {
+        key: value
+        for key, value in asdict(settings).items()
+        if key not in _UNLESS_SAID or value != _UNLESS_SAID[key]
+    }
+    (folder / SETTINGS_FILE).write_text(json.dumps(values, indent=2) + "\n")

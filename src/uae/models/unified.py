@@ -5,20 +5,23 @@
     image --encoder--> caption --conditioner--> condition --decoder--> image'
 
 Folder layout (each part loads without this package):
-    uae.json        settings below
+    uae.json        settings, and where a part lies if it is not here
     encoder/        transformers (model, tokenizer, image processor)
-    projector/      diffusers ModelMixin
-    decoder/        diffusers pipeline without text encoders
+    projector/      diffusers ModelMixin, unless the decoder reads captions by itself
+    decoder/        diffusers pipeline, without text encoders where there is a projector
     encoder_lora/   PEFT adapter over encoder/, where there is one
     decoder_lora/   PEFT adapter over decoder/transformer/, where there is one, and the same again
                     as a diffusers pipeline reads it
+
+Over a part that lies elsewhere, or is not float32, each stage of training adds an adapter:
+encoder_lora, encoder_lora_2 and so on. Into another part the earlier ones are merged.
 """
 
-import json
 import logging
+import shutil
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import asdict
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -33,8 +36,10 @@ from uae.models.batches import parts_of
 from uae.models.conditions import Conditions
 from uae.models.dit.decoder import Decoder
 from uae.models.dit.table import dit_loader
-from uae.models.finetune import FineTuning, merge_adapter
+from uae.models.finetune import FineTuning, add_adapter, keeps_adapters, without_adapters
 from uae.models.loading import check_weights
+from uae.models.native import Native
+from uae.models.parts import locate
 from uae.models.projector import Projected, Projector, load_projector
 from uae.models.settings import (
     SETTINGS_FILE,
@@ -42,6 +47,7 @@ from uae.models.settings import (
     expected_model,
     read_settings,
     resolve,
+    write_settings,
 )
 from uae.models.vlm.encoder import Captions, Encoder
 from uae.models.vlm.sampling import caption_stream, uniforms
@@ -51,7 +57,7 @@ from uae.recipe.sampling import SamplingConfig
 
 log = logging.getLogger(__name__)
 
-PART_FOLDERS = ("encoder", "projector", "decoder")
+HALVES = ("encoder", "decoder")
 TOKENIZER = "encoder/tokenizer.json"  # without it transformers makes an empty one
 
 
@@ -63,15 +69,21 @@ class UnifiedAutoEncoder:
     """
 
     def __init__(
-        self, encoder: Encoder, projector: Projector, decoder: Decoder, settings: ModelSettings
+        self,
+        encoder: Encoder,
+        projector: Projector | None,
+        decoder: Decoder,
+        settings: ModelSettings,
     ) -> None:
+        """Join the parts; without a projector the decoder reads captions by itself."""
         self.encoder = encoder
         self.projector = projector
-        self.conditioner = Projected(encoder, projector)
+        self.conditioner = Projected(encoder, projector) if projector else Native(decoder.family)
         self.decoder = decoder
         self.settings = settings
         self.encoder_tuning: FineTuning | None = None
         self.decoder_tuning: FineTuning | None = None
+        self._earlier: dict[str, list[Path]] = {"encoder": [], "decoder": []}
 
     # -- files --------------------------------------------------------------------------------
 
@@ -79,61 +91,83 @@ class UnifiedAutoEncoder:
     def from_pretrained(
         cls, name: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float32
     ) -> "UnifiedAutoEncoder":
-        """Load a model folder or a preset; adapters are merged into the weights.
+        """Load a model folder or a preset, with the adapters that belong to it.
+
+        Args:
+            name: The folder or preset.
+            device: Of all parts.
+            dtype: Of the weights; adapters and projector are float32.
 
         Raises:
-            UsageError: The folder is not a model of this package, or a file of it is damaged;
-                names what is missing, or the file.
+            UsageError: The folder is not a model of this package, or a file of it is damaged, or a
+                part is not the one that it was joined with; names what is missing, or the file.
+            EnvironmentFault: A part lies on the hub, which cannot be reached.
         """
         folder = Path(resolve(name))
-        missing = [p for p in (SETTINGS_FILE, *PART_FOLDERS) if not (folder / p).exists()]
-        if not missing and not (folder / TOKENIZER).exists():
-            missing = [TOKENIZER]
-        if missing:
-            raise UsageError(
-                f"model {str(name)!r}: {', '.join(missing)} not found in {folder}; "
-                f"{expected_model(folder)}"
-            )
+        settings = read_settings(folder) if (folder / SETTINGS_FILE).exists() else None
+        _check_parts(folder, str(name), settings)
+        assert settings is not None
         check_weights(folder)
-        settings = read_settings(folder)
-        load_vlm, load_dit = vlm_loader(folder / "encoder"), dit_loader(folder / "decoder")
-        encoder = Encoder(load_vlm(folder / "encoder", dtype), settings.caption_prompt)
-        decoder = Decoder(load_dit(folder / "decoder", dtype))
-        if (folder / "encoder_lora").exists():
-            merge_adapter(encoder.model, folder / "encoder_lora")
-        if (folder / "decoder_lora").exists():
-            merge_adapter(decoder.transformer, folder / "decoder_lora")
-        model = cls(encoder, load_projector(folder / "projector", dtype), decoder, settings)
+        places = {part: locate(folder, part, settings.parts.get(part)) for part in HALVES}
+        load_vlm = vlm_loader(places["encoder"])
+        load_dit = dit_loader(places["decoder"], settings.condition)
+        decoder = Decoder(load_dit(places["decoder"], dtype), settings.size_px)
+        encoder = Encoder(load_vlm(places["encoder"], dtype), settings.caption_prompt)
+        projector = None
+        if settings.condition == "projector":
+            projector = load_projector(folder / "projector", torch.float32)
+        model = cls(encoder, projector, decoder, settings)
+        for half, module in model._modules().items():
+            for adapter in sorted(folder.glob(f"{half}_lora*")):
+                add_adapter(module, adapter)
+                if half in settings.parts or keeps_adapters(module):
+                    model._earlier[half].append(adapter)
         return model.to(device)
+
+    def _modules(self) -> dict[str, torch.nn.Module]:
+        return {"encoder": self.encoder.model, "decoder": self.decoder.transformer}
 
     def to(self, device: str) -> "UnifiedAutoEncoder":
         """Move all parts."""
         self.encoder.to(device)
-        self.projector.to(device)
+        if self.projector is not None:
+            self.projector.to(device)
         self.decoder.to(device)
         return self
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write the folder described above; LoRA adapters stay adapters over the base weights."""
+        """Write the folder described above; LoRA adapters stay adapters over the base weights.
+
+        A part that lies elsewhere is not copied, unless all of its weights were trained.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as stack:
-            for name, tuning in self._adapters().items():
-                tuning.save_adapter(folder / f"{name}_lora")
-                pipeline = self.decoder.family.pipeline_class
-                if name == "decoder" and pipeline:
-                    tuning.save_pipeline_adapter(folder / f"{name}_lora", pipeline)
-                stack.enter_context(tuning.without_adapters())
-            self.encoder.save_pretrained(folder / "encoder")
-            self.decoder.save_pretrained(folder / "decoder")
-        self.projector.save_pretrained(folder / "projector")
-        settings = json.dumps(asdict(self.settings), indent=2)
-        (folder / SETTINGS_FILE).write_text(settings + "\n")
+        tunings = {"encoder": self.encoder_tuning, "decoder": self.decoder_tuning}
+        parts = dict(self.settings.parts)
+        for half, tuning in tunings.items():
+            is_whole = tuning is not None and tuning.config.mode == "full"
+            if is_whole:
+                parts.pop(half, None)
+            earlier = [] if is_whole else self._earlier[half]
+            for i, adapter in enumerate(earlier):
+                shutil.copytree(adapter, folder / _adapter_name(half, i))
+            if tuning is not None and not is_whole:
+                self._save_adapter(half, tuning, folder / _adapter_name(half, len(earlier)))
+            if half not in parts:
+                with without_adapters(self._modules()[half]):
+                    (self.encoder if half == "encoder" else self.decoder).save_pretrained(
+                        folder / half
+                    )
+        if self.projector is not None:
+            self.projector.save_pretrained(folder / "projector")
+        write_settings(folder, replace(self.settings, parts=parts))
         give_usual_rights(folder)
 
-    def _adapters(self) -> dict[str, FineTuning]:
-        tunings = {"encoder": self.encoder_tuning, "decoder": self.decoder_tuning}
-        return {n: t for n, t in tunings.items() if t is not None and t.config.mode == "lora"}
+    def _save_adapter(self, half: str, tuning: FineTuning, folder: Path) -> None:
+        tuning.save_adapter(folder)
+        pipeline = self.decoder.family.pipeline_class
+        if half == "decoder" and pipeline:
+            tuning.save_pipeline_adapter(folder, pipeline)
 
     # -- training -----------------------------------------------------------------------------
 
@@ -246,15 +280,16 @@ class UnifiedAutoEncoder:
                 and so on. Part of a list is drawn as in the whole with the numbers it has there.
             sampling: By default the model's setting.
         """
+        limit = self.settings.max_caption_tokens
         for text in captions:
-            num_tokens = self.encoder.num_tokens(text)
-            if num_tokens > self.settings.max_caption_tokens:
+            num_tokens = self.conditioner.num_tokens(text)
+            if num_tokens > limit:
                 log.warning(
                     "a caption has %d tokens, the decoder was trained for %d: what stands after "
                     "%r may be ignored",
                     num_tokens,
-                    self.settings.max_caption_tokens,
-                    self.encoder.head_of(text, self.settings.max_caption_tokens)[-40:],
+                    limit,
+                    self.conditioner.head_of(text, limit)[-40:],
                 )
         sampling = sampling or self.settings.sampling
         numbers = range(len(captions)) if numbers is None else numbers
@@ -287,3 +322,26 @@ class UnifiedAutoEncoder:
             for part in parts_of(len(captions), batch_size)
         ]
         return captions, torch.cat(pixels)
+
+
+def _adapter_name(half: str, number: int) -> str:
+    return f"{half}_lora{f'_{number + 1}' if number else ''}"
+
+
+def _check_parts(folder: Path, name: str, settings: ModelSettings | None) -> None:
+    """Refuse a folder that lacks a part.
+
+    Raises:
+        UsageError: Names what is missing.
+    """
+    elsewhere = settings.parts if settings else {}
+    has_projector = settings is None or settings.condition == "projector"
+    parts = ["encoder", *["projector"] * has_projector, "decoder"]
+    expected = [SETTINGS_FILE, *(part for part in parts if part not in elsewhere)]
+    missing = [part for part in expected if not (folder / part).exists()]
+    if not missing and "encoder" not in elsewhere and not (folder / TOKENIZER).exists():
+        missing = [TOKENIZER]
+    if missing:
+        raise UsageError(
+            f"model {name!r}: {', '.join(missing)} not found in {folder}; {expected_model(folder)}"
+        )

@@ -14,6 +14,7 @@ from uae.recipe.decoder_rl import DecoderRLConfig
 from uae.recipe.encoder_rl import EncoderRLConfig
 from uae.recipe.evaluation import EvaluationConfig
 from uae.recipe.fine_tuning import FineTuneConfig
+from uae.recipe.placement import PlacementConfig
 from uae.recipe.supervised import ColdStartConfig, PretrainConfig
 
 Schedule = Literal["encoder", "decoder", "alternate", "joint"]
@@ -47,6 +48,8 @@ class Recipe:
     """Seed of every random draw."""
     device: str = "auto"
     """Device of the models: cpu, cuda or cuda:1; auto takes a GPU if there is one."""
+    placement: PlacementConfig = Field(default_factory=PlacementConfig)
+    """Precision and memory of the models."""
     data: DataConfig = Field(default_factory=DataConfig)
     """Training images."""
     reward: dict[str, NonNegativeFloat] = Field(default_factory=lambda: {"clip": 1.0})

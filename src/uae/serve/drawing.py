@@ -32,7 +32,7 @@ def draw_pictures(model: UnifiedAutoEncoder, asked: ImageRequest) -> ImagesRespo
         sampling = replace(sampling, guidance_scale=asked.guidance_scale)
     seed = secrets.randbelow(2**31) if asked.seed is None else asked.seed
     images = to_images(model.draw([prompt] * asked.n, seed=seed, sampling=sampling))
-    num_tokens = model.encoder.num_tokens(prompt)
+    num_tokens = model.conditioner.num_tokens(prompt)
     return ImagesResponse(
         created=int(time.time()),
         data=[picture(image) for image in images],
@@ -55,7 +55,7 @@ def _prompt(model: UnifiedAutoEncoder, asked: ImageRequest) -> str:
     if not prompt:
         message = "prompt is empty: expected a text"
         raise ApiError(400, message, param="prompt", code="invalid_value")
-    num_tokens, limit = model.encoder.num_tokens(prompt), context_length(model.encoder)
+    num_tokens, limit = model.conditioner.num_tokens(prompt), context_length(model.encoder)
     if num_tokens > limit:
         message = f"prompt has {num_tokens} tokens, the model reads at most {limit}: shorten it"
         raise ApiError(400, message, param="prompt", code="context_length_exceeded")

@@ -62,7 +62,7 @@ def _say_unused(recipe: Recipe, settings: ModelSettings) -> None:
 def say_long_captions(captions: Mapping[str, str], model: UnifiedAutoEncoder) -> None:
     """Warn of captions that are longer than the decoder was trained for."""
     limit = model.settings.max_caption_tokens
-    long = [name for name, text in captions.items() if model.encoder.num_tokens(text) > limit]
+    long = [name for name, text in captions.items() if model.conditioner.num_tokens(text) > limit]
     if long:
         log.warning(
             "%d of %d captions are longer than the %d tokens that the decoder was trained for "

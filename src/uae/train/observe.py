@@ -109,7 +109,7 @@ def observe(
         swap_similarities = cosines(wanted, features(similar, pictures["swap"], config))
     observations = Observations(
         captions=captions,
-        num_tokens=[model.encoder.num_tokens(caption) for caption in captions],
+        num_tokens=[model.conditioner.num_tokens(caption) for caption in captions],
         truncated=truncated,
         replies=replies(),
         similarities=similarities,

@@ -74,7 +74,7 @@ class Context:
 
     def untrained(self) -> UnifiedAutoEncoder:
         """Load the model the run began with: the swap test redraws with it."""
-        return UnifiedAutoEncoder.from_pretrained(self.recipe.model, device_of(self.recipe.device))
+        return load_model(self.recipe.model, self.recipe)
 
     def evaluate(self, point: str) -> None:
         """Measure the model on held-out images, unless this point is done already.
@@ -147,7 +147,7 @@ def train_recipe(
     config = RootModel[Recipe](recipe).model_dump(mode="json")
     check_folder(out, config, Recipe.__name__, resume, overwrite)
     data = _own_data(Path(recipe.data.folder), out) if recipe.data.folder else None
-    model = UnifiedAutoEncoder.from_pretrained(recipe.model, device)
+    model = load_model(recipe.model, recipe)
     source = images.source(model.decoder.size_px, data)
     if isinstance(source, FolderSource):
         say_long_captions(source.captions, model)
@@ -189,6 +189,15 @@ def _own_data(folder: Path, out: Path) -> Survey:
     return found
 
 
+def load_model(name: str | Path, recipe: Recipe) -> UnifiedAutoEncoder:
+    """Load a model by its folder or preset, placed as the recipe says."""
+    dtype = getattr(torch, recipe.placement.frozen)
+    model = UnifiedAutoEncoder.from_pretrained(name, device_of(recipe.device), dtype)
+    if recipe.placement.checkpointing:
+        model.decoder.keep_no_activations()
+    return model
+
+
 def run_stage(stage: str, before: str | Path, context: Context) -> None:
     """Train and evaluate a stage from the model it begins with, and save what came of it."""
     recipe, run = context.recipe, context.run
@@ -196,7 +205,7 @@ def run_stage(stage: str, before: str | Path, context: Context) -> None:
         check_stage(Path(before))
     if stage == "rl":
         check_gate(recipe, run.folder, before, context.evaluator)
-    context.model = UnifiedAutoEncoder.from_pretrained(before, device_of(recipe.device))
+    context.model = load_model(before, recipe)
     STAGES[stage](context)
     context.evaluate(point_after(stage, recipe))
     save_stage(context.model, run.folder / "stages" / stage)

@@ -14,7 +14,6 @@ from uae.flow.noise import gaussian
 from uae.flow.ode import ode_sample
 from uae.models.conditions import Conditions
 from uae.models.dit.family import DitFamily
-from uae.models.dit.table import dit_loader
 from uae.recipe.sampling import SamplingConfig
 
 
@@ -25,18 +24,19 @@ class Decoder:
     pixels = decoder.to_pixels(latents)
     """
 
-    def __init__(self, family: DitFamily) -> None:
-        self.family = family
-        self.size_px = family.size_px
+    def __init__(self, family: DitFamily, size_px: int | None = None) -> None:
+        """Hold a family's model.
 
-    @classmethod
-    def from_pretrained(cls, folder: str | Path, dtype: torch.dtype = torch.float32) -> "Decoder":
-        """Load a diffusers pipeline folder.
+        Args:
+            family: Draws.
+            size_px: Height and width of its images; by default the family's own.
 
         Raises:
-            UsageError: Its pipeline is of no family there is.
+            UsageError: The family draws no images of that size.
         """
-        return cls(dit_loader(folder)(folder, dtype))
+        self.family = family
+        self.size_px = size_px or family.size_px
+        family.latent_shape(self.size_px)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a folder that plain diffusers loads."""
@@ -53,6 +53,11 @@ class Decoder:
     def to(self, device: str) -> None:
         """Move all parts."""
         self.family.to(device)
+
+    def keep_no_activations(self) -> None:
+        """Compute activations again in the backward pass instead of keeping them."""
+        self.family.transformer.enable_gradient_checkpointing()
+        self.family.transformer.train()  # which dropout-free transformers heed for this alone
 
     @property
     def latent_shape(self) -> tuple[int, ...]:

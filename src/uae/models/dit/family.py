@@ -4,7 +4,7 @@ A family is one file of this folder and a line in `table.py`. Pixels are in [0, 
 latents have about unit variance; the velocity is v = eps - x_0 (see `flow/path.py`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from uae.models.conditions import Conditions
+from uae.models.plain_text import PlainText
 from uae.models.targets import Targets
 
 
@@ -68,6 +69,20 @@ class DitFamily(Protocol):
 
     def to_latents(self, pixels: Float[Tensor, "n 3 y x"]) -> Float[Tensor, "n ..."]:
         """Encode pixels to the mean of their latents."""
+        ...
+
+
+@runtime_checkable
+class ReadsCaptions(Protocol):
+    """A family with a text encoder of its own."""
+
+    plain: PlainText
+    """Its tokenizer."""
+    max_tokens: int
+    """Longest caption that it reads; the rest is cut off."""
+
+    def encode(self, captions: Sequence[str]) -> Conditions:
+        """Read captions, as plain text and without gradients."""
         ...
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
+from diffusers.utils.logging import disable_progress_bar
 
 from uae.core.errors import UsageError
 from uae.models.loading import load_whole
@@ -35,6 +36,19 @@ def read_index(folder: str | Path) -> dict[str, Any]:
         ) from error
 
 
+def read_config_of(folder: Path) -> dict[str, Any]:
+    """Return the settings of a model of diffusers.
+
+    Raises:
+        UsageError: There are none.
+    """
+    path = folder / "config.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read ({error}): expected a model's settings") from error
+
+
 def load_pipeline(folder: str | Path, dtype: torch.dtype, unused: Sequence[str] = ()) -> Any:
     """Load a pipeline with all its models.
 
@@ -53,6 +67,7 @@ def load_pipeline(folder: str | Path, dtype: torch.dtype, unused: Sequence[str] 
         kind = getattr(importlib.import_module(entry[0]), entry[1])
         if issubclass(kind, torch.nn.Module):
             models[name] = load_part(kind, Path(folder) / name, dtype)
+    disable_progress_bar()
     return DiffusionPipeline.from_pretrained(folder, dtype=dtype, **models)
 
 

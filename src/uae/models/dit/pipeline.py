@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from diffusers import DiffusionPipeline
+from diffusers.loaders.lora_base import LoraBaseMixin
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -37,7 +37,10 @@ class PipelineSpec:
         lora: Layers of the transformer that get adapters, as in `Targets`.
         max_tokens: Longest caption that it reads, in tokens; the rest is cut off.
         unguided: Arguments of its call without guidance, and with the prompt as it is.
+        width: Setting of the transformer that says how wide its prompt embeddings are.
         mask: Name of the mask of prompt embeddings; "" where padding is read like words.
+        pooled: Name of the pooled embeddings, where it takes such.
+        tokenizer: The part by which captions are counted.
         embeds_in_list: Prompt embeddings are a list of captions without padding.
         layout: Of latents in the transformer: images; tokens of 2 x 2 latents, in which the call
             wants them too; or one token for each latent.
@@ -48,8 +51,11 @@ class PipelineSpec:
 
     lora: str
     max_tokens: int
+    width: str = "joint_attention_dim"
     unguided: Mapping[str, Any] = field(default_factory=dict)
     mask: str = ""
+    pooled: str = ""
+    tokenizer: str = "tokenizer"
     embeds_in_list: bool = False
     layout: Literal["image", "patches", "tokens"] = "image"
     patch: int = 2
@@ -57,7 +63,7 @@ class PipelineSpec:
     unused: tuple[str, ...] = ()
 
 
-class _Answer(Exception):  # noqa: N818, it is no error
+class _Answer(Exception):
     """Ends a call with what was asked of it."""
 
     def __init__(self, value: Any) -> None:
@@ -107,8 +113,10 @@ class PipelineDit:
     def __init__(self, pipeline: Any, spec: PipelineSpec) -> None:
         self.pipeline = pipeline
         self.spec = spec
+        self.max_tokens = spec.max_tokens
         self.targets = Targets(lora=spec.lora, full=r".*")
-        self.plain = PlainText(pipeline.tokenizer, pipeline.tokenizer.chat_template)
+        tokenizer = pipeline.components[spec.tokenizer]
+        self.plain = PlainText(tokenizer, tokenizer.chat_template)
         self._scheduler = _Scheduler(pipeline.scheduler)
         self._call = inspect.unwrap(type(pipeline).__call__)
         pipeline.set_progress_bar_config(disable=True)
@@ -131,8 +139,8 @@ class PipelineDit:
         self.pipeline.save_pretrained(folder)
 
     @property
-    def pipeline_class(self) -> type[DiffusionPipeline]:
-        return type(self.pipeline)
+    def pipeline_class(self) -> type[LoraBaseMixin] | None:
+        return type(self.pipeline) if isinstance(self.pipeline, LoraBaseMixin) else None
 
     @property
     def transformer(self) -> nn.Module:
@@ -149,10 +157,6 @@ class PipelineDit:
                 part.to(device)
 
     # -- captions -----------------------------------------------------------------------------
-
-    def num_tokens(self, caption: str) -> int:
-        """Count the tokens of a caption by the tokenizer that reads it."""
-        return len(self.plain.token_ids(caption))
 
     @torch.no_grad()
     def encode(self, captions: Sequence[str]) -> Conditions:
@@ -173,23 +177,28 @@ class PipelineDit:
 
         vars(self._probe)["encode_prompt"] = encode_prompt
         try:
-            embeds, mask, *_ = self._ask(prompt=[self.plain.broken(x, BLANK) for x in captions])
+            values = self._ask(prompt=[self.plain.broken(x, BLANK) for x in captions])
         finally:
             del vars(self._probe)["encode_prompt"]
+        embeds, mask = values[0], values[1] if self.spec.mask else None
         if self.spec.embeds_in_list:
             mask = nn.utils.rnn.pad_sequence([x.new_ones(len(x)) for x in embeds], True)
             embeds = nn.utils.rnn.pad_sequence(list(embeds), True)
-        if not self.spec.mask and not self.spec.embeds_in_list or mask is None:
+        if mask is None:
             mask = embeds.new_ones(embeds.shape[:2])
-        return Conditions(embeds, mask.bool(), embeds.new_zeros(len(embeds), 0))
+        pooled = values[2] if self.spec.pooled else embeds.new_zeros(len(embeds), 0)
+        return Conditions(embeds, mask.bool(), pooled)
 
     def _given(self, conditions: Conditions) -> dict[str, Any]:
+        """Return conditions as arguments of the call."""
         embeds, mask = conditions.embeds.to(self.transformer.dtype), conditions.mask
         given: dict[str, Any] = {"prompt": [""] * len(embeds), "prompt_embeds": embeds}
         if self.spec.embeds_in_list:
             given["prompt_embeds"] = [row[kept] for row, kept in zip(embeds, mask, strict=True)]
         if self.spec.mask:
             given[self.spec.mask] = mask
+        if self.spec.pooled:
+            given[self.spec.pooled] = conditions.pooled.to(embeds.dtype)
         return given
 
     # -- images -------------------------------------------------------------------------------
@@ -213,7 +222,7 @@ class PipelineDit:
         if size_px < step or size_px % step:
             name = type(self.pipeline).__name__
             raise UsageError(f"size_px = {size_px}: {name} draws multiples of {step} pixels")
-        channels = self.transformer.config.in_channels
+        channels = int(self.pipeline.transformer.config.in_channels)
         channels //= 4 if self.spec.layout == "patches" else 1
         return channels, size_px // factor, size_px // factor
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from uae.flow.schedule import sigmas as schedule_sigmas
 from uae.models.conditions import Conditions
+from uae.models.dit.loading import load_part
 from uae.models.targets import Targets
 
 
@@ -91,12 +92,11 @@ class Sd3:
     def from_pretrained(cls, folder: str | Path, dtype: torch.dtype) -> "Sd3":
         """Load the parts of a diffusers SD3 pipeline folder; its text encoders are not needed."""
         folder = Path(folder)
-        transformer = SD3Transformer2DModel.from_pretrained(
-            folder / "transformer", torch_dtype=dtype
+        return cls(
+            load_part(SD3Transformer2DModel, folder / "transformer", dtype),
+            load_part(AutoencoderKL, folder / "vae", dtype),
+            FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler"),
         )
-        vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=dtype)
-        scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler")
-        return cls(transformer.eval(), vae.eval(), scheduler)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a `StableDiffusion3Pipeline` folder without text encoders."""

@@ -6,6 +6,7 @@ LoRA targets are the linear layers of attention, as in diffusers' own training s
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from uae.core.errors import UsageError
 from uae.models.dit.family import LoadFamily
@@ -19,7 +20,7 @@ PIPELINES: Mapping[str, PipelineSpec] = {
     "QwenImagePipeline": PipelineSpec(
         lora=rf"transformer_blocks\.\d+\.attn\.{_JOINT}",
         max_tokens=1024,
-        unguided={"true_cfg_scale": 1.0},
+        unguided={"true_cfg_scale": 1.0, "max_sequence_length": 1024},
         mask="prompt_embeds_mask",
         layout="patches",
     ),
@@ -31,7 +32,8 @@ PIPELINES: Mapping[str, PipelineSpec] = {
         unused=("text_processor",),
     ),
     "Flux2KleinPipeline": PipelineSpec(
-        lora=rf"(single_)?transformer_blocks\.\d+\.attn\.({_JOINT}|to_qkv_mlp_proj|to_out)",
+        lora=rf"transformer_blocks\.\d+\.attn\.{_JOINT}"
+        r"|single_transformer_blocks\.\d+\.attn\.(to_qkv_mlp_proj|to_out)",
         max_tokens=512,
         unguided={"guidance_scale": 1.0},
         layout="tokens",
@@ -39,34 +41,54 @@ PIPELINES: Mapping[str, PipelineSpec] = {
     "ZImagePipeline": PipelineSpec(
         lora=r"layers\.\d+\.attention\.(to_q|to_k|to_v|to_out\.0)",
         max_tokens=512,
+        width="cap_feat_dim",
         unguided={"guidance_scale": 0.0},
         embeds_in_list=True,
     ),
     "SanaPipeline": PipelineSpec(
         lora=r"transformer_blocks\.\d+\.attn[12]\.(to_q|to_k|to_v|to_out\.0)",
         max_tokens=300,
+        width="caption_channels",
         unguided={"guidance_scale": 1.0, "use_resolution_binning": False},
         mask="prompt_attention_mask",
         patch=1,
     ),
+    "StableDiffusion3Pipeline": PipelineSpec(
+        lora=Sd3.targets.lora,
+        max_tokens=256,
+        unguided={"guidance_scale": 1.0},
+        pooled="pooled_prompt_embeds",
+        tokenizer="tokenizer_3",
+    ),
 }
-"""Pipelines that draw by their own code."""
+"""Pipelines that read captions and draw by their own code."""
 
 FAMILIES: dict[str, LoadFamily] = {
-    "StableDiffusion3Pipeline": Sd3.from_pretrained,
-    **{
-        name: partial(PipelineDit.from_pretrained, spec=spec) for name, spec in PIPELINES.items()
-    },
+    name: partial(PipelineDit.from_pretrained, spec=spec) for name, spec in PIPELINES.items()
 }
+"""Families for the native condition."""
+PROJECTED: dict[str, LoadFamily] = {
+    **{
+        name: load
+        for name, load in FAMILIES.items()
+        if PIPELINES[name].mask or PIPELINES[name].embeds_in_list
+    },
+    "StableDiffusion3Pipeline": Sd3.from_pretrained,
+}
+"""Families for a projector: the others would read the padding beside a short caption as words."""
 
 
-def dit_loader(folder: str | Path) -> LoadFamily:
+def dit_loader(folder: str | Path, condition: Literal["projector", "native"]) -> LoadFamily:
     """Return what loads a pipeline folder, refusing other families before weights load.
 
     Raises:
-        UsageError: It is of none; names those there are.
+        UsageError: It is of none for this condition; names those there are.
     """
     name = read_index(folder)["_class_name"]
-    if name not in FAMILIES:
-        raise UsageError(f"{folder} is a {name}: a decoder is one of {', '.join(FAMILIES)}")
-    return FAMILIES[name]
+    families = FAMILIES if condition == "native" else PROJECTED
+    if name not in families:
+        raise UsageError(
+            f"{folder} is a {name}: with condition {condition} a decoder is one of "
+            f"{', '.join(families)}"
+        )
+    return families[name]

@@ -106,7 +106,7 @@ class Encoder:
 
     def head_of(self, text: str, num_tokens: int) -> str:
         """Return the text of a caption's first tokens."""
-        return self.tokenizer.decode(self.token_ids(text)[:num_tokens])
+        return self.family.plain.head_of(text, num_tokens)
 
     def decode(self, token_ids: Int[Tensor, "n t"]) -> list[str]:
         """Turn completions into text; special tokens leave no trace."""

@@ -1,0 +1,144 @@
+# pipelines of diffusers are told apart by their names alone
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportAttributeAccessIssue=false
+"""A pair made of two models: a vision-language model and a text-to-image model."""
+
+import shutil
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from diffusers import DiffusionPipeline
+from torch import Tensor
+
+from uae.core.durable import give_usual_rights, storage_faults
+from uae.core.errors import UsageError
+from uae.flow.noise import stream
+from uae.models.dit.loading import read_config_of, read_index
+from uae.models.dit.table import PIPELINES, dit_loader
+from uae.models.loading import read_config
+from uae.models.parts import locate, reference_to
+from uae.models.projector import Projector
+from uae.models.settings import ModelSettings, Reference, write_settings
+from uae.models.unified import HALVES, UnifiedAutoEncoder
+from uae.models.vlm.table import vlm_loader
+from uae.recipe.sampling import SamplingConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two models, and how they work together.
+
+    Attributes:
+        encoder: Folder or hub id of a vision-language model; "@" and a revision may follow an id.
+        decoder: Folder or hub id of a text-to-image pipeline, likewise.
+        condition: What the decoder reads, see `ModelSettings`.
+        caption_prompt: User turn that asks for a caption.
+        max_new_tokens: Longest caption the encoder writes.
+        size_px: Height and width of drawn images; None for the decoder's own.
+        sampling: How images are drawn.
+        similarity: Similarity backbones, name to place.
+        copied: Whether the weights are copied into the pair's folder.
+        seed: Of a new projector's weights.
+    """
+
+    encoder: str
+    decoder: str
+    condition: Literal["projector", "native"]
+    caption_prompt: str = "Describe the image in detail."
+    max_new_tokens: int = 512
+    size_px: int | None = None
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    similarity: dict[str, str] = field(default_factory=dict)
+    copied: bool = False
+    seed: int = 0
+
+
+def join(pair: Pair, out: Path) -> ModelSettings:
+    """Write a model folder that refers to both models, and load it to see that they fit.
+
+    Args:
+        pair: The models.
+        out: New folder.
+
+    Raises:
+        UsageError: `out` is there already, a model is not there or of no family there is, or its
+            weights, its template or the size do not fit.
+        EnvironmentFault: The hub cannot be reached, or the disk refuses.
+    """
+    if out.exists():
+        raise UsageError(f"--out {out} exists already: give a new folder")
+    parts = {
+        "encoder": reference_to("--encoder", pair.encoder, "encoder"),
+        "decoder": reference_to("--decoder", pair.decoder, "decoder"),
+    }
+    draft = out.with_name(f".{out.name}")
+    with storage_faults("cannot write the model in", out):
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        try:
+            settings = _write(pair, parts, draft)
+            UnifiedAutoEncoder.from_pretrained(draft, dtype=torch.bfloat16)
+            draft.rename(out)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    return settings
+
+
+def _write(pair: Pair, parts: dict[str, Reference], draft: Path) -> ModelSettings:
+    places = {half: locate(draft, half, parts[half]) for half in HALVES}
+    vlm_loader(places["encoder"])
+    dit_loader(places["decoder"], pair.condition)
+    spec = PIPELINES[read_index(places["decoder"])["_class_name"]]
+    settings = ModelSettings(
+        caption_prompt=pair.caption_prompt,
+        max_new_tokens=pair.max_new_tokens,
+        max_caption_tokens=spec.max_tokens if pair.condition == "native" else pair.max_new_tokens,
+        sampling=pair.sampling,
+        similarity=pair.similarity,
+        condition=pair.condition,
+        size_px=pair.size_px,
+        parts=parts,
+    )
+    if pair.condition == "projector":
+        new_projector(places["encoder"], places["decoder"], pair.seed).save_pretrained(
+            draft / "projector"
+        )
+    if pair.copied:
+        for half, place in places.items():
+            shutil.copytree(place, draft / half)
+        settings = replace(settings, parts={})
+    write_settings(draft, settings)
+    give_usual_rights(draft)
+    return settings
+
+
+def new_projector(encoder: Path, decoder: Path, seed: int) -> Projector:
+    """Make a projector from an encoder's states to a decoder's condition, with random weights."""
+    spec = PIPELINES[read_index(decoder)["_class_name"]]
+    hidden_size = read_config(encoder).get_text_config().hidden_size
+    width = read_config_of(decoder / "transformer")[spec.width]
+    pooled = pooled_of_nothing(decoder) if spec.pooled else torch.zeros(0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream(seed, "projector").initial_seed())
+        projector = Projector(hidden_size, 4 * hidden_size, width, len(pooled))
+    projector.pooled.copy_(pooled)
+    return projector
+
+
+def pooled_of_nothing(decoder: Path) -> Tensor:
+    """Return the pooled embedding of the empty text by a pipeline's CLIP encoders.
+
+    The paper's constant (PKU-YuanGroup/UAE); zeros where the folder has no text encoders.
+    """
+    index = read_index(decoder)
+    if not all((decoder / part).is_dir() for part in ("text_encoder", "text_encoder_2")):
+        width = read_config_of(decoder / "transformer")["pooled_projection_dim"]
+        return torch.zeros(width)
+    others = ("transformer", "vae", "text_encoder_3", "tokenizer_3")
+    unloaded = {part: None for part in others if part in index}
+    pipeline = DiffusionPipeline.from_pretrained(decoder, **unloaded)
+    values = pipeline.encode_prompt(
+        prompt="", prompt_2="", prompt_3="", do_classifier_free_guidance=False
+    )
+    return values[2][0].detach().float()

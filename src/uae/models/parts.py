@@ -1,0 +1,75 @@
+"""The parts of a model folder, which lie in it or elsewhere: as a folder, or on the hub."""
+
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from transformers.utils.hub import cached_file, extract_commit_hash
+
+from uae.core.errors import UsageError
+from uae.core.identity import folder_digest
+from uae.models.hub import found
+from uae.models.settings import SETTINGS_FILE, Reference, resolve
+
+_UNUSED_FILES = ["*.bin", "*.ckpt", "*.pth", "*.gguf", "*.msgpack", "*.h5", "*.onnx*", "*.md"]
+"""Weights in other formats beside those that are loaded."""
+_UNUSED_IN_PIPELINES = [*_UNUSED_FILES, "*fp16*"]
+
+
+INDEX_FILES = {"encoder": "config.json", "decoder": "model_index.json"}
+"""The file that says what a part is."""
+
+
+def reference_to(flag: str, name: str, part: str) -> Reference:
+    """Return what stands for a folder or a hub id.
+
+    Args:
+        flag: It was named by, in errors.
+        name: The folder, or the id, which may end in "@" and a revision.
+        part: "encoder" or "decoder".
+
+    Raises:
+        UsageError: There is none of that name.
+        EnvironmentFault: The hub cannot be reached.
+    """
+    folder = Path(resolve(name))
+    if folder.is_dir():
+        return Reference(source=str(folder.resolve()), digest=folder_digest(folder))
+    model_id, _, revision = name.partition("@")
+    with found(flag, name):
+        file = cached_file(model_id, INDEX_FILES[part], revision=revision or None)
+    return Reference(source=model_id, commit=extract_commit_hash(file, None) or revision)
+
+
+def locate(folder: Path, part: str, reference: Reference | None) -> Path:
+    """Return the folder of a part, downloaded if need be.
+
+    Args:
+        folder: The model's.
+        part: Its name there.
+        reference: Where it lies; None for inside the model's folder.
+
+    Raises:
+        UsageError: It is not there, or another than was joined.
+        EnvironmentFault: The hub cannot be reached.
+    """
+    if reference is None:
+        return folder / part
+    settings = folder / SETTINGS_FILE
+    if reference.commit:
+        with found(f"{settings}: {part}", f"{reference.source}@{reference.commit}"):
+            return Path(
+                snapshot_download(
+                    reference.source,
+                    revision=reference.commit,
+                    ignore_patterns=_UNUSED_IN_PIPELINES if part == "decoder" else _UNUSED_FILES,
+                )
+            )
+    place = Path(reference.source)
+    if not place.is_dir():
+        raise UsageError(f"{settings}: its {part} {place} is not there: put it back, or join again")
+    if folder_digest(place) != reference.digest:
+        raise UsageError(
+            f"{settings}: its {part} {place} is another than was joined: put that back, or join "
+            "again"
+        )
+    return place

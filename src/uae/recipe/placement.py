@@ -1,0 +1,18 @@
+"""Settings of where and in which precision models lie."""
+
+from typing import Literal
+
+from pydantic.dataclasses import dataclass as config_dataclass
+
+from uae.core.config import STRICT
+
+
+@config_dataclass(frozen=True, kw_only=True, config=STRICT)
+class PlacementConfig:
+    """Precision and memory. Adapters, projector, log-probabilities and latents are float32."""
+
+    frozen: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the weights that are not trained, and of the arithmetic with them; `bfloat16`
+    takes half the memory and trains adapters alone."""
+    checkpointing: bool = False
+    """Compute the decoder's activations again in the backward pass instead of keeping them."""
