@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from diffusers import DiffusionPipeline
 from torch import Tensor
+from transformers import AutoTokenizer, CLIPTextModelWithProjection
 
 from uae.core.durable import give_usual_rights, storage_faults
 from uae.core.errors import UsageError
 from uae.flow.noise import stream
 from uae.models.dit.loading import read_config_of, read_index
 from uae.models.dit.table import PIPELINES, dit_loader
-from uae.models.loading import read_config
+from uae.models.loading import load_whole, read_config
 from uae.models.parts import locate, reference_to
 from uae.models.projector import Projector
 from uae.models.settings import ModelSettings, Reference, write_settings
@@ -131,14 +131,15 @@ def pooled_of_nothing(decoder: Path) -> Tensor:
 
     The paper's constant (PKU-YuanGroup/UAE); zeros where the folder has no text encoders.
     """
-    index = read_index(decoder)
-    if not all((decoder / part).is_dir() for part in ("text_encoder", "text_encoder_2")):
-        width = read_config_of(decoder / "transformer")["pooled_projection_dim"]
-        return torch.zeros(width)
-    others = ("transformer", "vae", "text_encoder_3", "tokenizer_3")
-    unloaded = {part: None for part in others if part in index}
-    pipeline = DiffusionPipeline.from_pretrained(decoder, **unloaded)
-    values = pipeline.encode_prompt(
-        prompt="", prompt_2="", prompt_3="", do_classifier_free_guidance=False
-    )
-    return values[2][0].detach().float()
+    clips = [decoder / part for part in ("text_encoder", "text_encoder_2")]
+    if not all(clip.is_dir() for clip in clips):
+        return torch.zeros(read_config_of(decoder / "transformer")["pooled_projection_dim"])
+    pooled = []
+    for clip in clips:
+        tokenizer = AutoTokenizer.from_pretrained(
+            decoder / clip.name.replace("text_encoder", "tokenizer")
+        )
+        encoder = load_whole(CLIPTextModelWithProjection, clip)
+        tokens = tokenizer("", padding="max_length", max_length=77, return_tensors="pt")
+        pooled.append(encoder(tokens["input_ids"]).text_embeds[0].detach())
+    return torch.cat(pooled)

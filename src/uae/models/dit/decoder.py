@@ -57,7 +57,6 @@ class Decoder:
     def keep_no_activations(self) -> None:
         """Compute activations again in the backward pass instead of keeping them."""
         self.family.transformer.enable_gradient_checkpointing()
-        self.family.transformer.train()  # which dropout-free transformers heed for this alone
 
     @property
     def latent_shape(self) -> tuple[int, ...]:

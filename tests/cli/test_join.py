@@ -1,0 +1,169 @@
+"""`uae join`: a pair of two models, used and trained like any model."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.tiny_pipelines import make_pipeline
+from uae.core.errors import UsageError
+from uae.models.settings import read_settings, resolve
+from uae.models.unified import UnifiedAutoEncoder
+from uae.scenes.graph import scene_at
+from uae.scenes.render import render_image
+
+SIMILARITY = ("--similarity.clip", "uae-tiny/clip", "--similarity.dinov2", "uae-tiny/dinov2")
+RECIPE = """
+data: {folder: photos, held_out_share: 0.3}
+evaluation: {num_images: 2}
+placement: {frozen: bfloat16, checkpointing: true}
+encoder_rl:
+    num_steps: 1
+    num_images: 2
+    micro_images: 2
+    num_redraws: 2
+    sampling: {num_steps: 2}
+    captioning: {num_captions: 2, max_new_tokens: 8}
+decoder_rl:
+    num_steps: 1
+    num_images: 2
+    micro_images: 2
+    num_redraws: 2
+    num_sampling_steps: 4
+    captioning: {num_captions: 1, max_new_tokens: 8}
+"""
+
+
+@pytest.fixture(scope="module")
+def pipelines(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("pipelines")
+    for name in ("ZImagePipeline", "LongCatImagePipeline", "StableDiffusion3Pipeline"):
+        make_pipeline(name).save_pretrained(folder / name)
+    return folder
+
+
+@pytest.fixture
+def join(run, pipelines, tmp_path):
+    """Join uae-tiny's encoder and a tiny pipeline to `pair`."""
+
+    def command(name: str, *options: object, **changed: object):
+        flags = {
+            "encoder": "uae-tiny/encoder",
+            "decoder": pipelines / name,
+            "out": tmp_path / "pair",
+            "size-px": 64,
+            "num-steps": 2,
+            **changed,
+        }
+        given = [token for flag, value in flags.items() for token in (f"--{flag}", value)]
+        return run("join", *given, *SIMILARITY, *options)
+
+    return command
+
+
+def test_a_pair_refers_to_its_models_and_draws(join, run, tmp_path):
+    code, out, _ = join("ZImagePipeline")
+    assert code == 0
+    assert f"uae reconstruct IMAGE --model {tmp_path / 'pair'}" in out
+    assert [path.name for path in (tmp_path / "pair").iterdir()] == ["uae.json"]
+    code, _, err = run("draw", "a red circle", "--model", "pair", "--out", "a.png")
+    assert code == 0, err
+    photo = tmp_path / "photo.png"
+    render_image(scene_at(0, "test"), 96).save(photo)
+    assert run("caption", photo, "--model", "pair")[0] == 0
+
+
+def test_a_pair_that_was_copied_needs_nothing_else(join, run, tmp_path, pipelines):
+    assert join("ZImagePipeline", "--copy", "--json")[0] == 0
+    assert read_settings(tmp_path / "pair").parts == {}
+    assert (tmp_path / "pair" / "decoder" / "text_encoder" / "config.json").is_file()
+    assert run("draw", "a red circle", "--model", "pair", "--out", "a.png")[0] == 0
+
+
+@pytest.mark.parametrize("name", ["ZImagePipeline", "StableDiffusion3Pipeline"])
+def test_a_projector_is_made_to_measure(join, tmp_path, name):
+    assert join(name, "--condition", "projector")[0] == 0
+    model = UnifiedAutoEncoder.from_pretrained(tmp_path / "pair")
+    with torch.no_grad():
+        assert (
+            model.condition(["a red circle"]).embeds.shape[-1]
+            == model.projector.linear_2.bias.numel()
+        )
+        assert model.draw(["a red circle"]).shape == (1, 3, 64, 64)
+
+
+def test_the_pooled_vector_is_that_of_the_empty_text(join, tmp_path, pipelines):
+    """The paper's constant (PKU-YuanGroup/UAE), by the pipeline's own CLIP encoders."""
+    assert join("StableDiffusion3Pipeline", "--condition", "projector")[0] == 0
+    projector = UnifiedAutoEncoder.from_pretrained(tmp_path / "pair").projector
+    assert projector is not None
+    encoders = make_pipeline("StableDiffusion3Pipeline")
+    with torch.no_grad():
+        *_, pooled, _ = encoders.encode_prompt("", "", "", do_classifier_free_guidance=False)
+    assert torch.allclose(projector.pooled, pooled[0], atol=1e-6)
+    assert projector.pooled.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"size-px": 66}, "size_px = 66: ZImagePipeline draws multiples of 4 pixels"),
+        ({"encoder": "nowhere/model"}, "--encoder nowhere/model cannot be loaded"),
+        ({"out": "."}, "--out . exists already"),
+        ({"decoder": "uae-tiny/encoder"}, "does not say which pipeline the folder holds"),
+        ({"encoder": "uae-tiny/clip"}, "is a 'clip' model: an encoder is one of"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_leaves_nothing(
+    join, tmp_path, monkeypatch, changed, message
+):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    code, _, err = join("ZImagePipeline", **changed)
+    assert code in (2, 3)
+    assert message in err
+    assert not [path for path in tmp_path.iterdir() if "pair" in path.name]
+
+
+def test_a_projector_before_a_decoder_without_a_mask_is_refused(join):
+    code, _, err = join("LongCatImagePipeline", "--condition", "projector")
+    assert code == 2
+    assert "with condition projector a decoder is one of" in err
+
+
+def test_a_model_that_changed_since_is_refused(join, tmp_path, pipelines):
+    shutil.copytree(pipelines / "ZImagePipeline", tmp_path / "z")
+    assert join("ZImagePipeline", decoder=tmp_path / "z")[0] == 0
+    (tmp_path / "z" / "vae" / "config.json").open("a").write(" ")
+    with pytest.raises(UsageError, match=r"its decoder .*z is another than was joined"):
+        UnifiedAutoEncoder.from_pretrained(tmp_path / "pair")
+    shutil.rmtree(tmp_path / "z")
+    with pytest.raises(UsageError, match=r"its decoder .*z is not there: put it back"):
+        UnifiedAutoEncoder.from_pretrained(tmp_path / "pair")
+
+
+def test_stages_over_a_pair_add_adapters_and_copy_no_weights(join, run, tmp_path):
+    """In bfloat16, where merged adapters would lose what they learned to rounding."""
+    assert join("ZImagePipeline")[0] == 0
+    (tmp_path / "photos").mkdir()
+    for i in range(8):
+        render_image(scene_at(i, "train"), 64).save(tmp_path / "photos" / f"{i}.png")
+    (tmp_path / "r.yaml").write_text(RECIPE)
+    before = "pair"
+    for number, out in enumerate(("first", "second"), start=1):
+        code, _, err = run("train", "--recipe", "r.yaml", "--model", before, "--out", out)
+        assert code == 0, err
+        before = f"{out}/model"
+        names = sorted(path.name for path in Path(before).iterdir() if path.is_dir())
+        assert len(names) == 2 * number
+    assert names == ["decoder_lora", "decoder_lora_2", "encoder_lora", "encoder_lora_2"]
+    models = {
+        name: UnifiedAutoEncoder.from_pretrained(name, dtype=torch.bfloat16)
+        for name in ("pair", "first/model", "second/model")
+    }
+    drawn = [model.draw(["a red circle"]) for model in models.values()]
+    assert not torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[1], drawn[2])
+    values = json.loads(Path("second/model/uae.json").read_text())
+    assert values["parts"]["encoder"]["source"] == str(resolve("uae-tiny/encoder"))
