@@ -30,7 +30,6 @@ from PIL import Image
 from faults.random_detector import SURE, random_clip_folder, random_mask2former_folder
 from uae.benchmarks.geneval import detector as detector_module
 from uae.benchmarks.geneval import run as geneval
-from uae.benchmarks.geneval import score as scoring
 from uae.benchmarks.geneval.colors import ColorClassifier
 from uae.benchmarks.geneval.detector import Detector
 from uae.benchmarks.geneval.layout import (
@@ -78,7 +77,7 @@ def watch_phases() -> dict[str, float]:
     """Time the phases of every run from now on; return the seconds, which grow."""
     seconds = dict.fromkeys(PHASES, 0.0)
     for owner, name, phase in (
-        (scoring, "open_image", "load"),
+        (geneval, "open_image", "load"),
         (Detector, "detect", "detect"),
         (ColorClassifier, "classify", "colours"),
         (BenchRun, "add", "write"),

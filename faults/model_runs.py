@@ -22,7 +22,7 @@ from uae.benchmarks.geneval.colors import ColorClassifier
 from uae.benchmarks.geneval.detector import Detector
 from uae.benchmarks.geneval.layout import read_folder, sample_path, write_metadata
 from uae.benchmarks.geneval.prompts import PromptSet, official_prompts
-from uae.benchmarks.mmt_bench.evaluate import evaluate_mmt
+from uae.benchmarks.mmt_bench import evaluate as mmt_bench
 from uae.benchmarks.mmt_bench.task import MmtTask
 from uae.benchmarks.pair_audit import run as pair_audit
 from uae.benchmarks.pair_audit import summary as pair_audit_summary
@@ -119,8 +119,8 @@ def mmt_bench_run(questions: Path, tiny: Tiny, folder: Path) -> Fill:
     """Return a run of MMT-Bench's questions about scenes: one row a question."""
     answers = ChatAnswers(Uae(tiny.model), max_new_tokens=8)
     task, stamp = MmtTask.read(questions), encoder_stamp("random", folder, 8)
-    return lambda out, show, again: evaluate_mmt(
-        lambda: answers, task, out, stamp, retry_failed=again, show=show
+    return lambda out, show, again: run_plan(
+        mmt_bench.plan_of(lambda: answers, task, out, stamp), out, retry_failed=again, show=show
     )
 
 

@@ -17,11 +17,10 @@ from uae.backends import own as loop
 from uae.backends.uae import Uae
 from uae.benchmarks import rewriting
 from uae.benchmarks.geneval import detector as detector_module
-from uae.benchmarks.geneval import load as geneval_load
 from uae.benchmarks.geneval import run as scoring
 from uae.benchmarks.geneval.layout import read_folder, sample_path, write_metadata
+from uae.benchmarks.geneval.official import ImageResult, summarize
 from uae.benchmarks.geneval.prompts import PromptSet, official_prompts, read_prompts
-from uae.benchmarks.geneval.summary import ImageResult, summarize
 from uae.benchmarks.results.folder import SETTINGS
 from uae.benchmarks.rewriting import Rewrite
 from uae.core.lock import RunLock
@@ -169,7 +168,7 @@ def test_a_folder_that_cannot_take_the_run_is_refused_before_anything_loads(
     run, mmt, geneval, monkeypatch, tmp_path
 ):
     monkeypatch.setattr(loop, "load", None)
-    monkeypatch.setattr(geneval_load, "load_judges", None)
+    monkeypatch.setattr(scoring, "load_judges", None)
     images, judged = geneval[2], ("--judge", "local:nowhere")
     prompts = ("--prompts", "none.jsonl")
     commands = [

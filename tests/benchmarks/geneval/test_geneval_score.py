@@ -14,9 +14,9 @@ from uae.benchmarks.geneval.colors import ColorClassifier
 from uae.benchmarks.geneval.decisions import DecisionConfig, confident_objects
 from uae.benchmarks.geneval.detector import Detector
 from uae.benchmarks.geneval.layout import read_folder, sample_path, write_metadata
+from uae.benchmarks.geneval.official import ImageResult
 from uae.benchmarks.geneval.prompts import PromptSet, official_prompts
 from uae.benchmarks.geneval.run import Judges, Task, plan_of, write_official
-from uae.benchmarks.geneval.summary import ImageResult
 from uae.benchmarks.run import run_plan
 
 LINES = official_prompts().lines

@@ -7,13 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uae.benchmarks.geneval.clauses import TAGS
-from uae.benchmarks.geneval.summary import (
+from uae.benchmarks.geneval.decisions import DecisionConfig
+from uae.benchmarks.geneval.layout import Gaps
+from uae.benchmarks.geneval.official import (
     FailedImage,
+    GenEvalResult,
     ImageResult,
     summarize,
     summary_text,
     summary_values,
-    write_results,
 )
 from uae.report.statistics import proportion
 
@@ -143,9 +145,20 @@ def test_every_image_counts_once(images):
 
 
 def test_rows_are_written_in_the_official_format(tmp_path):
-    path = tmp_path / "results.jsonl"
-    write_results(path, rows())
-    found = [json.loads(line) for line in path.read_text().splitlines()]
+    official = GenEvalResult(
+        variant="geneval-hf",
+        prompts="a few",
+        prompts_sha256="",
+        wording={},
+        part={},
+        config=DecisionConfig(),
+        results=tuple(rows()),
+        failed=(),
+        gaps=Gaps(),
+        summary=summarize(rows()),
+    )
+    official.write(tmp_path)
+    found = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     first = found[0]
     official = ["filename", "tag", "prompt", "correct", "reason", "metadata", "details"]
     assert list(first) == official

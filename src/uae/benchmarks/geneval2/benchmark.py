@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cyclopts import Parameter
 
-from uae.benchmarks.benchmark import AllowMissing, Means, Picture, PictureSet, Plan
+from uae.benchmarks.benchmark import AllowMissing, Asked, Means, Picture, PictureSet, Plan
 from uae.core.durable import replace_file, storage_faults
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class GenEval2:
     given = Parameter(name="IMAGES.json", help="JSON object that names each prompt's image.")
     options = GenEval2Options
     unit = "question"
-    is_judged = True
+    asked: Asked = "judge"
     images = GenEval2Images()
 
     def plan(self, given: Path, options: GenEval2Options, means: Means) -> Plan:

@@ -4,13 +4,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pydantic import PositiveInt
-from pydantic.dataclasses import dataclass as config_dataclass
-
 from uae.benchmarks.answers import RULES
-from uae.benchmarks.mmt_bench.prompt import PromptName
+from uae.benchmarks.mmt_bench.benchmark import MmtOptions
 from uae.benchmarks.results.notes import gaps_option, part_option
-from uae.core.config import STRICT
 from uae.core.errors import UsageError
 from uae.core.identity import file_digest, text_digest
 from uae.core.provenance import BenchSettings, ModelStamp
@@ -27,31 +23,13 @@ UNREADABLE = "questions without a readable image"
 _MAX_LISTED = 20
 
 
-@config_dataclass(frozen=True, kw_only=True, config=STRICT)
-class MmtConfig:
-    """How MMT-Bench is run."""
-
-    limit: PositiveInt | None = None
-    """Questions to ask, from the first row on; all if not given."""
-    prompt: PromptName = "vlmevalkit"
-    """Wording of the questions, see `prompt.py`."""
-    likelihood: bool = True
-    """Measure the likelihood of the option letters too."""
-    hidden_answers: bool = False
-    """Take rows without an answer (split TEST of the file ALL): replies are kept, not scored."""
-    text_only: bool = False
-    """Take a file without images, whose questions are chats of text alone: another benchmark."""
-    allow_missing: bool = False
-    """Leave questions out whose images do not decode; the result is marked."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MmtTask:
     """Questions that a run asks.
 
     Attributes:
         tsv: Their file.
-        config: How they are asked.
+        options: How they are asked.
         items: Their names, in the order of the file.
         num_val: Those of split VAL; 0 of text alone.
         faults: Why images do not decode, by the question's name.
@@ -59,34 +37,34 @@ class MmtTask:
     """
 
     tsv: Path
-    config: MmtConfig
+    options: MmtOptions
     items: tuple[str, ...]
     num_val: int = 0
     faults: Mapping[str, str] = field(default_factory=dict)
     digests: Mapping[str, str | None] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, tsv: Path, config: MmtConfig | None = None) -> "MmtTask":
+    def read(cls, tsv: Path, options: MmtOptions | None = None) -> "MmtTask":
         """Read all rows that will be asked and decode their images, of which none is kept.
 
         Of several processes each decodes a share.
 
         Args:
             tsv: MMT-Bench_{VAL,ALL}[_MI].tsv, or any file in its columns.
-            config: How much, by default everything.
+            options: How much, by default everything.
 
         Raises:
             UsageError: The file is wrong, or has no rows; or an image does not decode, and that is
                 not allowed. The message names the file, and line and column of all wrong rows, or
                 the rows.
         """
-        config, ranks = config or MmtConfig(), current()
+        options, ranks = options or MmtOptions(), current()
         digests: dict[str, str | None] = {}
         faults: dict[str, str] = {}
         num_val = 0
         wrong = _WrongRows()
-        for row in _rows(tsv, config, wrong.add):
-            if not config.text_only:
+        for row in _rows(tsv, options, wrong.add):
+            if not options.text_only:
                 num_val += row.split == VAL
                 if len(digests) % ranks.size == ranks.rank and (fault := _fault(row)):
                     faults[str(row.index)] = fault
@@ -96,10 +74,10 @@ class MmtTask:
             raise UsageError(f"{tsv} has no rows below its first line: expected one per question")
         found = {name: fault for part in gathered(faults) for name, fault in part.items()}
         in_order = {name: found[name] for name in digests if name in found}
-        _check(tsv, config, len(digests), in_order)
+        _check(tsv, options, len(digests), in_order)
         return cls(
             tsv=tsv,
-            config=config,
+            options=options,
             items=tuple(digests),
             num_val=num_val,
             faults=in_order,
@@ -108,7 +86,7 @@ class MmtTask:
 
     def rows(self) -> Iterator[QuestionRow]:
         """Read the questions again, one by one, images still encoded."""
-        return _rows(self.tsv, self.config)
+        return _rows(self.tsv, self.options)
 
     @property
     def digest(self) -> str:
@@ -124,15 +102,15 @@ class MmtTask:
         """Return what the numbers of a run depend on."""
         part = part_option(self.num_val, NUM_VAL, f"questions of {VAL}") if self.num_val else {}
         return BenchSettings(
-            benchmark=TEXT_BENCHMARK if self.config.text_only else BENCHMARK,
+            benchmark=TEXT_BENCHMARK if self.options.text_only else BENCHMARK,
             version=RULES,
             model=stamp,
             data={"tsv": self.digest},
             options={
-                "prompt": self.config.prompt,
-                "limit": self.config.limit,
-                "likelihood": self.config.likelihood,
-                "hidden_answers": self.config.hidden_answers,
+                "prompt": self.options.prompt,
+                "limit": self.options.limit,
+                "likelihood": self.options.likelihood,
+                "hidden_answers": self.options.hidden_answers,
                 **part,
                 **gaps_option(self.gaps),
             },
@@ -164,13 +142,13 @@ class _WrongRows:
 
 
 def _rows(
-    tsv: Path, config: MmtConfig, note: Callable[[UsageError], None] = refuse
+    tsv: Path, options: MmtOptions, note: Callable[[UsageError], None] = refuse
 ) -> Iterator[QuestionRow]:
     return read_tsv(
         tsv,
-        hidden_answers=config.hidden_answers,
-        text_only=config.text_only,
-        limit=config.limit,
+        hidden_answers=options.hidden_answers,
+        text_only=options.text_only,
+        limit=options.limit,
         note=note,
     )
 
@@ -183,8 +161,8 @@ def _fault(row: QuestionRow) -> str:
     return ""
 
 
-def _check(tsv: Path, config: MmtConfig, num_items: int, faults: Mapping[str, str]) -> None:
-    if faults and not config.allow_missing:
+def _check(tsv: Path, options: MmtOptions, num_items: int, faults: Mapping[str, str]) -> None:
+    if faults and not options.allow_missing:
         named = [f"index {name}: {fault}" for name, fault in faults.items()]
         raise UsageError(
             f"{tsv}: not all of {num_items} questions can be asked:\n{listed({UNREADABLE: named})}"

@@ -1,7 +1,8 @@
-"""GenEval's result rows and what is said of them, with intervals.
+"""GenEval's result as the official scorer writes it, and what is said of it, with intervals.
 
-Rows have the official format (djghosh13/geneval@af4902f `evaluation/evaluate_images.py`): its
-`summary_scores.py` reads ours. Scores:
+results.jsonl   rows as djghosh13/geneval@af4902f `evaluation/evaluate_images.py` writes them, for
+                its `summary_scores.py` to read
+summary.json    scores with intervals, and all that tells what they are scores of
 
 - accuracy of a category: over its images
 - overall: the unweighted mean of the six accuracies; undefined where a category has no image
@@ -22,11 +23,16 @@ from pathlib import Path
 from typing import Any
 
 from uae.benchmarks.geneval.clauses import TAGS
+from uae.benchmarks.geneval.decisions import DecisionConfig
+from uae.benchmarks.geneval.layout import Gaps
+from uae.benchmarks.results.notes import marks_of
 from uae.benchmarks.results.scores import RowTable, Score, estimate_score
+from uae.core.environment import describe_environment
 from uae.report.format import interval_text, value_text
 from uae.report.statistics import Estimate, mean_of, proportion
 from uae.runs.rows import ItemRow
 
+RESULTS_NAME, SUMMARY_NAME = "results.jsonl", "summary.json"
 SCORES = (
     *(Score(name=tag, sample="correct", where={"tag": tag}) for tag in TAGS),
     Score(name="correct images", sample="correct"),
@@ -36,7 +42,7 @@ SCORES = (
 
 @dataclass(frozen=True, slots=True)
 class ImageResult:
-    """One line of `results.jsonl`."""
+    """One line of `results.jsonl`; images with the same metadata are of one prompt."""
 
     filename: str
     tag: str
@@ -44,7 +50,6 @@ class ImageResult:
     correct: bool
     reason: str
     metadata: str
-    """The prompt's line as JSON; images with the same are of one prompt."""
     details: str
     """JSON: by class, [left, top, right, bottom, score] of each detection that counts."""
 
@@ -78,7 +83,7 @@ def score_row(image: ImageResult | FailedImage) -> ItemRow:
 
 
 def summarize(results: Sequence[ImageResult], failed: Sequence[FailedImage] = ()) -> Summary:
-    """Summarize rows; prompts are told apart by their metadata."""
+    """Summarize rows."""
     table = RowTable([score_row(image) for image in (*results, *failed)])
     *of_tags, correct_images = (estimate_score(score, table) for score in SCORES)
     prompts = {image.metadata for image in (*results, *failed)}
@@ -92,11 +97,6 @@ def summarize(results: Sequence[ImageResult], failed: Sequence[FailedImage] = ()
             len(correct), len(scored), num_excluded=len(prompts) - len(scored)
         ),
     )
-
-
-def write_results(path: Path, results: Sequence[ImageResult]) -> None:
-    """Write rows in the official format."""
-    path.write_text("".join(f"{json.dumps(asdict(result))}\n" for result in results))
 
 
 def summary_values(summary: Summary) -> dict[str, Any]:
@@ -127,3 +127,66 @@ def summary_text(summary: Summary) -> str:
         f"n = {e.n} {unit}" + (f", {e.num_excluded} left out" if e.num_excluded else "")
         for name, e, unit in rows
     )
+
+
+@dataclass(frozen=True, slots=True)
+class GenEvalResult:
+    """A score and all that is needed to tell what it is a score of.
+
+    Attributes:
+        variant: The detector's weights: "geneval" or "geneval-hf"; their scores are not compared.
+        prompts: Name of the prompt set.
+        wording: In whose words the prompts were drawn, and how these were asked for; empty for
+            their own.
+        part: How many of the published prompts these are, where they are fewer; else empty.
+    """
+
+    variant: str
+    prompts: str
+    prompts_sha256: str
+    wording: Mapping[str, str]
+    part: Mapping[str, Any]
+    config: DecisionConfig
+    results: tuple[ImageResult, ...]
+    failed: tuple[FailedImage, ...]
+    gaps: Gaps
+    summary: Summary
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every image of the set was there and was scored."""
+        return self.gaps.is_empty and not self.failed
+
+    def values(self) -> dict[str, Any]:
+        """Return the result but for its rows, as JSON values."""
+        return {
+            "benchmark": self.variant,
+            "prompts": self.prompts,
+            "prompts_sha256": self.prompts_sha256,
+            **self.wording,
+            "is_complete": self.is_complete,
+            **self.part,
+            **summary_values(self.summary),
+            "gaps": self.gaps.by_kind(),
+            "failed": [asdict(image) for image in self.failed],
+            "config": asdict(self.config),
+            "numerics": "float32; 8-bit bilinear resize by torch without antialiasing",
+            "environment": describe_environment(),
+        }
+
+    def text(self) -> str:
+        """Say the result in words, what is amiss first."""
+        wording = f", {self.wording['wording']}" if self.wording else ""
+        lines = [f"{self.variant}, prompts {self.prompts!r}{wording}"]
+        if not self.is_complete:
+            lines.append(f"INCOMPLETE, no GenEval score: {len(self.failed)} images failed")
+            lines += [self.gaps.summary()] if not self.gaps.is_empty else []
+        lines += marks_of({"options": self.part})
+        return "\n".join([*lines, summary_text(self.summary)])
+
+    def write(self, out: Path) -> None:
+        """Write both files."""
+        lines = [json.dumps(asdict(result)) for result in self.results]
+        (out / RESULTS_NAME).write_text("".join(f"{line}\n" for line in lines))
+        values = json.dumps(self.values(), indent=2, allow_nan=False)
+        (out / SUMMARY_NAME).write_text(values + "\n")
