@@ -5,6 +5,7 @@ answers by P(yes) and P(no), so the benchmark has another name and its numbers a
 ones. A reply that begins as neither is excluded and counted.
 """
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -38,15 +39,12 @@ NO = ("No", "no", " No", " no")
 
 @dataclass(frozen=True, slots=True)
 class DpgTask(JudgedTask[Item]):
-    """What is scored, by whom, and how.
-
-    Attributes:
-        num_images: 4 in a grid of two by two, or one alone.
-        compat: Score categories with upstream's faults.
-    """
+    """What is scored, by whom, and how."""
 
     num_images: int = 4
+    """4 in a grid of two by two, or one alone."""
     compat: bool = False
+    """Score categories with upstream's faults."""
 
 
 def find_images(
@@ -108,17 +106,15 @@ def _works(task: DpgTask, item: Item) -> list[Work]:
     follows = partial(work, is_asked=False)
     if item.fault:
         return [follows(item=item.item_id, make=lambda _: _faulty_row(item))]
-    return [
-        *(
-            work(item=_image_name(item, i), make=partial(_image_row, task, item, i))
-            for i in range(task.num_images)
-        ),
-        *(
-            follows(item=_question_name(item, q), make=partial(_question_row, task, item, q))
-            for q in item.questions
-        ),
-        follows(item=item.item_id, make=partial(_item_row, task, item)),
+    works = [
+        work(item=_image_name(item, i), make=partial(_image_row, task, item, i))
+        for i in range(task.num_images)
     ]
+    works += [
+        follows(item=_question_name(item, q), make=partial(_question_row, task, item, q))
+        for q in item.questions
+    ]
+    return [*works, follows(item=item.item_id, make=partial(_item_row, task, item))]
 
 
 def _image_name(item: Item, image_id: int) -> str:
@@ -129,25 +125,18 @@ def _question_name(item: Item, question: Question) -> str:
     return f"{item.item_id}/question {question.question_id}"
 
 
+def _row(item: Item, name: str, labels: Mapping[str, str]) -> ItemRow:
+    return ItemRow(item=name, labels=labels, cluster=item.item_id, details={"prompt": item.prompt})
+
+
 def _faulty_row(item: Item) -> ItemRow:
-    return ItemRow(
-        item=item.item_id,
-        labels={"of": ITEM},
-        cluster=item.item_id,
-        excluded="faulty questions",
-        excluded_detail=item.fault,
-        details={"prompt": item.prompt},
-    )
+    row = _row(item, item.item_id, {"of": ITEM})
+    return replace(row, excluded="faulty questions", excluded_detail=item.fault)
 
 
 def _image_row(task: DpgTask, item: Item, image_id: int, _: Rows) -> ItemRow:
     """Ask all questions of one image."""
-    row = ItemRow(
-        item=_image_name(item, image_id),
-        labels={"of": IMAGE},
-        cluster=item.item_id,
-        details={"prompt": item.prompt},
-    )
+    row = _row(item, _image_name(item, image_id), {"of": IMAGE})
     try:
         image = crops(open_image(task.images.paths[item.item_id]), task.num_images)[image_id]
         p = {str(q.question_id): _p_yes_no(task.judge, image, q) for q in item.questions}
@@ -155,17 +144,14 @@ def _image_row(task: DpgTask, item: Item, image_id: int, _: Rows) -> ItemRow:
         return failed_row(row, error)
     answers = {key: float(yes > no) for key, (yes, no) in p.items()}
     scores = with_dependencies(item.questions, {int(key): x for key, x in answers.items()})
-    return replace(
-        row,
-        samples={"image": sum(scores.values()) / len(scores)},
-        details={
-            **row.details,
-            "p_yes": {key: yes for key, (yes, _) in p.items()},
-            "p_no": {key: no for key, (_, no) in p.items()},
-            "answers": answers,
-            "scores": {str(key): x for key, x in scores.items()},
-        },
-    )
+    details = {
+        **row.details,
+        "p_yes": {key: yes for key, (yes, _) in p.items()},
+        "p_no": {key: no for key, (_, no) in p.items()},
+        "answers": answers,
+        "scores": {str(key): x for key, x in scores.items()},
+    }
+    return replace(row, samples={"image": _mean(scores.values())}, details=details)
 
 
 def _p_yes_no(judge: Judge, image: Image.Image, question: Question) -> tuple[float, float]:
@@ -174,35 +160,30 @@ def _p_yes_no(judge: Judge, image: Image.Image, question: Question) -> tuple[flo
     return yes, no
 
 
+def _mean(values: Collection[float]) -> float:
+    return sum(values) / len(values)
+
+
 def _question_row(task: DpgTask, item: Item, question: Question, rows: Rows) -> ItemRow:
-    images = [rows[_image_name(item, i)] for i in range(task.num_images)]
     labels = {"of": QUESTION, "L1": question.broad_category, "L2": question.category}
-    row = ItemRow(
-        item=_question_name(item, question),
-        labels=labels,
-        cluster=item.item_id,
-        details={"prompt": item.prompt, "question": question.text, "answer": "Yes"},
-    )
+    row = _row(item, _question_name(item, question), labels)
+    row = replace(row, details={**row.details, "question": question.text, "answer": "Yes"})
+    images = [rows[_image_name(item, i)] for i in range(task.num_images)]
     if any(image.excluded for image in images):
         return unscored(row, images)
-    chosen, part = (images[-1:], "answers") if task.compat else (images, "scores")
-    values = [image.details[part][str(question.question_id)] for image in chosen]
-    return replace(row, samples={"category": sum(values) / len(values)})
+    counted, part = (images[-1:], "answers") if task.compat else (images, "scores")
+    values = [image.details[part][str(question.question_id)] for image in counted]
+    return replace(row, samples={"category": _mean(values)})
 
 
 def _item_row(task: DpgTask, item: Item, rows: Rows) -> ItemRow:
+    row = _row(item, item.item_id, {"of": ITEM})
     images = [rows[_image_name(item, i)] for i in range(task.num_images)]
-    row = ItemRow(
-        item=item.item_id,
-        labels={"of": ITEM},
-        cluster=item.item_id,
-        details={"prompt": item.prompt},
-    )
     if any(image.excluded for image in images):
         return unscored(row, images)
-    mean = sum(image.samples["image"] for image in images) / len(images)
     questions = [
-        (q.text, sum(image.details["scores"][str(q.question_id)] for image in images) / len(images))
+        (q.text, _mean([image.details["scores"][str(q.question_id)] for image in images]))
         for q in item.questions
     ]
-    return replace(row, samples={"dpg": mean}, details={**row.details, "questions": questions})
+    samples = {"dpg": _mean([image.samples["image"] for image in images])}
+    return replace(row, samples=samples, details={**row.details, "questions": questions})

@@ -101,7 +101,8 @@ class GenEval:
         folder = read_folder(
             given, prompts, options.num_samples, allow_missing=options.allow_missing
         )
-        from uae.benchmarks.geneval.run import Task, load_judges, plan_of
+        from uae.benchmarks.geneval.run import plan_of
+        from uae.benchmarks.geneval.task import Task, load_judges
 
         judges = load_judges(options.detector, options.variant, options.clip, means.device)
         return plan_of(Task(folder, prompts, options.num_samples, judges), means.out)

@@ -59,11 +59,7 @@ class Detector:
 
     @classmethod
     def from_mmdet(cls, path: Path, device: str = "cpu") -> "Detector":
-        """Load the official `.pth` file of mmdet 2.x.
-
-        Raises:
-            UsageError: It is another file.
-        """
+        """Load the official `.pth` file of mmdet 2.x; raises `UsageError` for another file."""
         state = converted(read_mmdet(path))
         return cls(_load(path, official_config(), state).to(device), "geneval")
 
@@ -77,8 +73,8 @@ class Detector:
         """
         config = read_config(name)
         if not isinstance(config, Mask2FormerConfig) or config.num_labels != _NUM_CLASSES:
-            found = f"{config.model_type} model with {config.num_labels} classes"
-            raise UsageError(f"{name} is a {found}: expected mask2former with COCO's 80")
+            kind = f"{config.model_type} model with {config.num_labels} classes"
+            raise UsageError(f"{name} is a {kind}: expected mask2former with COCO's 80")
         return cls(_load(name, config).to(device), "geneval-hf")
 
     def detect(self, image: Image.Image, min_score: float = 0.0) -> Detections:
@@ -92,14 +88,14 @@ class Detector:
             NonFinite: The network's output is not finite.
         """
         with torch.no_grad():
-            pixels, (height, width) = to_input(image)
+            pixels, size = to_input(image)
             output = self.model(pixel_values=pixels.to(self.model.device))
             class_logits = output.class_queries_logits[0].float()
             mask_logits = output.masks_queries_logits[0].float()
             if not (class_logits.isfinite().all() and mask_logits.isfinite().all()):
                 raise NonFinite("the detector's output is not finite")
             padded = (pixels.shape[-2], pixels.shape[-1])
-            sizes = (padded, (height, width), (image.height, image.width))
+            sizes = (padded, size, (image.height, image.width))
             return to_detections(class_logits, mask_logits, sizes, min_score)
 
 
@@ -111,7 +107,6 @@ def official_config() -> Mask2FormerConfig:
 def _load(
     name: str | Path, config: Mask2FormerConfig, state: Mapping[str, Tensor] | None = None
 ) -> Mask2FormerForUniversalSegmentation:
-    """Load a model from `state`, or by name."""
     return load_whole(
         Mask2FormerForUniversalSegmentation,
         name,
@@ -136,10 +131,8 @@ def to_input(image: Image.Image) -> tuple[Float[Tensor, "1 3 h w"], tuple[int, i
         levels = F.interpolate(levels, (height, width), mode="bilinear", align_corners=False)
         levels = levels.round()  # OpenCV resizes 8-bit pixels to 8-bit pixels
     mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
-    return F.pad((levels - mean) / std, (0, -width % _MULTIPLE_PX, 0, -height % _MULTIPLE_PX)), (
-        height,
-        width,
-    )
+    padding = (0, -width % _MULTIPLE_PX, 0, -height % _MULTIPLE_PX)
+    return F.pad((levels - mean) / std, padding), (height, width)
 
 
 def to_detections(

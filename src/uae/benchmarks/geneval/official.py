@@ -18,50 +18,29 @@ An image that failed has no row; it is excluded and counted, never wrong.
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from uae.benchmarks.geneval.clauses import TAGS
-from uae.benchmarks.geneval.decisions import DecisionConfig
-from uae.benchmarks.geneval.layout import Gaps
+from uae.benchmarks.geneval.task import Task
+from uae.benchmarks.image_origin import wording_of
 from uae.benchmarks.results.notes import marks_of
 from uae.benchmarks.results.scores import RowTable, Score, estimate_score
+from uae.core.durable import storage_faults
 from uae.core.environment import describe_environment
+from uae.core.ranks import once
 from uae.report.format import interval_text, value_text
 from uae.report.statistics import Estimate, mean_of, proportion
 from uae.runs.rows import ItemRow
 
-RESULTS_NAME, SUMMARY_NAME = "results.jsonl", "summary.json"
 SCORES = (
     *(Score(name=tag, sample="correct", where={"tag": tag}) for tag in TAGS),
     Score(name="correct images", sample="correct"),
 )
 """Accuracy of each category, and over all images."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImageResult:
-    """One line of `results.jsonl`; images with the same metadata are of one prompt."""
-
-    filename: str
-    tag: str
-    prompt: str
-    correct: bool
-    reason: str
-    metadata: str
-    details: str
-    """JSON: by class, [left, top, right, bottom, score] of each detection that counts."""
-
-
-@dataclass(frozen=True, slots=True)
-class FailedImage:
-    """An image that could not be scored, and why."""
-
-    filename: str
-    tag: str
-    metadata: str
-    fault: str
+_RESULT = ("filename", "tag", "prompt", "correct", "reason", "metadata", "details")
+_FAILED = ("filename", "tag", "metadata", "fault")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,22 +52,42 @@ class Summary:
     correct_images: Estimate
     correct_prompts: Estimate
 
+    def values(self) -> dict[str, Any]:
+        """Return them as JSON values; null stands for what is undefined."""
+        return {
+            "overall": _values(self.overall),
+            "tags": {tag: _values(e) for tag, e in self.by_tag.items()},
+            "correct_images": _values(self.correct_images),
+            "correct_prompts": _values(self.correct_prompts),
+        }
 
-def score_row(image: ImageResult | FailedImage) -> ItemRow:
-    """Return an image as an item of `SCORES`; a failed one has no sample."""
-    row = ItemRow(item=image.filename, labels={"tag": image.tag}, cluster=image.metadata)
-    if isinstance(image, FailedImage):
-        return replace(row, excluded="not scored", excluded_detail=image.fault)
-    return replace(row, samples={"correct": float(image.correct)})
+    def text(self) -> str:
+        """Write them as a table with intervals and n."""
+        rows = [
+            *((tag, e, "images") for tag, e in self.by_tag.items()),
+            ("overall (mean of categories)", self.overall, "images"),
+            ("correct images", self.correct_images, "images"),
+            ("correct prompts", self.correct_prompts, "prompts"),
+        ]
+        width = max(len(name) for name, _, _ in rows)
+        return "\n".join(
+            f"{name:{width}}  {value_text(e.value, 'share'):>7}  {interval_text(e, 'share'):18}  "
+            f"n = {e.n} {unit}" + (f", {e.num_excluded} left out" if e.num_excluded else "")
+            for name, e, unit in rows
+        )
 
 
-def summarize(results: Sequence[ImageResult], failed: Sequence[FailedImage] = ()) -> Summary:
-    """Summarize rows."""
-    table = RowTable([score_row(image) for image in (*results, *failed)])
+def _values(figure: Estimate) -> dict[str, Any]:
+    return {key: None if math.isnan(value) else value for key, value in asdict(figure).items()}
+
+
+def summarize(rows: Sequence[ItemRow]) -> Summary:
+    """Summarize the rows of a run, which have their prompt as cluster."""
+    table = RowTable(rows)
     *of_tags, correct_images = (estimate_score(score, table) for score in SCORES)
-    prompts = {image.metadata for image in (*results, *failed)}
-    scored = {result.metadata for result in results}
-    correct = {result.metadata for result in results if result.correct}
+    prompts = {row.cluster for row in rows}
+    scored = {row.cluster for row in rows if row.samples}
+    correct = {row.cluster for row in rows if row.samples.get("correct")}
     return Summary(
         by_tag=dict(zip(TAGS, of_tags, strict=True)),
         overall=mean_of(of_tags),
@@ -99,94 +98,66 @@ def summarize(results: Sequence[ImageResult], failed: Sequence[FailedImage] = ()
     )
 
 
-def summary_values(summary: Summary) -> dict[str, Any]:
-    """Return a summary as JSON values; null stands for what is undefined."""
-    return {
-        "overall": _values(summary.overall),
-        "tags": {tag: _values(e) for tag, e in summary.by_tag.items()},
-        "correct_images": _values(summary.correct_images),
-        "correct_prompts": _values(summary.correct_prompts),
-    }
-
-
-def _values(figure: Estimate) -> dict[str, Any]:
-    return {key: None if math.isnan(value) else value for key, value in asdict(figure).items()}
-
-
-def summary_text(summary: Summary) -> str:
-    """Write a summary as a table with intervals and n."""
-    rows = [
-        *((tag, e, "images") for tag, e in summary.by_tag.items()),
-        ("overall (mean of categories)", summary.overall, "images"),
-        ("correct images", summary.correct_images, "images"),
-        ("correct prompts", summary.correct_prompts, "prompts"),
-    ]
-    width = max(len(name) for name, _, _ in rows)
-    return "\n".join(
-        f"{name:{width}}  {value_text(e.value, 'share'):>7}  {interval_text(e, 'share'):18}  "
-        f"n = {e.n} {unit}" + (f", {e.num_excluded} left out" if e.num_excluded else "")
-        for name, e, unit in rows
-    )
-
-
 @dataclass(frozen=True, slots=True)
-class GenEvalResult:
-    """A score and all that is needed to tell what it is a score of.
+class Official:
+    """A task's rows in the order of the images' names, as the official files hold them."""
 
-    Attributes:
-        variant: The detector's weights: "geneval" or "geneval-hf"; their scores are not compared.
-        prompts: Name of the prompt set.
-        wording: In whose words the prompts were drawn, and how these were asked for; empty for
-            their own.
-        part: How many of the published prompts these are, where they are fewer; else empty.
-    """
+    task: Task
+    rows: tuple[ItemRow, ...]
 
-    variant: str
-    prompts: str
-    prompts_sha256: str
-    wording: Mapping[str, str]
-    part: Mapping[str, Any]
-    config: DecisionConfig
-    results: tuple[ImageResult, ...]
-    failed: tuple[FailedImage, ...]
-    gaps: Gaps
-    summary: Summary
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        return [{key: x.details[key] for key in _RESULT} for x in self.rows if not x.excluded]
+
+    @property
+    def failed(self) -> list[dict[str, Any]]:
+        return [{key: x.details[key] for key in _FAILED} for x in self.rows if x.excluded]
+
+    @property
+    def summary(self) -> Summary:
+        return summarize(self.rows)
 
     @property
     def is_complete(self) -> bool:
         """Whether every image of the set was there and was scored."""
-        return self.gaps.is_empty and not self.failed
+        return self.task.folder.gaps.is_empty and not self.failed
 
     def values(self) -> dict[str, Any]:
-        """Return the result but for its rows, as JSON values."""
+        """Return the content of `summary.json`."""
+        task = self.task
         return {
-            "benchmark": self.variant,
-            "prompts": self.prompts,
-            "prompts_sha256": self.prompts_sha256,
-            **self.wording,
+            "benchmark": task.judges.detector.variant,
+            "prompts": task.prompts.name,
+            "prompts_sha256": task.prompts.sha256,
+            **wording_of(task.folder.root),
             "is_complete": self.is_complete,
-            **self.part,
-            **summary_values(self.summary),
-            "gaps": self.gaps.by_kind(),
-            "failed": [asdict(image) for image in self.failed],
-            "config": asdict(self.config),
+            **task.part,
+            **self.summary.values(),
+            "gaps": task.folder.gaps.by_kind(),
+            "failed": self.failed,
+            "config": asdict(task.config),
             "numerics": "float32; 8-bit bilinear resize by torch without antialiasing",
             "environment": describe_environment(),
         }
 
     def text(self) -> str:
         """Say the result in words, what is amiss first."""
-        wording = f", {self.wording['wording']}" if self.wording else ""
-        lines = [f"{self.variant}, prompts {self.prompts!r}{wording}"]
+        task, wording = self.task, wording_of(self.task.folder.root).get("wording")
+        head = f"{task.judges.detector.variant}, prompts {task.prompts.name!r}"
+        lines = [f"{head}, {wording}" if wording else head]
         if not self.is_complete:
             lines.append(f"INCOMPLETE, no GenEval score: {len(self.failed)} images failed")
-            lines += [self.gaps.summary()] if not self.gaps.is_empty else []
-        lines += marks_of({"options": self.part})
-        return "\n".join([*lines, summary_text(self.summary)])
+            lines += [] if task.folder.gaps.is_empty else [task.folder.gaps.summary()]
+        return "\n".join([*lines, *marks_of({"options": task.part}), self.summary.text()])
 
     def write(self, out: Path) -> None:
-        """Write both files."""
-        lines = [json.dumps(asdict(result)) for result in self.results]
-        (out / RESULTS_NAME).write_text("".join(f"{line}\n" for line in lines))
-        values = json.dumps(self.values(), indent=2, allow_nan=False)
-        (out / SUMMARY_NAME).write_text(values + "\n")
+        """Write both files; raises `EnvironmentFault` where they cannot be written."""
+        lines = "".join(f"{json.dumps(row)}\n" for row in self.results)
+        values = json.dumps(self.values(), indent=2, allow_nan=False) + "\n"
+
+        def write() -> None:
+            (out / "results.jsonl").write_text(lines)
+            (out / "summary.json").write_text(values)
+
+        with storage_faults("cannot write", out):
+            once(write)

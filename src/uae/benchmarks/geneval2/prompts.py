@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from uae.benchmarks.judged.images import ImageSet, check_images
-from uae.benchmarks.prompt_set import PromptSet
+from uae.benchmarks.prompt_set import PromptSet, text_at
 from uae.core.errors import UsageError
-from uae.core.json_lines import parse_json, read_lines
+from uae.core.json_lines import check_keys, parse_json, read_lines
 
 NUM_PROMPTS = 800
 """Of the published file."""
@@ -45,9 +45,8 @@ class Atom:
     @property
     def forms(self) -> tuple[str, ...]:
         """How the right answer may begin: a number as word or digit, with and without a blank."""
-        if self.answer == "Yes":
-            return YES_FORMS
-        return _count_forms(self.answer, COUNTS[self.answer])
+        is_yes = self.answer == "Yes"
+        return YES_FORMS if is_yes else _count_forms(self.answer, COUNTS[self.answer])
 
     @property
     def other_forms(self) -> tuple[str, ...]:
@@ -74,13 +73,11 @@ class Prompt:
 
 
 def read_prompts(path: Path) -> PromptSet[Prompt]:
-    """Read the file: one JSON object a line. Blank lines are passed over.
-
-    A prompt's name is its number, from 0 on.
+    """Read the file; a prompt's name is its number, from 0 on.
 
     Raises:
-        UsageError: The file is missing or empty, a line is wrong, or a prompt comes twice; the
-            message names line and key.
+        UsageError: The file is missing or empty, a line is wrong, or a prompt comes twice; names
+            line and key.
     """
     prompts: dict[str, Prompt] = {}
     for where, text in read_lines(path, "geneval2_data.jsonl"):
@@ -93,14 +90,9 @@ def read_prompts(path: Path) -> PromptSet[Prompt]:
 
 def _prompt(line: str, where: str) -> Prompt:
     values = parse_json(line, where, "one object a line")
-    if not isinstance(values, dict):
-        raise UsageError(f"{where}: {values!r}: expected an object with {', '.join(_LINE_KEYS)}")
-    for key in _LINE_KEYS:
-        if key not in values:
-            raise UsageError(f"{where}: key {key!r} is missing")
-    text, count = values["prompt"], values["atom_count"]
-    if not isinstance(text, str) or not text.strip():
-        raise UsageError(f"{where}: key 'prompt' is {text!r}: expected text")
+    known = values if isinstance(values, dict) else ()  # any other key may stand beside
+    check_keys(values, known, _LINE_KEYS, where)
+    text, count = text_at(values, "prompt", where), values["atom_count"]
     if type(count) is not int or count < 1:
         raise UsageError(f"{where}: key 'atom_count' is {count!r}: expected a number from 1 on")
     return Prompt(text, count, _atoms(values["vqa_list"], values["skills"], where))
@@ -132,28 +124,21 @@ def _atom(pair: Any, skill: Any, where: str) -> Atom:
 def find_images(
     table: Path, prompts: PromptSet[Prompt], *, allow_missing: bool = False
 ) -> ImageSet:
-    """Find each prompt's image; see `check_images`.
+    """Find each prompt's image by a table; a path that is not absolute starts at its folder.
 
     What is missing or unreadable goes by the table's path, or by its prompt where there is none.
-
-    Args:
-        table: JSON object {prompt: path}; a path that is not absolute starts at the table's folder.
-        prompts: The set that the images were made for.
-        allow_missing: Accept what is there; the caller marks the result.
 
     Raises:
         UsageError: As `check_images`, or the table is none.
     """
     paths = _read_table(table)
+    texts = {name: prompt.text for name, prompt in prompts.by_name.items()}
     expected = {
-        name: table.parent / paths[prompt.text] if prompt.text in paths else None
-        for name, prompt in prompts.by_name.items()
+        name: table.parent / paths[text] if text in paths else None for name, text in texts.items()
     }
-    known = {prompt.text for prompt in prompts.prompts}
+    known = set(texts.values())
     extra = [path for text, path in paths.items() if text not in known]
-    shown = {
-        name: paths.get(prompt.text, repr(prompt.text)) for name, prompt in prompts.by_name.items()
-    }
+    shown = {name: paths.get(text, repr(text)) for name, text in texts.items()}
     return check_images(table, expected, extra, allow_missing=allow_missing, shown=shown)
 
 
