@@ -48,13 +48,12 @@ def parse_order(
     Args:
         line: JSON object with "tag", "prompt", "include" and perhaps "exclude".
         where: Its place, for messages.
-        known: The keys that a clause of "include" and of "exclude" may have; each must have the
-            first two.
+        known: Keys of a clause of "include" and of "exclude"; the first two must be there.
         clause_of: Makes a clause of an object, its number in the list, and its place.
         tags: Those that there are; any text if not given.
 
     Raises:
-        UsageError: The line is wrong; the message names the key.
+        UsageError: The line is wrong; names the key.
     """
     values = parse_json(line, where, "one object with tag and prompt")
     check_keys(values, _LINE_KEYS, ("tag", "include", "prompt"), where)

@@ -36,11 +36,7 @@ class AnswererChoice:
         check_named("--model", self.model)
 
     def load(self, device: str, out: Path) -> "tuple[Callable[[], McqModel], ModelStamp]":
-        """Return what loads the model, and what its answers depend on.
-
-        Raises:
-            UsageError: It names nothing, or the dtype is for other models.
-        """
+        """Return what loads the model, and what its answers depend on; raises `UsageError`."""
         import torch
 
         from uae.backends.load import answers_of, answers_stamp, kinds

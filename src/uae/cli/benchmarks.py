@@ -53,17 +53,7 @@ def _add(
     types: dict[str, Any],
     given: Any = None,
 ) -> None:
-    """Add a verb whose flags and help are those of an object.
-
-    Args:
-        app: Gets the verb.
-        name: Of the verb.
-        work: Is called with the arguments.
-        of: Has the help.
-        after: The next command.
-        types: Of its flags.
-        given: Type of its one argument, if it has one.
-    """
+    """Add a verb with the help of an object, flags of these types and perhaps an argument."""
 
     arguments = [Argument("given", Argument.POSITIONAL_ONLY, annotation=given)] if given else []
     arguments += [

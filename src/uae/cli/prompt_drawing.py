@@ -57,11 +57,7 @@ class DrawingChoice:
     """How an address is asked."""
 
     def read(self, out: Path) -> "tuple[Spec, Given]":
-        """Return what draws into `out`, and what it is loaded with.
-
-        Raises:
-            UsageError: It names nothing, or cannot do what is asked of it.
-        """
+        """Return what draws into `out`, and what it is loaded with; raises `UsageError`."""
         import torch
 
         from uae.backends.reference import Given, Spec, check_dtype
@@ -79,11 +75,7 @@ class DrawingChoice:
 
 
 def _size_of(text: str | None, spec: "Spec") -> tuple[int, int] | None:
-    """Read WIDTHxHEIGHT.
-
-    Raises:
-        UsageError: It is none, or the generator has one size.
-    """
+    """Read WIDTHxHEIGHT; raises `UsageError` where it is none, or the generator has one size."""
     if text is None:
         return None
     width, _, height = text.partition("x")
@@ -96,13 +88,6 @@ def _size_of(text: str | None, spec: "Spec") -> tuple[int, int] | None:
 
 def draw_set(prompts: PictureSet, after: str, chosen: DrawingChoice, out: Path, talk: Talk) -> int:
     """Draw the pictures of a set that are not there yet, and return the exit code.
-
-    Args:
-        prompts: What is drawn.
-        after: The next command, with IMAGES for the folder.
-        chosen: What draws, and how.
-        out: Folder that holds these images alone.
-        talk: Format and verbosity.
 
     Raises:
         UsageError: There is no such generator, it cannot rewrite, or the folder holds other files.

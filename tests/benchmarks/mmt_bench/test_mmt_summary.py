@@ -10,9 +10,8 @@ from thirty_questions import STAMP, Words, evaluate, rows, write
 
 from uae.benchmarks.mmt_bench.benchmark import MmtOptions
 from uae.benchmarks.mmt_bench.export import export_predictions
-from uae.benchmarks.mmt_bench.meta_tasks import ABBREVIATIONS
 from uae.benchmarks.mmt_bench.prompt import prompt_text
-from uae.benchmarks.mmt_bench.summary import mmt_scores, summary_text
+from uae.benchmarks.mmt_bench.summary import ABBREVIATIONS, mmt_scores, summary_text
 from uae.benchmarks.mmt_bench.task import MmtTask
 from uae.benchmarks.results.notes import marks_of
 from uae.benchmarks.results.result import BenchResult, exclusions, read_result, score_rows

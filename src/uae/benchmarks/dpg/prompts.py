@@ -55,7 +55,6 @@ def set_name(num_images: int) -> str:
 
 
 def image_path(root: Path, item_id: str) -> Path:
-    """Return the file of an item's images."""
     return root / f"{item_id}.png"
 
 
@@ -85,11 +84,7 @@ def read_dpg(folder: Path, table: Path, *, without_first_row: bool = False) -> P
 
 
 def read_prompts(folder: Path) -> dict[str, str]:
-    """Return the prompts by item id, sorted.
-
-    Raises:
-        UsageError: There is no such folder, no prompt in it, or one is empty or no UTF-8.
-    """
+    """Return the prompts by item id, sorted; raises `UsageError`."""
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder: expected DPG-Bench's prompts, ID.txt each")
     paths = sorted(folder.glob("*.txt"))
@@ -108,7 +103,6 @@ def read_prompts(folder: Path) -> dict[str, str]:
 
 
 def prompts_digest(prompts: Mapping[str, str]) -> str:
-    """Return the sha256 of prompts without their questions."""
     return hashlib.sha256(repr(sorted(prompts.items())).encode()).hexdigest()
 
 

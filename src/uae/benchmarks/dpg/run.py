@@ -50,12 +50,7 @@ class DpgTask(JudgedTask[Item]):
 def find_images(
     root: Path, prompts: PromptSet[Item], num_images: int, *, allow_missing: bool = False
 ) -> ImageSet:
-    """Find the file of each item.
-
-    Raises:
-        UsageError: As `check_images`, the images were drawn for other prompts, or with another
-            number of images each, or two files are of one item.
-    """
+    """Find the file of each item; raises as `check_images`, or for images drawn otherwise."""
     digest = prompts_digest({name: item.prompt for name, item in prompts.by_name.items()})
     check_prompts(root, digest, set_name(num_images))
     expected = {name: image_path(root, name) for name in prompts.by_name}
@@ -76,7 +71,6 @@ def _no_grid(image: Image.Image) -> str:
 
 
 def crops(image: Image.Image, num_images: int) -> list[Image.Image]:
-    """Cut a grid into its images, row by row."""
     side = round(num_images**0.5)
     width, height = image.width // side, image.height // side
     return [
@@ -87,7 +81,6 @@ def crops(image: Image.Image, num_images: int) -> list[Image.Image]:
 
 
 def plan_of(task: DpgTask) -> Plan:
-    """Plan the run over a task."""
     return task.plan(
         BENCHMARK,
         COMPAT_RULES if task.compat else RULES,

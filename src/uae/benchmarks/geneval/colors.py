@@ -55,11 +55,7 @@ class ColorClassifier:
 
     @classmethod
     def from_pretrained(cls, name: str | Path, device: str = "cpu") -> "ColorClassifier":
-        """Load a CLIP folder or hub id.
-
-        Raises:
-            UsageError: The model is of another kind.
-        """
+        """Load a CLIP folder or hub id; raises `UsageError` for a model of another kind."""
         similarity = load_similarity(name, device)
         clip = similarity.model
         if not isinstance(clip, CLIPModel):
@@ -69,18 +65,14 @@ class ColorClassifier:
     def classify(
         self, image: Image.Image, class_name: str, objects: Sequence[DetectedObject]
     ) -> list[str]:
-        """Name the colour of each object of a class in an upright RGB image.
-
-        Raises:
-            NonFinite: An embedding is not finite.
-        """
+        """Name the colour of each object of a class in an upright RGB image; raises `NonFinite`."""
         return [COLORS[int(row.argmax())] for row in self.logits(image, class_name, objects)]
 
     @torch.no_grad()
     def logits(
         self, image: Image.Image, class_name: str, objects: Sequence[DetectedObject]
     ) -> list[Float[Tensor, "10"]]:
-        """Return 100 cos(image, text) by object and colour; raises as `classify`."""
+        """Return 100 cos(image, text) by object and colour; raises `NonFinite`."""
         text, rows = self.text_features(class_name), []
         for o in objects:
             pixels = to_pixels([cut_out(image, o.mask, o.box)])

@@ -68,8 +68,7 @@ class Detector:
         """Load a folder or hub id in transformers' format.
 
         Raises:
-            UsageError: The model is of another kind, has other classes, or its weights are damaged,
-                incomplete or of other shapes.
+            UsageError: The model is of another kind, has other classes, or its weights are wrong.
         """
         config = read_config(name)
         if not isinstance(config, Mask2FormerConfig) or config.num_labels != _NUM_CLASSES:
@@ -80,9 +79,7 @@ class Detector:
     def detect(self, image: Image.Image, min_score: float = 0.0) -> Detections:
         """Return what stands in an upright RGB image.
 
-        Args:
-            image: Any size.
-            min_score: Detections that cannot exceed it may be left out; saves most of the time.
+        Detections that cannot exceed `min_score` may be left out, which saves most of the time.
 
         Raises:
             NonFinite: The network's output is not finite.
@@ -121,8 +118,8 @@ def to_input(image: Image.Image) -> tuple[Float[Tensor, "1 3 h w"], tuple[int, i
     """Resize to a short side of 800 px, or a long one of 1333, normalise and pad.
 
     Returns:
-        The network's input, zeros to the right and below up to a multiple of 32, and the size
-        (height, width) of the image in it.
+        The input, zeros to the right and below up to a multiple of 32, and the image's (height,
+        width) in it.
     """
     scale = min(SHORT_PX / min(image.size), LONG_PX / max(image.size))
     height, width = (int(side * scale + 0.5) for side in (image.height, image.width))
@@ -141,17 +138,17 @@ def to_detections(
     sizes: tuple[tuple[int, int], tuple[int, int], tuple[int, int]],
     min_score: float = 0.0,
 ) -> Detections:
-    """Turn one image's logits into scored masks.
+    """Turn one image's logits, of which the last class is "no object", into scored masks.
 
     The best 100 of all pairs of query and class are candidates, so that a query may have several
-    classes. score = p(class) x mean of sigmoid(mask logits) where they are positive.
+    classes. score = p(class) x mean of sigmoid(mask logits) where they are positive; so candidates
+    whose p(class) is not above `min_score` are left out before their masks are made.
 
     Args:
-        class_logits: The last class is "no object".
+        class_logits: Of each query.
         mask_logits: At the network's resolution.
         sizes: (height, width) of the padded input, of the image in it, and of the original image.
-        min_score: Candidates whose p(class) is not above it are left out before their masks are
-            made: no score exceeds p(class).
+        min_score: See above.
     """
     probabilities = class_logits.softmax(dim=-1)[:, :-1].flatten()
     top, candidate = probabilities.topk(min(NUM_CANDIDATES, len(probabilities)))

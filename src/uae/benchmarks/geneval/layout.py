@@ -57,11 +57,9 @@ class Gaps(defaultdict[str, list[str]]):
         return not self.by_kind()
 
     def by_kind(self) -> dict[str, list[str]]:
-        """Return the names by kind, kinds without any left out."""
         return {kind: self[kind] for kind in KINDS if self.get(kind)}
 
     def summary(self) -> str:
-        """Say in words what is amiss: counts, and the first names of each kind."""
         return listed(self.by_kind())
 
 
@@ -76,7 +74,6 @@ class ImageFolder:
 
 
 def folder_of(root: Path, prompt_id: int) -> Path:
-    """Return the folder of a prompt."""
     return root / f"{prompt_id:05d}"
 
 
@@ -89,7 +86,6 @@ def write_metadata(root: Path, prompts: PromptSet) -> None:
 
 
 def sample_path(root: Path, prompt_id: int, sample_id: int) -> Path:
-    """Return the file of one image of a prompt."""
     return folder_of(root, prompt_id) / "samples" / f"{sample_id:04d}.png"
 
 
@@ -101,12 +97,6 @@ def read_folder(
     allow_missing: bool = False,
 ) -> ImageFolder:
     """List the samples of an image folder; each is opened once, so that faults show at the start.
-
-    Args:
-        root: The folder.
-        prompts: The set that the images were made for.
-        num_samples: Samples expected of each prompt.
-        allow_missing: Accept what is there; the caller marks the result.
 
     Raises:
         UsageError: It is no folder, is incomplete and need not be, holds nothing to score, or two
@@ -160,7 +150,6 @@ def _samples_of(
 
 
 def _sample_names(folder: Path) -> list[str]:
-    """Return the names of a folder's samples in the order of their numbers."""
     by_number: dict[int, str] = {}
     for path in sorted((folder / "samples").glob("*.png")):
         if _SAMPLE_NAME.fullmatch(path.name) and path.is_file():

@@ -108,11 +108,7 @@ _RULES = tuple(_rules())
 
 
 def read_mmdet(path: Path) -> dict[str, Tensor]:
-    """Read mmdet's `.pth` file; nothing but tensors and plain values is loaded from it.
-
-    Raises:
-        UsageError: There is no such file, or it is no checkpoint that can be read so.
-    """
+    """Read mmdet's `.pth` file, tensors and plain values alone; raises `UsageError`."""
     if not path.is_file():
         raise UsageError(f"{path} is no file: expected mmdet's Mask2Former checkpoint (.pth)")
     try:
@@ -135,8 +131,7 @@ def converted(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return mmdet 2.x's weights under transformers' names on disk.
 
     Raises:
-        UsageError: A name is not one of that model's (those of mmdet 3.x are not), or a tensor's
-            shape does not fit it.
+        UsageError: A name is not that model's, as those of mmdet 3.x, or a shape does not fit.
     """
     parts = {x: _renamed(x, value) for x, value in state.items() if not _UNUSED.fullmatch(x)}
     unknown = [key for key, renamed in parts.items() if not renamed]

@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from uae.benchmarks.geneval.clauses import TAGS, Clause
-from uae.benchmarks.geneval.relations import RELATIONS
+from uae.benchmarks.geneval.clauses import RELATIONS, TAGS, Clause
 from uae.benchmarks.prompt_set import count_at, parse_order
 from uae.core.errors import EnvironmentFault, UsageError
 from uae.core.identity import text_digests
@@ -79,7 +78,6 @@ class PromptSet:
 
     @property
     def text(self) -> str:
-        """The whole file."""
         return "".join(f"{line.metadata}\n" for line in self.lines)
 
     @property
@@ -97,7 +95,7 @@ def official_prompts() -> PromptSet:
     """Make the 553 official prompts.
 
     Raises:
-        EnvironmentFault: This NumPy draws other random numbers, so that the file would differ.
+        EnvironmentFault: This NumPy draws other random numbers.
     """
     rng = np.random.default_rng(_SEED)
     lines = [_single_object(i) for i in rng.choice(80, 80, replace=False).tolist()]
@@ -169,11 +167,7 @@ def _color_attr(rng: np.random.Generator) -> PromptLine:
 
 
 def read_prompts(path: str | Path) -> PromptSet:
-    """Read a metadata file: one JSON object a line. Blank lines are passed over.
-
-    Raises:
-        UsageError: The file is missing or empty, or a line is wrong; names line and key.
-    """
+    """Read a metadata file; a wrong line is a `UsageError` that names line and key."""
     path = Path(path)
     rows = read_lines(path, "a GenEval metadata file")
     lines = tuple(parse_line(text, where) for where, text in rows)
@@ -181,11 +175,7 @@ def read_prompts(path: str | Path) -> PromptSet:
 
 
 def parse_line(text: str, where: str) -> PromptLine:
-    """Read one JSON object of the schema, whose place is `where`.
-
-    Raises:
-        UsageError: It is no JSON object of the schema; the message names the key.
-    """
+    """Read one JSON object of the schema; raises `UsageError`, which begins with `where`."""
     tag, prompt, include, exclude = parse_order(text, where, _CLAUSE_KEYS, _clause, TAGS)
     return PromptLine(tag, include, exclude, prompt)
 

@@ -42,11 +42,7 @@ def plan_of(task: Task, out: Path) -> Plan:
 
 
 def write_official(task: Task, out: Path) -> Official:
-    """Write the official files beside the rows of a run, and return what they hold.
-
-    Raises:
-        EnvironmentFault: They cannot be written.
-    """
+    """Write the official files beside the rows of a run; return what they hold."""
     official = Official(task, tuple(sorted(read_rows(out / ITEMS), key=lambda row: row.item)))
     official.write(out)
     return official
@@ -74,13 +70,9 @@ def _row(task: Task, name: str, sample: Sample, _: Mapping[str, ItemRow]) -> Ite
 
 
 def score_image(path: Path, line: PromptLine, task: Task) -> dict[str, Any]:
-    """Return the official row of one image.
+    """Return the official row of one image; raises `UnreadableImage` or `NonFinite`.
 
-    Its `details` are JSON: by class, [left, top, right, bottom, score] of the detections that count.
-
-    Raises:
-        UnreadableImage: It does not open.
-        NonFinite: A network's output is not finite.
+    Its `details` are JSON: by class, [left, top, right, bottom, score] of what counts.
     """
     image, judges, config = open_image(path), task.judges, task.config
     detections = judges.detector.detect(image, config.threshold_of(line.tag))

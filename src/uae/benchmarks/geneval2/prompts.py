@@ -50,7 +50,6 @@ class Atom:
 
     @property
     def other_forms(self) -> tuple[str, ...]:
-        """How an answer may begin that is not the right one."""
         if self.answer == "Yes":
             return NO_FORMS
         counts = {word: n for word, n in (COUNTS | _OTHER_COUNTS).items() if word != self.answer}
@@ -76,8 +75,7 @@ def read_prompts(path: Path) -> PromptSet[Prompt]:
     """Read the file; a prompt's name is its number, from 0 on.
 
     Raises:
-        UsageError: The file is missing or empty, a line is wrong, or a prompt comes twice; names
-            line and key.
+        UsageError: A line is wrong, or a prompt comes twice; names line and key.
     """
     prompts: dict[str, Prompt] = {}
     for where, text in read_lines(path, "geneval2_data.jsonl"):
@@ -124,12 +122,10 @@ def _atom(pair: Any, skill: Any, where: str) -> Atom:
 def find_images(
     table: Path, prompts: PromptSet[Prompt], *, allow_missing: bool = False
 ) -> ImageSet:
-    """Find each prompt's image by a table; a path that is not absolute starts at its folder.
+    """Find each prompt's image by a table, whose relative paths start at its folder.
 
-    What is missing or unreadable goes by the table's path, or by its prompt where there is none.
-
-    Raises:
-        UsageError: As `check_images`, or the table is none.
+    What is missing or unreadable goes by the table's path, or by its prompt where there is none;
+    raises as `check_images`.
     """
     paths = _read_table(table)
     texts = {name: prompt.text for name, prompt in prompts.by_name.items()}

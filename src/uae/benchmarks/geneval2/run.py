@@ -44,7 +44,6 @@ def benchmark_of(judge: JudgeStamp) -> str:
 
 
 def plan_of(task: Task) -> Plan:
-    """Plan the run over a task."""
     prompts = {x: task.prompts.by_name[x] for x in task.prompts.by_name if x in task.images.paths}
     works = [work for name, prompt in prompts.items() for work in _works(task, name, prompt)]
     benchmark = benchmark_of(task.judge.stamp)
@@ -78,7 +77,6 @@ def soft_tifa_scores(rows: Sequence[ItemRow]) -> list[Score]:
 
 
 def _works(task: Task, name: str, prompt: Prompt) -> list[Work]:
-    """Return the works of a prompt: its questions, then its image."""
     work = partial(Work, group=name, image=task.images.paths[name])
     questions = [
         work(item=_question_name(name, i), make=partial(_question_row, task, name, i, atom))

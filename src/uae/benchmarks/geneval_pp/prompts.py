@@ -47,11 +47,7 @@ class Prompt:
 
 
 def read_prompts(path: Path) -> PromptSet[Prompt]:
-    """Read the file; a prompt's name is its number, from 1 on.
-
-    Raises:
-        UsageError: The file is missing or empty, or a line is wrong; names line and key.
-    """
+    """Read the file; a prompt's name is its number, from 1 on. Raises `UsageError`."""
     lines = read_lines(path, "GenEval++'s prompt file")
     orders = (parse_order(text, where, _CLAUSE_KEYS, _clause) for where, text in lines)
     return PromptSet({str(i): Prompt(*order) for i, order in enumerate(orders, 1)})
@@ -71,17 +67,11 @@ def _clause(values: dict[str, Any], _: int, where: str) -> Clause:
 
 
 def image_path(root: Path, name: str) -> Path:
-    """Return the file of a prompt's image."""
     return root / f"{name}.jpg"
 
 
 def find_images(root: Path, prompts: PromptSet[Prompt], *, allow_missing: bool = False) -> ImageSet:
-    """Find each prompt's image.
-
-    Raises:
-        UsageError: As `check_images`, the images were drawn for other prompts, or two files are of
-            one prompt.
-    """
+    """Find each prompt's image; raises as `check_images`, or for images of other prompts."""
     check_prompts(root, prompts.sha256)
     expected = {name: image_path(root, name) for name in prompts.by_name}
     extra = files_of_no_item(root, expected, _number)

@@ -64,7 +64,6 @@ def benchmark_of(judge: JudgeStamp) -> str:
 
 
 def plan_of(task: Task) -> Plan:
-    """Plan the run over a task."""
     images = task.images.paths
     works = [
         Work(item=name, make=partial(_row, task, name, prompt), image=images[name])
@@ -98,7 +97,6 @@ def _row(task: Task, name: str, prompt: Prompt, _: Rows) -> ItemRow:
 
 
 def question_of(prompt: Prompt) -> str:
-    """Write the order and its checklist."""
     points = [f"shows exactly {_thing(clause)}" for clause in prompt.include]
     points += [f"does not show {_thing(clause)} or more" for clause in prompt.exclude]
     numbered = "\n".join(f"{number}. {point}" for number, point in enumerate(points, start=1))

@@ -41,14 +41,7 @@ REPLY = "reply"
 
 
 def plan_of(load: Callable[[], McqModel], task: MmtTask, folder: Path, stamp: ModelStamp) -> Plan:
-    """Plan a run that asks a model the questions of a task, read one by one.
-
-    Args:
-        load: Loads the model, once there is a question left.
-        task: What is asked.
-        folder: Run folder.
-        stamp: What the model's answers depend on.
-    """
+    """Plan a run that asks a model, loaded once a question is left, in the run folder `folder`."""
     load = functools.cache(load)
 
     def work(row: QuestionRow) -> Work:
@@ -73,14 +66,7 @@ def plan_of(load: Callable[[], McqModel], task: MmtTask, folder: Path, stamp: Mo
 def ask(model: McqModel, row: QuestionRow, options: MmtOptions, folder: Path) -> ItemRow:
     """Ask one question; what fails is excluded, never wrong.
 
-    Args:
-        model: Answers.
-        row: The question.
-        options: How it is asked.
-        folder: Of the run; gets small copies of the question's images.
-
-    Raises:
-        EnvironmentFault: They cannot be written.
+    The run's `folder` gets small copies of the question's images.
     """
     question = row.question
     asked = ItemRow(

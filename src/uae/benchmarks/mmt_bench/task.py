@@ -25,11 +25,9 @@ _MAX_LISTED = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MmtTask:
-    """Questions that a run asks.
+    """Questions that a run asks, of a file.
 
     Attributes:
-        tsv: Their file.
-        options: How they are asked.
         items: Their names, in the order of the file.
         num_val: Those of split VAL; 0 of text alone.
         faults: Why images do not decode, by the question's name.
@@ -49,31 +47,26 @@ class MmtTask:
 
         Of several processes each decodes a share.
 
-        Args:
-            tsv: MMT-Bench_{VAL,ALL}[_MI].tsv, or any file in its columns.
-            options: How much, by default everything.
-
         Raises:
             UsageError: The file is wrong, or has no rows; or an image does not decode, and that is
-                not allowed. The message names the file, and line and column of all wrong rows, or
-                the rows.
+                not allowed. Names the file, and line and column of all wrong rows, or the rows.
         """
         options, ranks = options or MmtOptions(), current()
         digests: dict[str, str | None] = {}
         faults: dict[str, str] = {}
         num_val = 0
-        wrong = _WrongRows()
-        for row in _rows(tsv, options, wrong.add):
+        wrong: list[UsageError] = []
+        for row in _rows(tsv, options, wrong.append):
             if not options.text_only:
                 num_val += row.split == VAL
                 if len(digests) % ranks.size == ranks.rank and (fault := _fault(row)):
                     faults[str(row.index)] = fault
             digests[str(row.index)] = text_digest(repr(replace(row, where="")))
-        wrong.check(tsv)
+        _check_rows(tsv, wrong)
         if not digests:
             raise UsageError(f"{tsv} has no rows below its first line: expected one per question")
-        found = {name: fault for part in gathered(faults) for name, fault in part.items()}
-        in_order = {name: found[name] for name in digests if name in found}
+        of_all = {name: fault for part in gathered(faults) for name, fault in part.items()}
+        in_order = {name: of_all[name] for name in digests if name in of_all}
         _check(tsv, options, len(digests), in_order)
         return cls(
             tsv=tsv,
@@ -90,7 +83,6 @@ class MmtTask:
 
     @property
     def digest(self) -> str:
-        """The sha256 of the file."""
         return file_digest(self.tsv)
 
     @property
@@ -99,7 +91,6 @@ class MmtTask:
         return {UNREADABLE: list(self.faults)} if self.faults else {}
 
     def settings(self, stamp: ModelStamp) -> BenchSettings:
-        """Return what the numbers of a run depend on."""
         part = part_option(self.num_val, NUM_VAL, f"questions of {VAL}") if self.num_val else {}
         return BenchSettings(
             benchmark=TEXT_BENCHMARK if self.options.text_only else BENCHMARK,
@@ -118,27 +109,15 @@ class MmtTask:
         )
 
 
-@dataclass(slots=True)
-class _WrongRows:
-    """What is wrong with rows of a file: their number, and the first of them."""
-
-    num: int = 0
-    first: list[UsageError] = field(default_factory=list)
-
-    def add(self, error: UsageError) -> None:
-        self.num += 1
-        if len(self.first) < _MAX_LISTED:
-            self.first.append(error)
-
-    def check(self, tsv: Path) -> None:
-        """Raise one error of all."""
-        if self.num == 1:
-            raise self.first[0]
-        if self.num:
-            lines = [f"  {str(error).removeprefix(f'{tsv}, ')}" for error in self.first]
-            more = self.num - len(self.first)
-            lines += [f"  ... and {more} more"] if more else []
-            raise UsageError("\n".join([f"{tsv}: {self.num} rows are wrong:", *lines]))
+def _check_rows(tsv: Path, wrong: Sequence[UsageError]) -> None:
+    """Raise one error of all."""
+    if len(wrong) == 1:
+        raise wrong[0]
+    if wrong:
+        lines = [f"  {str(error).removeprefix(f'{tsv}, ')}" for error in wrong[:_MAX_LISTED]]
+        more = len(wrong) - len(lines)
+        lines += [f"  ... and {more} more"] if more else []
+        raise UsageError("\n".join([f"{tsv}: {len(wrong)} rows are wrong:", *lines]))
 
 
 def _rows(
