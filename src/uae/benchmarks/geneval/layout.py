@@ -166,12 +166,12 @@ def _metadata_fault(folder: Path, line: PromptLine) -> str:
     """Say how a folder's metadata differs from its prompt's; "" where it does not."""
     path = folder / METADATA_NAME
     try:
-        found = parse_line(path.read_text(encoding="utf-8"), str(path))
+        there = parse_line(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         return f"{folder.name} (no {METADATA_NAME})"
     except ValueError as error:  # UsageError and UnicodeDecodeError
         reason = str(error) if isinstance(error, UsageError) else "not UTF-8"
         return f"{folder.name} ({reason.removeprefix(f'{path}: ')})"
-    if found != line:
-        return f"{folder.name} ({found.prompt[:60]!r}, expected {line.prompt[:60]!r})"
+    if there != line:
+        return f"{folder.name} ({there.prompt[:60]!r}, expected {line.prompt[:60]!r})"
     return ""

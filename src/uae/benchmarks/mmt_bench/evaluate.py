@@ -69,13 +69,10 @@ def ask(model: McqModel, row: QuestionRow, options: MmtOptions, folder: Path) ->
     The run's `folder` gets small copies of the question's images.
     """
     question = row.question
+    kinds = {"meta_task": question.l2_category, "subtask": question.category}
     asked = ItemRow(
         item=str(row.index),
-        labels={
-            "split": row.split,
-            "meta_task": question.l2_category,
-            "subtask": question.category,
-        },
+        labels={"split": row.split, **kinds},
         details={
             "question": question.question,
             "hint": question.hint,
@@ -92,12 +89,8 @@ def ask(model: McqModel, row: QuestionRow, options: MmtOptions, folder: Path) ->
     try:
         replied = _reply(model, images, question, options)
     except AnswerFailed as error:
-        return replace(
-            asked,
-            excluded=error.reason,
-            excluded_detail=error.detail,
-            can_retry=error.can_retry,
-        )
+        why = {"excluded": error.reason, "excluded_detail": error.detail}
+        return replace(asked, **why, can_retry=error.can_retry)
     return replace(
         asked,
         samples=_samples(question.answer, replied),

@@ -12,8 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from uae.benchmarks.results.result import BenchResult
 from uae.benchmarks.results.scores import Score
-from uae.report.format import interval_text, value_text
-from uae.report.statistics import Estimate
+from uae.benchmarks.summary import figure_text
 from uae.runs.rows import ItemRow
 
 ALL = "ALL"
@@ -89,7 +88,7 @@ def summary_text(result: BenchResult) -> str:
         if "meta_task" not in x.score.where:
             meaning = SAMPLES.get(sample, "share of the replies that fit a rule")
             lines += ["", f"{x.score.where.get('split', ALL)}, {sample}: {meaning}"]
-        lines.append(f"  {_short(x.score):{width}}  {_figure(x.estimate)}")
+        lines.append(f"  {_short(x.score):{width}}  {figure_text(x.estimate, 'share')}")
     return "\n".join(lines)
 
 
@@ -100,12 +99,6 @@ def _short(score: Score) -> str:
         meta = score.where["meta_task"]
         return f"  {meta} ({ABBREVIATIONS[meta]})" if meta in ABBREVIATIONS else f"  {meta}"
     return "overall"
-
-
-def _figure(figure: Estimate) -> str:
-    left_out = f", {figure.num_excluded} left out" if figure.num_excluded else ""
-    interval = interval_text(figure, "share")
-    return f"{value_text(figure.value, 'share'):>7}  {interval:18}  n = {figure.n}{left_out}"
 
 
 def _named(items: Sequence[str]) -> str:

@@ -67,7 +67,12 @@ class MmtTask:
             raise UsageError(f"{tsv} has no rows below its first line: expected one per question")
         of_all = {name: fault for part in gathered(faults) for name, fault in part.items()}
         in_order = {name: of_all[name] for name in digests if name in of_all}
-        _check(tsv, options, len(digests), in_order)
+        if in_order and not options.allow_missing:
+            named = {UNREADABLE: [f"index {name}: {fault}" for name, fault in in_order.items()]}
+            raise UsageError(
+                f"{tsv}: not all of {len(digests)} questions can be asked:\n{listed(named)}\n"
+                "Repair them; or give --allow-missing, and the result will be marked"
+            )
         return cls(
             tsv=tsv,
             options=options,
@@ -138,12 +143,3 @@ def _fault(row: QuestionRow) -> str:
     except UnreadableImage as error:
         return f"{error.reason}: {error.detail}"
     return ""
-
-
-def _check(tsv: Path, options: MmtOptions, num_items: int, faults: Mapping[str, str]) -> None:
-    if faults and not options.allow_missing:
-        named = [f"index {name}: {fault}" for name, fault in faults.items()]
-        raise UsageError(
-            f"{tsv}: not all of {num_items} questions can be asked:\n{listed({UNREADABLE: named})}"
-            "\nRepair them; or give --allow-missing, and the result will be marked"
-        )
