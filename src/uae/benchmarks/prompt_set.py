@@ -9,6 +9,9 @@ from uae.core.errors import UsageError
 from uae.core.identity import text_digests
 from uae.core.json_lines import check_keys, parse_json
 
+YES_FORMS, NO_FORMS = ("Yes", "yes", " Yes", " yes"), ("No", "no", " No", " no")
+"""How an answer to a question about an image may begin."""
+
 P = TypeVar("P")
 C = TypeVar("C")
 

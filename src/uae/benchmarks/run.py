@@ -35,7 +35,6 @@ def run_plan(
     Raises:
         UsageError: The folder is of another run, or who is asked is refused.
         RunFailed: Who is asked failed several times running; what is done stays done.
-        EnvironmentFault: The folder cannot be written.
     """
     measured = plan.measured
     if measured is None:

@@ -26,15 +26,13 @@ from uae.benchmarks.dpg.score import IMAGE, ITEM, QUESTION, dpg_scores, with_dep
 from uae.benchmarks.image_origin import check_prompts
 from uae.benchmarks.judged.images import ImageSet, check_images, files_of_no_item
 from uae.benchmarks.judged.rows import JudgedTask, Rows, failed_row, unscored
-from uae.benchmarks.prompt_set import PromptSet
+from uae.benchmarks.prompt_set import NO_FORMS, YES_FORMS, PromptSet
 from uae.data.opening import open_image
 from uae.data.untrusted.file import UnreadableImage
 from uae.runs.rows import ItemRow
 
 BENCHMARK = "dpg-other-judge"
 RULES, COMPAT_RULES = "uae-dpg-2", "uae-dpg-2-compat"
-YES = ("Yes", "yes", " Yes", " yes")
-NO = ("No", "no", " No", " no")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +146,7 @@ def _image_row(task: DpgTask, item: Item, image_id: int, _: Rows) -> ItemRow:
 
 
 def _p_yes_no(judge: Judge, image: Image.Image, question: Question) -> tuple[float, float]:
-    yes, no = judge.p_of(image, f"{question.text} Answer yes or no.", (YES, NO))
+    yes, no = judge.p_of(image, f"{question.text} Answer yes or no.", (YES_FORMS, NO_FORMS))
     check_answered(question.text, (yes, no))
     return yes, no
 

@@ -104,6 +104,7 @@ class Official:
 
     task: Task
     rows: tuple[ItemRow, ...]
+    summary: Summary
 
     @property
     def results(self) -> list[dict[str, Any]]:
@@ -112,10 +113,6 @@ class Official:
     @property
     def failed(self) -> list[dict[str, Any]]:
         return [{key: x.details[key] for key in _FAILED} for x in self.rows if x.excluded]
-
-    @property
-    def summary(self) -> Summary:
-        return summarize(self.rows)
 
     @property
     def is_complete(self) -> bool:

@@ -11,7 +11,7 @@ from uae.benchmarks.benchmark import Plan, Work
 from uae.benchmarks.geneval.clauses import TAGS
 from uae.benchmarks.geneval.decisions import confident_objects, held_relations, judge
 from uae.benchmarks.geneval.layout import Sample
-from uae.benchmarks.geneval.official import SCORES, Official
+from uae.benchmarks.geneval.official import SCORES, Official, summarize
 from uae.benchmarks.geneval.prompts import PromptLine
 from uae.benchmarks.geneval.task import Task
 from uae.benchmarks.results.scores import Score
@@ -43,7 +43,8 @@ def plan_of(task: Task, out: Path) -> Plan:
 
 def write_official(task: Task, out: Path) -> Official:
     """Write the official files beside the rows of a run; return what they hold."""
-    official = Official(task, tuple(sorted(read_rows(out / ITEMS), key=lambda row: row.item)))
+    rows = tuple(sorted(read_rows(out / ITEMS), key=lambda row: row.item))
+    official = Official(task, rows, summarize(rows))
     official.write(out)
     return official
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from uae.benchmarks.judged.images import ImageSet, check_images
-from uae.benchmarks.prompt_set import PromptSet, text_at
+from uae.benchmarks.prompt_set import NO_FORMS, YES_FORMS, PromptSet, text_at
 from uae.core.errors import UsageError
 from uae.core.json_lines import check_keys, parse_json, read_lines
 
@@ -25,8 +25,6 @@ NUM_PROMPTS = 800
 """Of the published file."""
 SKILLS = ("object", "attribute", "count", "position", "verb")
 COUNTS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7}
-YES_FORMS = ("Yes", "yes", " Yes", " yes")
-NO_FORMS = ("No", "no", " No", " no")
 
 _OTHER_COUNTS = {"zero": 0, "eight": 8, "nine": 9, "ten": 10, "eleven": 11, "twelve": 12}
 _OTHER_WORDS = ("none", "no", "many", "several")
@@ -139,17 +137,16 @@ def find_images(
 
 
 def _read_table(table: Path) -> Mapping[str, str]:
+    expected = "expected one object, prompt to path of its image"
     try:
         # pairs as tuples, so that a prompt that comes twice is seen; arrays are lists
         pairs = json.loads(table.read_text(encoding="utf-8-sig"), object_pairs_hook=tuple)
     except FileNotFoundError as error:
         raise UsageError(f"{table} does not exist: expected a JSON object of images") from error
     except (IsADirectoryError, ValueError, RecursionError) as error:
-        raise UsageError(
-            f"{table} is no JSON file: expected one object, prompt to path of its image"
-        ) from error
+        raise UsageError(f"{table} is no JSON file: {expected}") from error
     if not isinstance(pairs, tuple) or not all(isinstance(path, str) for _, path in pairs):
-        raise UsageError(f"{table}: expected one object, prompt to path of its image")
+        raise UsageError(f"{table}: {expected}")
     paths: dict[str, str] = {}
     for text, path in pairs:
         if text in paths:

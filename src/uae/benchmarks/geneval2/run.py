@@ -79,20 +79,16 @@ def soft_tifa_scores(rows: Sequence[ItemRow]) -> list[Score]:
 def _works(task: Task, name: str, prompt: Prompt) -> list[Work]:
     work = partial(Work, group=name, image=task.images.paths[name])
     questions = [
-        work(item=_question_name(name, i), make=partial(_question_row, task, name, i, atom))
+        work(item=f"{name}/{i}", make=partial(_question_row, task, name, i, atom))
         for i, atom in enumerate(prompt.atoms)
     ]
     return [*questions, work(item=name, make=partial(_image_row, name, prompt), is_asked=False)]
 
 
-def _question_name(name: str, question_id: int) -> str:
-    return f"{name}/{question_id}"
-
-
 def _question_row(task: Task, name: str, question_id: int, atom: Atom, _: Rows) -> ItemRow:
     prompt = task.prompts.by_name[name].text
     row = ItemRow(
-        item=_question_name(name, question_id),
+        item=f"{name}/{question_id}",
         labels={"of": QUESTION, "skill": atom.skill},
         cluster=name,
         details={"prompt": prompt, "question": atom.question, "answer": atom.answer},
@@ -108,7 +104,7 @@ def _question_row(task: Task, name: str, question_id: int, atom: Atom, _: Rows) 
 
 
 def _image_row(name: str, prompt: Prompt, rows: Rows) -> ItemRow:
-    questions = [rows[_question_name(name, i)] for i in range(len(prompt.atoms))]
+    questions = [rows[f"{name}/{i}"] for i in range(len(prompt.atoms))]
     row = ItemRow(
         item=name,
         labels={"of": IMAGE, "atom_count": str(prompt.atom_count)},
