@@ -30,7 +30,6 @@ from PIL import Image
 from faults.random_detector import SURE, random_clip_folder, random_mask2former_folder
 from uae.benchmarks.geneval import detector as detector_module
 from uae.benchmarks.geneval import run as geneval
-from uae.benchmarks.geneval import score as scoring
 from uae.benchmarks.geneval.colors import ColorClassifier
 from uae.benchmarks.geneval.detector import Detector
 from uae.benchmarks.geneval.layout import (
@@ -40,6 +39,7 @@ from uae.benchmarks.geneval.layout import (
     write_metadata,
 )
 from uae.benchmarks.geneval.prompts import PromptSet, official_prompts
+from uae.benchmarks.geneval.task import Judges, Task
 from uae.benchmarks.results.run import BenchRun
 from uae.benchmarks.run import run_plan
 
@@ -78,7 +78,7 @@ def watch_phases() -> dict[str, float]:
     """Time the phases of every run from now on; return the seconds, which grow."""
     seconds = dict.fromkeys(PHASES, 0.0)
     for owner, name, phase in (
-        (scoring, "open_image", "load"),
+        (geneval, "open_image", "load"),
         (Detector, "detect", "detect"),
         (ColorClassifier, "classify", "colours"),
         (BenchRun, "add", "write"),
@@ -94,7 +94,7 @@ def resident_mib() -> float:
 
 def measure(root: Path, prompts: PromptSet) -> tuple[float, dict[str, float], list[float]]:
     """Score the images; return seconds in all and by phase, and memory after each image, in MiB."""
-    judges = geneval.Judges(
+    judges = Judges(
         Detector.from_pretrained(random_mask2former_folder()),
         ColorClassifier.from_pretrained(random_clip_folder()),
         names={},
@@ -102,7 +102,7 @@ def measure(root: Path, prompts: PromptSet) -> tuple[float, dict[str, float], li
     )
     images = root / "images"
     folder = read_folder(images, prompts)
-    task = geneval.Task(folder, prompts, SAMPLES_PER_PROMPT, judges, SURE)
+    task = Task(folder, prompts, SAMPLES_PER_PROMPT, judges, SURE)
     seconds, memory = watch_phases(), []
     start = time.perf_counter()
     plan = geneval.plan_of(task, root / "run")

@@ -22,7 +22,9 @@ from uae.benchmarks.geneval.colors import ColorClassifier
 from uae.benchmarks.geneval.detector import Detector
 from uae.benchmarks.geneval.layout import read_folder, sample_path, write_metadata
 from uae.benchmarks.geneval.prompts import PromptSet, official_prompts
-from uae.benchmarks.mmt_bench.evaluate import evaluate_mmt
+from uae.benchmarks.geneval.task import Judges
+from uae.benchmarks.geneval.task import Task as GenEvalTask
+from uae.benchmarks.mmt_bench import evaluate as mmt_bench
 from uae.benchmarks.mmt_bench.task import MmtTask
 from uae.benchmarks.pair_audit import run as pair_audit
 from uae.benchmarks.pair_audit import summary as pair_audit_summary
@@ -97,13 +99,13 @@ def geneval_run(root: Path) -> Fill:
     images.mkdir()
     write_metadata(images, prompts)
     write_noise([sample_path(images, prompt_id, 0) for prompt_id in range(NUM_PROMPTS)], 0)
-    judges = geneval.Judges(
+    judges = Judges(
         Detector.from_pretrained(random_mask2former_folder()),
         ColorClassifier.from_pretrained(random_clip_folder()),
         names={},
         weights={},
     )
-    task = geneval.Task(read_folder(images, prompts, 1), prompts, 1, judges, SURE)
+    task = GenEvalTask(read_folder(images, prompts, 1), prompts, 1, judges, SURE)
 
     def fill(out: Path, show: Callable[[int, int], None], _: Any) -> object:
         plan = geneval.plan_of(task, out)
@@ -119,8 +121,8 @@ def mmt_bench_run(questions: Path, tiny: Tiny, folder: Path) -> Fill:
     """Return a run of MMT-Bench's questions about scenes: one row a question."""
     answers = ChatAnswers(Uae(tiny.model), max_new_tokens=8)
     task, stamp = MmtTask.read(questions), encoder_stamp("random", folder, 8)
-    return lambda out, show, again: evaluate_mmt(
-        lambda: answers, task, out, stamp, retry_failed=again, show=show
+    return lambda out, show, again: run_plan(
+        mmt_bench.plan_of(lambda: answers, task, out, stamp), out, retry_failed=again, show=show
     )
 
 

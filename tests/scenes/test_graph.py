@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from uae.benchmarks.geneval.clauses import RELATIONS
 from uae.benchmarks.geneval.prompts import COLORS as GENEVAL_COLORS
-from uae.benchmarks.geneval.relations import RELATIONS
 from uae.scenes.graph import (
     CELLS,
     COLORS,

@@ -30,7 +30,7 @@ from uae.models.unified import UnifiedAutoEncoder
 
 log = logging.getLogger(__name__)
 
-JPEG_QUALITY = 95
+_JPEG: dict[str, Any] = {"quality": 95, "subsampling": 0}
 
 
 def captions_of(picture: Picture) -> list[Caption]:
@@ -39,11 +39,7 @@ def captions_of(picture: Picture) -> list[Caption]:
 
 
 def identity_of(model: str) -> dict[str, str]:
-    """Name a model of this package, and the sha256 of its files.
-
-    Raises:
-        UsageError: There is no such folder.
-    """
+    """Name a model of this package, and the sha256 of its files."""
     files = json.dumps(folder_digests(Path(resolve(model))), sort_keys=True)
     return {"model": model, "model_sha256": hashlib.sha256(files.encode()).hexdigest()}
 
@@ -70,9 +66,6 @@ def check_origin(root: Path, origin: Mapping[str, Any]) -> None:
     """Refuse to mix images of several models, seeds or prompt sets in one folder.
 
     A folder that holds none yet may hold others.
-
-    Raises:
-        UsageError: Says what the folder holds.
     """
     if (root / ORIGIN).is_file():
         is_begun = not holds_nothing_but(root, {ORIGIN})
@@ -89,11 +82,7 @@ def check_origin(root: Path, origin: Mapping[str, Any]) -> None:
 
 
 def begin(root: Path, origin: Mapping[str, Any]) -> None:
-    """Make the folder, and write down what draws.
-
-    Raises:
-        EnvironmentFault: It cannot be written.
-    """
+    """Make the folder, and write down what draws."""
     with storage_faults("cannot write the images to", root):
         root.mkdir(parents=True, exist_ok=True)
         replace_file(root / ORIGIN, (json.dumps(origin, indent=1) + "\n").encode())
@@ -124,7 +113,6 @@ def draw_pictures(
 
     Raises:
         RunFailed: The generator failed several times running; what is drawn stays.
-        EnvironmentFault: They cannot be written.
     """
     num_samples = len(pictures[0].keys) if pictures else 1
     step = max(1, batch_size // num_samples) if generator.in_batches else 1
@@ -168,10 +156,11 @@ def _one_by_one(
 
 def _whole(samples: Sequence[Image.Image | Failure]) -> Image.Image | Failure:
     """Return the samples as one picture, or why there is none."""
+    images = []
     for sample in samples:
         if isinstance(sample, Failure):
             return sample
-    images = [sample for sample in samples if isinstance(sample, Image.Image)]
+        images.append(sample)
     sizes = sorted({f"{image.width}x{image.height}" for image in images})
     if len(sizes) > 1:
         return Failure("generator: samples of several sizes", ", ".join(sizes))
@@ -205,7 +194,4 @@ def in_grid(images: Sequence[Image.Image]) -> Image.Image:
 
 def _save(image: Image.Image, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".jpg":
-        image.save(path, quality=JPEG_QUALITY, subsampling=0)
-    else:
-        image.save(path)
+    image.save(path, **(_JPEG if path.suffix == ".jpg" else {}))

@@ -30,20 +30,20 @@ def run_plan(
         folder: Run folder, see `results.run`.
         resume: `must` refuses a folder without a run, `never` one with a run.
         retry_failed: Measure again what failed for something that may pass.
-        show: Told (works done, works in all) of those that measure, before the first and after
-            each.
+        show: Told (done, in all) of the works that measure, before the first and after each.
 
     Raises:
-        UsageError: The folder is of another run, or the judge is refused.
-        RunFailed: The judge failed several times running; what is done stays done.
-        EnvironmentFault: The folder cannot be written.
+        UsageError: The folder is of another run, or who is asked is refused.
+        RunFailed: Who is asked failed several times running; what is done stays done.
     """
-    asked = {work.item for work in plan.works if work.is_asked}
+    measured = plan.measured
+    if measured is None:
+        measured = [work.item for work in plan.works if work.is_asked]
     with BenchRun.open(folder, plan.settings, resume=resume, retry_failed=retry_failed) as run:
-        num_done = len(asked & run.rows.keys())
-        has_answered = any(row.samples for row in run.rows.values())
-        outages = Outages("judge", folder, has_answered=has_answered)
-        show(num_done, len(asked))
+        num_done = len(run.rows.keys() & set(measured))
+        has_answered = any(map(plan.is_answered, run.rows.values()))
+        outages = Outages(plan.asked, folder, has_answered=has_answered)
+        show(num_done, len(measured))
         todo = run.todo(plan.works, lambda work: work.item, lambda work: work.group or work.item)
         for work in todo:
             row = work.make(run.rows)
@@ -51,6 +51,8 @@ def run_plan(
             run.add(row)
             if work.is_asked:
                 num_done += current().size  # the others are about as far
-                outages.count(row)
-                show(num_done, len(asked))
+                reason = "" if plan.is_answered(row) else row.excluded
+                if not reason.startswith("image: "):  # nobody was asked
+                    outages.add(row.item, reason, row.excluded_detail)
+                show(num_done, len(measured))
         return run.finish(plan.scores)

@@ -7,8 +7,10 @@ from uae.benchmarks.dpg.benchmark import Dpg
 from uae.benchmarks.geneval.benchmark import GenEval
 from uae.benchmarks.geneval2.benchmark import GenEval2
 from uae.benchmarks.geneval_pp.benchmark import GenEvalPlusPlus
+from uae.benchmarks.mmt_bench.benchmark import MmtBench
 
 BENCHMARKS: dict[str, Benchmark[Any]] = {
+    "mmt-bench": MmtBench(),
     "geneval": GenEval(),
     "geneval2": GenEval2(),
     "geneval-pp": GenEvalPlusPlus(),

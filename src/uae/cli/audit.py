@@ -88,11 +88,12 @@ class AuditQuestions:
         Raises:
             UsageError: A file is wrong, or an image does not decode and that is not allowed.
         """
-        from uae.benchmarks.mmt_bench.task import MmtConfig, MmtTask
+        from uae.benchmarks.mmt_bench.benchmark import MmtOptions
+        from uae.benchmarks.mmt_bench.task import MmtTask
         from uae.benchmarks.pair_audit.questions import TEXT_SKILLS, UNDERSTANDING
 
-        pictured = MmtConfig(prompt=self.prompt, allow_missing=self.allow_missing)
-        text_only = MmtConfig(prompt=self.prompt, text_only=True)
+        pictured = MmtOptions(prompt=self.prompt, allow_missing=self.allow_missing)
+        text_only = MmtOptions(prompt=self.prompt, text_only=True)
         given = (
             (UNDERSTANDING, self.questions, "questions", pictured),
             (TEXT_SKILLS, self.text_questions, "text_questions", text_only),
@@ -223,14 +224,16 @@ def _answers(
 ) -> "dict[str, list[ItemRow]]":
     """Ask both encoders the same questions; return their rows by side."""
     from uae.backends.load import answers_of, answers_stamp
-    from uae.benchmarks.mmt_bench.evaluate import evaluate_mmt
+    from uae.benchmarks.mmt_bench.evaluate import plan_of
+    from uae.benchmarks.run import run_plan
     from uae.runs.rows import ITEMS, read_rows
 
     answers = {}
     for side, pair in pairs.items():
         asked, folder = (pair.writes, pair.given), out / file.folder / side
         progress, show = progress_of(f"{file.kind}, {side}", "question", talk)
-        evaluate_mmt(answers_of(*asked), file.task, folder, answers_stamp(*asked), show=show)
+        plan = plan_of(answers_of(*asked), file.task, folder, answers_stamp(*asked))
+        run_plan(plan, folder, show=show)
         progress.close()
         answers[side] = read_rows(folder / ITEMS)
     return answers

@@ -13,11 +13,9 @@ from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeInt, PositiveInt
 
 from uae.cli import audit as audits
-from uae.cli import mmt_bench as mmt
 from uae.cli import unified_bench as unified
 from uae.cli.audit import audit
 from uae.cli.benchmarks import add_benchmarks
-from uae.cli.mmt_bench import mmt_bench
 from uae.cli.output import PLAINLY, Talk, json_line, write
 from uae.cli.startup import quick_start
 from uae.cli.unified_bench import caption_duel, unified_bench
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
 DEFAULTS = EvaluationConfig()
 SETTINGS, SCORES = "settings.json", "scores.json"
 
-NEXT = mmt.NEXT | unified.NEXT | audits.NEXT
+NEXT = unified.NEXT | audits.NEXT
 
 
 def evaluation() -> App:
@@ -42,7 +40,6 @@ def evaluation() -> App:
     app = App(name="eval", help="What a model scores.", help_format="plaintext")
     app.command(scenes, help_epilogue="Next: uae train --recipe demo --model MODEL --out RUN")
     for verb, name in (
-        (mmt_bench, "mmt-bench"),
         (unified_bench, "unified-bench"),
         (caption_duel, "caption-duel"),
         (audit, "audit"),

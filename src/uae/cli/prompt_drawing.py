@@ -1,9 +1,9 @@
-"""What the commands that draw a benchmark's prompts share: flags, generator, pictures, report."""
+"""The verbs that draw a benchmark's prompts: flags, generator, pictures, report."""
 
 import functools
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from cyclopts.types import NonNegativeInt, PositiveInt
 
+from uae.benchmarks.benchmark import Picture, PictureSet
 from uae.cli.address import BY_DEFAULT, AddressChoice
 from uae.cli.options import progress_of, warn_of
 from uae.cli.output import SWITCH, Talk
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from uae.backends.failure import Failure
     from uae.backends.reference import Given, Spec
     from uae.backends.roles import Generator
-    from uae.benchmarks.drawing import Picture
     from uae.models.unified import UnifiedAutoEncoder
 
 log = logging.getLogger(__name__)
@@ -57,11 +57,7 @@ class DrawingChoice:
     """How an address is asked."""
 
     def read(self, out: Path) -> "tuple[Spec, Given]":
-        """Return what draws into `out`, and what it is loaded with.
-
-        Raises:
-            UsageError: It names nothing, or cannot do what is asked of it.
-        """
+        """Return what draws into `out`, and what it is loaded with; raises `UsageError`."""
         import torch
 
         from uae.backends.reference import Given, Spec, check_dtype
@@ -79,11 +75,7 @@ class DrawingChoice:
 
 
 def _size_of(text: str | None, spec: "Spec") -> tuple[int, int] | None:
-    """Read WIDTHxHEIGHT.
-
-    Raises:
-        UsageError: It is none, or the generator has one size.
-    """
+    """Read WIDTHxHEIGHT; raises `UsageError` where it is none, or the generator has one size."""
     if text is None:
         return None
     width, _, height = text.partition("x")
@@ -94,49 +86,64 @@ def _size_of(text: str | None, spec: "Spec") -> tuple[int, int] | None:
     return int(width), int(height)
 
 
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """A folder that holds these images alone, and what draws them.
-
-    Attributes:
-        chosen: The flags.
-        out: The folder.
-        origin: What the images depend on.
-        load: Loads what draws, and makes the folder.
-    """
-
-    chosen: DrawingChoice
-    out: Path
-    origin: Mapping[str, Any]
-    load: "Callable[[], Generator]"
-
-
-def begin(
-    chosen: DrawingChoice,
-    out: Path,
-    name: str,
-    sha256: str,
-    prepare: Callable[[], None] = lambda: None,
-) -> Drawing:
-    """Check what draws and whether the folder may hold these images; nothing is loaded yet.
-
-    Args:
-        chosen: What draws, and how.
-        out: Folder for the images.
-        name: Of the prompt set.
-        sha256: Of the prompt set.
-        prepare: Writes what the folder holds besides images, before the first is drawn.
+def draw_set(prompts: PictureSet, after: str, chosen: DrawingChoice, out: Path, talk: Talk) -> int:
+    """Draw the pictures of a set that are not there yet, and return the exit code.
 
     Raises:
         UsageError: There is no such generator, it cannot rewrite, or the folder holds other files.
     """
+    from uae.backends.refused_parameters import gather_refusals
+    from uae.benchmarks.drawing import not_drawn
+
+    origin, load = _begin(prompts, chosen, out)
+    asked, extra = prompts.pictures(out), {}
+    pictures = asked
+    if chosen.rewrite:
+        pictures, extra = _rewritten(load, asked, out, talk)
+    todo = once(lambda: not_drawn(pictures))
+    num_kept = len(pictures) - len(todo)
+    failures = _draw(load(), todo, num_kept, chosen.batch_size, out, talk) if todo else {}
+    refused = once(lambda: gather_refusals(out))
+    if current().is_first:
+        warn_of(
+            f"left out {len(failures)} of {len(pictures)} images: the same command tries again",
+            [f"{path}: {failure}" for path, failure in failures.items()],
+        )
+    left_out = Counter({"empty rewrite": len(asked) - len(pictures)})
+    left_out.update(failure.reason for failure in failures.values())
+    num_drawn, num_left_out = len(todo) - len(failures), left_out.total()
+    values = origin | {
+        "num_drawn": num_drawn,
+        "num_kept": num_kept,
+        "num_left_out": num_left_out,
+        "left_out": dict(+left_out),
+        "refused": [refusal.param for refusal in refused],
+    }
+    images = str(once(lambda: prompts.table(out)))
+    drawn = f"drawn   {num_drawn}, {num_kept} kept"
+    drawn += f", {num_left_out} left out" if num_left_out else ""
+    after = after.replace("IMAGES", quote(str(out)))
+    plain = "\n".join([f"images  {images}", drawn, f"next    {after}"])
+    text = images if talk.chosen == "quiet" else plain
+    talk.result(text, {"images": images} | values | extra)
+    return EXIT_PARTIAL if num_left_out else EXIT_DONE
+
+
+def _begin(
+    prompts: PictureSet, chosen: DrawingChoice, out: Path
+) -> "tuple[dict[str, Any], Callable[[], Generator]]":
+    """Check the folder; return what its images depend on, and what loads the generator once."""
     with quick_start():
         from uae.backends.load import generator_of
         from uae.benchmarks import drawing
 
         spec, given = chosen.read(out)
         origin = drawing.origin_of(
-            _identity(spec, given), chosen.seed, name, sha256, rewrite=chosen.rewrite
+            _identity(spec, given),
+            chosen.seed,
+            prompts.name,
+            prompts.sha256,
+            rewrite=chosen.rewrite,
         )
         once(lambda: drawing.check_origin(out, origin))
         load = generator_of(spec, given, {})
@@ -145,10 +152,10 @@ def begin(
     def ready() -> "Generator":
         generator = load()
         with storage_faults("cannot write the images to", out):
-            once(lambda: (drawing.begin(out, origin), prepare()))
+            once(lambda: (drawing.begin(out, origin), prompts.prepare(out)))
         return generator
 
-    return Drawing(chosen, out, origin, ready)
+    return origin, ready
 
 
 def _identity(spec: "Spec", given: "Given") -> dict[str, str]:
@@ -169,116 +176,52 @@ def _identity(spec: "Spec", given: "Given") -> dict[str, str]:
     return identity | files | {"dtype": stamp.dtype}
 
 
-def draw(drawing: Drawing, pictures: Sequence["Picture"], talk: Talk) -> dict[str, Any]:
-    """Draw what is not there yet.
-
-    Args:
-        drawing: What `begin` returned.
-        pictures: All that the folder should hold.
-        talk: Format and verbosity.
-
-    Returns:
-        How many files were drawn, kept and left out, these by reason, and what an address refused.
-    """
-    from uae.backends.refused_parameters import gather_refusals
-    from uae.benchmarks.drawing import not_drawn
-
-    asked, extra = len(pictures), {}
-    if drawing.chosen.rewrite:
-        pictures, extra = _rewritten(drawing, pictures, talk)
-    left_out = Counter({"empty rewrite": asked - len(pictures)})
-    todo = once(lambda: not_drawn(pictures))
-    failures = _draw(drawing, todo, len(pictures) - len(todo), talk) if todo else {}
-    refused = once(lambda: gather_refusals(drawing.out))
-    left_out.update(failure.reason for failure in failures.values())
-    if current().is_first:
-        warn_of(
-            f"left out {len(failures)} of {len(pictures)} images: the same command tries again",
-            [f"{path}: {failure}" for path, failure in failures.items()],
-        )
-    return {
-        "num_drawn": len(todo) - len(failures),
-        "num_kept": len(pictures) - len(todo),
-        "num_left_out": left_out.total(),
-        "left_out": dict(+left_out),
-        "refused": [refusal.param for refusal in refused],
-        **extra,
-    }
-
-
 def _draw(
-    drawing: Drawing, todo: Sequence["Picture"], num_kept: int, talk: Talk
+    generator: "Generator",
+    todo: Sequence[Picture],
+    num_kept: int,
+    batch_size: int,
+    out: Path,
+    talk: Talk,
 ) -> "dict[Path, Failure]":
     """Draw pictures that are not there; return those that failed."""
     from uae.backends.circuit_breaker import Outages
     from uae.backends.uae import Uae
     from uae.benchmarks.drawing import draw_pictures, warn_of_overlong
 
-    generator, total = drawing.load(), num_kept + len(todo)
+    total = num_kept + len(todo)
     if isinstance(generator, Uae) and current().is_first:
         warn_of_overlong(generator.model, todo)
-    outages = Outages(
-        "generator", drawing.out, has_answered=bool(num_kept), again="repeat the command"
-    )
+    outages = Outages("generator", out, has_answered=bool(num_kept), again="repeat the command")
     progress, show = progress_of("drawing", "image", talk)
     show(num_kept, total)
     failures = draw_pictures(
-        generator,
-        todo,
-        drawing.chosen.batch_size,
-        outages,
-        lambda num_done, _: show(num_kept + num_done, total),
+        generator, todo, batch_size, outages, lambda done, _: show(num_kept + done, total)
     )
     progress.close()
     return failures
 
 
 def _rewritten(
-    drawing: Drawing, pictures: Sequence["Picture"], talk: Talk
-) -> tuple[list["Picture"], dict[str, int]]:
+    ready: "Callable[[], Generator]", pictures: Sequence[Picture], out: Path, talk: Talk
+) -> tuple[list[Picture], dict[str, int]]:
     """Return the pictures in the encoder's words, and counts; without words there is no picture."""
     from uae.backends.uae import Uae
     from uae.benchmarks.rewriting import rewrite_prompts
 
     def load() -> "UnifiedAutoEncoder":
-        generator = drawing.load()
+        generator = ready()
         assert isinstance(generator, Uae), "only a model of this package rewrites"
         return generator.model
 
     progress, show = progress_of("rewriting", "prompt", talk)
-    prompts = [picture.prompt for picture in pictures]
-    found = rewrite_prompts(load, prompts, drawing.out, show)
+    rewrites = rewrite_prompts(load, [picture.prompt for picture in pictures], out, show)
     progress.close()
-    empty = [prompt for prompt, written in found.items() if not written.rewrite]
-    warn_of(f"left out {len(empty)} of {len(found)} prompts: the encoder's rewrite is empty", empty)
-    drawn = [
-        replace(picture, prompt=found[picture.prompt].rewrite)
-        for picture in pictures
-        if found[picture.prompt].rewrite
-    ]
-    num_truncated = sum(written.is_truncated for written in found.values())
+    texts = {prompt: written.rewrite for prompt, written in rewrites.items()}
+    empty = [prompt for prompt, text in texts.items() if not text]
+    warn_of(f"left out {len(empty)} of {len(texts)} prompts: the encoder's rewrite is empty", empty)
+    num_truncated = sum(written.is_truncated for written in rewrites.values())
     if num_truncated:
         log.warning("%d rewrites reached the model's limit without an end", num_truncated)
-    return drawn, {"num_truncated": num_truncated}
-
-
-def finish(
-    after: str, drawing: Drawing, images: Path, counts: Mapping[str, Any], talk: Talk
-) -> int:
-    """Say what was drawn and what comes next; return the exit code.
-
-    Args:
-        after: The next command, with IMAGES for the folder.
-        drawing: What `begin` returned.
-        images: What the scorer is given.
-        counts: Of `draw`.
-        talk: Format and verbosity.
-    """
-    plain = str(images)
-    if talk.chosen != "quiet":
-        drawn = f"drawn   {counts['num_drawn']}, {counts['num_kept']} kept"
-        left_out = f", {counts['num_left_out']} left out" if counts["num_left_out"] else ""
-        after = after.replace("IMAGES", quote(str(drawing.out)))
-        plain = "\n".join([f"images  {images}", drawn + left_out, f"next    {after}"])
-    talk.result(plain, {"images": str(images)} | dict(drawing.origin) | dict(counts))
-    return EXIT_PARTIAL if counts["num_left_out"] else EXIT_DONE
+    kept = [replace(x, prompt=texts[x.prompt]) for x in pictures if texts[x.prompt]]
+    return kept, {"num_truncated": num_truncated}

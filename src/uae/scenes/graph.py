@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from uae.benchmarks.geneval.relations import relations_of_boxes
+from uae.benchmarks.geneval.clauses import relations_of_boxes
 
 Split = Literal["train", "validation", "test"]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from uae.benchmarks.geneval.relations import RELATIONS
+from uae.benchmarks.geneval.clauses import RELATIONS
 from uae.data.questions import LETTERS, Question
 from uae.scenes.graph import CELLS, COLORS, SHAPES, Scene, SceneObject, relation
 from uae.scenes.language import CELL_PHRASES, NUMBER_WORDS

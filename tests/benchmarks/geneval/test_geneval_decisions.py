@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from uae.benchmarks.geneval.clauses import RELATIONS
 from uae.benchmarks.geneval.decisions import (
     DecisionConfig,
     DetectedObject,
@@ -20,7 +21,6 @@ from uae.benchmarks.geneval.decisions import (
     judge,
 )
 from uae.benchmarks.geneval.prompts import CLASS_NAMES, Clause, PromptLine
-from uae.benchmarks.geneval.relations import RELATIONS
 
 OFFICIAL = DecisionConfig()
 MASK = np.ones((2, 2), dtype=bool)

@@ -80,7 +80,7 @@ def test_samples_are_in_the_order_of_their_numbers(tmp_path):
     for name in ("0010.png", "00002.png"):
         (samples / name).write_bytes((samples / "0000.png").read_bytes())
     found = incomplete(tmp_path)
-    assert found.gaps.extra_samples == ["00002/samples/0010.png"]
+    assert found.gaps["extra samples"] == ["00002/samples/0010.png"]
     of_two = [sample.path.name for sample in found.samples if sample.prompt_id == 2]
     assert of_two == ["0000.png", "00002.png"]
 
@@ -146,7 +146,7 @@ def test_unreadable_samples(tmp_path):
     (tmp_path / "00001" / "samples" / "0000.png").write_bytes(whole[:-20])
     (tmp_path / "00002" / "samples" / "0001.png").write_bytes(b"")
     found = incomplete(tmp_path)
-    faults = [item.fault for item in found.gaps.unreadable]
+    faults = [sample.fault for sample in found.unreadable]
     assert [fault.split(":")[0] for fault in faults] == [
         "00001/samples/0000.png",
         "00002/samples/0001.png",

@@ -1,4 +1,3 @@
-import json
 import math
 
 import numpy as np
@@ -7,30 +6,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uae.benchmarks.geneval.clauses import TAGS
-from uae.benchmarks.geneval.summary import (
-    FailedImage,
-    ImageResult,
-    summarize,
-    summary_text,
-    summary_values,
-    write_results,
-)
+from uae.benchmarks.geneval.official import summarize
 from uae.report.statistics import proportion
+from uae.runs.rows import ItemRow
 
 # share of correct images by tag, over 10 prompts of 4 images
 RATES = dict(zip(TAGS, (1.0, 0.5, 0.25, 0.75, 0.0, 0.5), strict=True))
 
 
-def row(tag: str, prompt: int, correct: bool) -> ImageResult:
-    reason = "" if correct else "expected cat>=1, found 0\nno target"
-    return ImageResult("a.png", tag, "a photo", correct, reason, f"{tag} {prompt}", "{}")
+def row(tag: str, prompt: int, correct: bool) -> ItemRow:
+    samples = {"correct": float(correct)}
+    return ItemRow(item="a.png", labels={"tag": tag}, cluster=f"{tag} {prompt}", samples=samples)
 
 
-def failed(tag: str, prompt: int) -> FailedImage:
-    return FailedImage("a.png", tag, f"{tag} {prompt}", "damaged")
+def failed(tag: str, prompt: int) -> ItemRow:
+    excluded = {"excluded": "not scored", "excluded_detail": "damaged"}
+    return ItemRow(item="a.png", labels={"tag": tag}, cluster=f"{tag} {prompt}", **excluded)
 
 
-def rows() -> list[ImageResult]:
+def rows() -> list[ItemRow]:
     return [row(tag, i, j < 4 * RATES[tag]) for tag in TAGS for i in range(10) for j in range(4)]
 
 
@@ -62,7 +56,7 @@ def test_a_prompt_counts_with_one_correct_image():
 
 def test_failed_images_are_excluded_and_counted():
     images = [row("colors", 0, True), row("colors", 1, False)]
-    summary = summarize(images, [failed("colors", 1), failed("colors", 2)])
+    summary = summarize([*images, failed("colors", 1), failed("colors", 2)])
     assert (summary.by_tag["colors"].value, summary.by_tag["colors"].n) == (0.5, 2)
     assert summary.by_tag["colors"].num_excluded == 2
     assert summary.correct_images.num_excluded == 2
@@ -96,7 +90,7 @@ def test_prompts_that_are_all_alike_do_not_make_an_interval_empty():
 def test_where_all_agree_the_interval_is_that_of_as_many_prompts():
     for correct, edge in ((True, proportion(10, 10)), (False, proportion(0, 10))):
         images = [row("colors", i, correct) for i in range(10) for _ in range(4)]
-        got = summarize(images, [failed("colors", 3)]).by_tag["colors"]
+        got = summarize([*images, failed("colors", 3)]).by_tag["colors"]
         assert (got.value, got.low, got.high) == (edge.value, edge.low, edge.high)
         assert (got.n, got.num_excluded) == (40, 1)
 
@@ -127,9 +121,9 @@ def test_the_overall_interval_covers():
 def test_without_a_category_there_is_no_overall_score():
     summary = summarize([row("colors", i, True) for i in range(3)])
     assert math.isnan(summary.overall.value)
-    assert summary_values(summary)["overall"]["value"] is None
-    assert summary_values(summary)["tags"]["counting"]["n"] == 0
-    assert "n/a" in summary_text(summary)
+    assert summary.values()["overall"]["value"] is None
+    assert summary.values()["tags"]["counting"]["n"] == 0
+    assert "n/a" in summary.text()
 
 
 @settings(max_examples=25)  # each resamples seven times
@@ -142,19 +136,8 @@ def test_every_image_counts_once(images):
     assert summary.correct_images.value == pytest.approx(weighted)
 
 
-def test_rows_are_written_in_the_official_format(tmp_path):
-    path = tmp_path / "results.jsonl"
-    write_results(path, rows())
-    found = [json.loads(line) for line in path.read_text().splitlines()]
-    first = found[0]
-    official = ["filename", "tag", "prompt", "correct", "reason", "metadata", "details"]
-    assert list(first) == official
-    assert first["correct"] is True
-    assert [ImageResult(**row) for row in found] == rows()
-
-
 def test_the_table_names_all_with_n():
-    text = summary_text(summarize(rows(), [failed("colors", 0)]))
+    text = summarize([*rows(), failed("colors", 0)]).text()
     assert [line.split("  ")[0] for line in text.split("\n")] == [
         *TAGS,
         "overall (mean of categories)",

@@ -9,9 +9,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from scripted_judge import ScriptedJudge
 
-from uae.benchmarks.geneval_pp.judging import Verdict, question_of, read_verdict
 from uae.benchmarks.geneval_pp.prompts import find_images, read_prompts
-from uae.benchmarks.geneval_pp.run import Task, benchmark_of, plan_of
+from uae.benchmarks.geneval_pp.run import (
+    Task,
+    Verdict,
+    benchmark_of,
+    plan_of,
+    question_of,
+    read_verdict,
+)
 from uae.benchmarks.image_origin import ORIGIN
 from uae.benchmarks.results.compare import compare
 from uae.benchmarks.results.result import read_result

@@ -13,11 +13,13 @@ from thirty_questions import BLUE, RED, STAMP, SUBTASKS, Words, evaluate, rows, 
 
 from uae.benchmarks.answers import RULES, extract_answer
 from uae.benchmarks.mmt_bench import task as task_module
-from uae.benchmarks.mmt_bench.evaluate import ask, evaluate_mmt
+from uae.benchmarks.mmt_bench.benchmark import MmtOptions
+from uae.benchmarks.mmt_bench.evaluate import ask, plan_of
 from uae.benchmarks.mmt_bench.prompt import compact_text, prompt_text
-from uae.benchmarks.mmt_bench.task import MmtConfig, MmtTask
+from uae.benchmarks.mmt_bench.task import MmtTask
 from uae.benchmarks.results.compare import compare
 from uae.benchmarks.results.result import RESULT
+from uae.benchmarks.run import run_plan
 from uae.core.errors import UsageError
 from uae.core.provenance import ModelStamp
 from uae.core.ranks import Ranks
@@ -109,7 +111,7 @@ def test_ten_stops_change_nothing(tsv: Path, tmp_path: Path):
 
 def test_the_limit_asks_the_first_rows(tsv: Path, tmp_path: Path):
     model = Words()
-    result = evaluate(model, tsv, tmp_path, STAMP, MmtConfig(limit=7))
+    result = evaluate(model, tsv, tmp_path, STAMP, MmtOptions(limit=7))
     assert result.num_items == len(model.asked) == 7
     with pytest.raises(UsageError, match=r"options\.limit: 7 in the run, None now"):
         evaluate(model, tsv, tmp_path, STAMP)
@@ -117,11 +119,11 @@ def test_the_limit_asks_the_first_rows(tsv: Path, tmp_path: Path):
 
 def test_the_prompt_of_uae_tiny_may_be_asked_for(tsv: Path, tmp_path: Path):
     model = Words()
-    result = evaluate(model, tsv, tmp_path, STAMP, MmtConfig(prompt="compact", limit=2))
+    result = evaluate(model, tsv, tmp_path, STAMP, MmtOptions(prompt="compact", limit=2))
     assert model.asked == [compact_text(row.question) for row in rows(2)]
     assert result.settings["options"]["prompt"] == "compact"
     with pytest.raises(UsageError, match=r"options\.prompt: compact in the run, vlmevalkit now"):
-        evaluate(model, tsv, tmp_path, STAMP, MmtConfig(limit=2))
+        evaluate(model, tsv, tmp_path, STAMP, MmtOptions(limit=2))
 
 
 def test_the_likelihood_may_be_left_out(tsv: Path, tmp_path: Path):
@@ -131,7 +133,7 @@ def test_the_likelihood_may_be_left_out(tsv: Path, tmp_path: Path):
         ) -> list[float]:
             raise AssertionError
 
-    result = evaluate(Silent(), tsv, tmp_path, STAMP, MmtConfig(likelihood=False))
+    result = evaluate(Silent(), tsv, tmp_path, STAMP, MmtOptions(likelihood=False))
     assert not [x for x in result.scores if x.score.sample == "likelihood"]
     assert result.by_name("answer/VAL/overall").n == 30
 
@@ -144,7 +146,7 @@ def test_what_fails_is_left_out_and_named(tmp_path: Path):
     for index, cell in ((2, "no base64!"), (5, f"['{RED}', 'AAAA']"), (9, ""), (11, "AAAA")):
         questions[index] = with_cell(questions[index], cell)
     tsv = write(tmp_path / "q.tsv", questions)
-    config = MmtConfig(allow_missing=True)
+    config = MmtOptions(allow_missing=True)
     result = evaluate(Words(failing=[20]), tsv, tmp_path / "run", STAMP, config)
     assert {x.reason: list(x.items) for x in result.excluded} == {
         "image: damaged": ["2"],
@@ -177,9 +179,9 @@ def test_images_that_do_not_decode_are_refused_unless_allowed_and_then_marked(tm
         evaluate(model, tsv, tmp_path / "run")
     assert not model.asked
     assert not (tmp_path / "run").exists()
-    first = evaluate(model, tsv, tmp_path / "first", config=MmtConfig(limit=2))
+    first = evaluate(model, tsv, tmp_path / "first", config=MmtOptions(limit=2))
     assert "gaps" not in first.settings["options"], "what is not asked is not missed"
-    result = evaluate(model, tsv, tmp_path / "run", config=MmtConfig(allow_missing=True))
+    result = evaluate(model, tsv, tmp_path / "run", config=MmtOptions(allow_missing=True))
     assert len(model.asked) == 2 + 6
     assert result.marks[0] == (
         "INCOMPLETE, no score of the benchmark: 2 questions without a readable image: 2, 5"
@@ -200,10 +202,10 @@ def test_all_wrong_rows_are_named_in_one_error(tmp_path: Path):
         f"  line {i}, column 'answer': '' found" for i in (3, 10, 17, 24, 31)
     ]
     with pytest.raises(UsageError, match="3 rows are wrong"):
-        MmtTask.read(tsv, MmtConfig(limit=21))
+        MmtTask.read(tsv, MmtOptions(limit=21))
     with pytest.raises(UsageError, match=r"q\.tsv, line 3, column 'answer': '' found, expected"):
-        MmtTask.read(tsv, MmtConfig(limit=8))
-    assert len(MmtTask.read(tsv, MmtConfig(hidden_answers=True)).items) == 30
+        MmtTask.read(tsv, MmtOptions(limit=8))
+    assert len(MmtTask.read(tsv, MmtOptions(hidden_answers=True)).items) == 30
 
 
 def test_the_first_twenty_wrong_rows_are_named_and_the_others_counted(tmp_path: Path):
@@ -220,14 +222,14 @@ def test_each_process_decodes_a_share_and_all_know_the_faults(tmp_path: Path, mo
     monkeypatch.setattr(task_module, "gathered", lambda faults: shares.append(faults) or shares)
     for rank in (1, 0):
         monkeypatch.setattr(task_module, "current", lambda rank=rank: Ranks(rank, 2, rank))
-        task = MmtTask.read(tsv, MmtConfig(allow_missing=True))
+        task = MmtTask.read(tsv, MmtOptions(allow_missing=True))
     assert [list(share) for share in shares] == [["1", "5", "7"], ["2", "4", "8"]]
     assert list(task.faults) == ["1", "2", "4", "5", "7", "8"]
 
 
 def test_a_complete_file_has_the_same_settings_with_and_without_the_permission(tsv: Path):
     settings = [
-        MmtTask.read(tsv, MmtConfig(allow_missing=allowed)).settings(STAMP)
+        MmtTask.read(tsv, MmtOptions(allow_missing=allowed)).settings(STAMP)
         for allowed in (False, True)
     ]
     assert settings[0] == settings[1]
@@ -241,12 +243,12 @@ def test_a_model_is_loaded_once_and_only_where_a_question_is_left(tsv: Path, tmp
         loaded.append(Words())
         return loaded[-1]
 
-    task = MmtTask.read(tsv, MmtConfig(limit=3))
-    evaluate_mmt(load, task, tmp_path, STAMP)
+    task = MmtTask.read(tsv, MmtOptions(limit=3))
+    run_plan(plan_of(load, task, tmp_path, STAMP), tmp_path)
     assert len(loaded) == 1
-    evaluate_mmt(load, task, tmp_path, STAMP)
+    run_plan(plan_of(load, task, tmp_path, STAMP), tmp_path)
     with pytest.raises(UsageError, match=r"model\.name: words in the run, other now"):
-        evaluate_mmt(load, task, tmp_path, replace(STAMP, name="other"))
+        run_plan(plan_of(load, task, tmp_path, replace(STAMP, name="other")), tmp_path)
     assert len(loaded) == 1
 
 
@@ -274,7 +276,7 @@ def test_hidden_answers_are_asked_and_not_scored(tmp_path: Path):
         for row in rows(3)
     ]
     tsv = write(tmp_path / "q.tsv", [*rows(6), *hidden])
-    config = MmtConfig(hidden_answers=True)
+    config = MmtOptions(hidden_answers=True)
     result = evaluate(Words(), tsv, tmp_path / "run", STAMP, config)
     assert [(x.reason, sorted(x.items)) for x in result.excluded] == [
         ("the file holds no answer", ["100", "101", "102"])
@@ -321,7 +323,7 @@ def test_the_likeliest_letter(log_probs: list[float], letter: str | None, tmp_pa
             return log_probs
 
     question = Question("?", ("a", "b", "", "d"), "B", "c", "l")
-    row = ask(Told(), QuestionRow(0, question, RED, "VAL"), MmtConfig(), tmp_path)
+    row = ask(Told(), QuestionRow(0, question, RED, "VAL"), MmtOptions(), tmp_path)
     expected = {"A": "A", "B": "B", None: None}[letter]
     assert row.details["likeliest"] == expected
     if letter is None:

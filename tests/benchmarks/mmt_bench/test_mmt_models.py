@@ -15,7 +15,7 @@ from uae.backends.endpoint import Endpoint
 from uae.backends.judge import ChatJudge
 from uae.backends.transformers import Transformers
 from uae.backends.uae import Uae
-from uae.benchmarks.mmt_bench.task import MmtConfig
+from uae.benchmarks.mmt_bench.benchmark import MmtOptions
 from uae.core.errors import RunFailed, UsageError
 from uae.models.unified import UnifiedAutoEncoder
 from uae.runs.rows import ITEMS, read_rows
@@ -120,7 +120,7 @@ def test_an_address_without_log_probabilities_answers_without_likelihood(tmp_pat
         with pytest.raises(UsageError, match=r"tells no log-probabilities.*--no-likelihood"):
             evaluate(answers_at(server.url), tsv, tmp_path / "run")
         assert len(server.asked) == 1
-        config = MmtConfig(likelihood=False)
+        config = MmtOptions(likelihood=False)
         result = evaluate(answers_at(server.url), tsv, tmp_path / "words", config=config)
     assert result.by_name("answer/VAL/overall").n == 3
     assert {x.score.sample for x in result.scores} == {"answer", "parsed"}
@@ -201,7 +201,7 @@ def test_a_model_that_is_down_ends_the_run_and_loses_nothing(tmp_path: Path):
     questions = rows(14)
     questions[6] = replace(questions[6], image="no picture")
     tsv = write(tmp_path / "q.tsv", questions)
-    config = MmtConfig(allow_missing=True)
+    config = MmtOptions(allow_missing=True)
     answer = Replying(1, 4, 5, 7, 8, 9, 10, 11)
     with stub(answer) as server:
         model = answers_at(server.url)

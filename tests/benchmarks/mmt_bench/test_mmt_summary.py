@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from thirty_questions import STAMP, Words, evaluate, rows, write
 
+from uae.benchmarks.mmt_bench.benchmark import MmtOptions
 from uae.benchmarks.mmt_bench.export import export_predictions
-from uae.benchmarks.mmt_bench.meta_tasks import ABBREVIATIONS
 from uae.benchmarks.mmt_bench.prompt import prompt_text
-from uae.benchmarks.mmt_bench.summary import mmt_scores, summary_text
-from uae.benchmarks.mmt_bench.task import MmtConfig, MmtTask
+from uae.benchmarks.mmt_bench.summary import ABBREVIATIONS, mmt_scores, summary_text
+from uae.benchmarks.mmt_bench.task import MmtTask
 from uae.benchmarks.results.notes import marks_of
 from uae.benchmarks.results.result import BenchResult, exclusions, read_result, score_rows
 from uae.core.errors import UsageError
@@ -116,7 +116,7 @@ def test_the_table_reads_like_this():
 
 def test_fewer_questions_than_published_are_marked(tmp_path: Path):
     tsv = write(tmp_path / "q.tsv", [*rows(4), *(replace(x, index=9) for x in rows(1, "TEST"))])
-    evaluate(Words(), tsv, tmp_path / "run", STAMP, MmtConfig(limit=3))
+    evaluate(Words(), tsv, tmp_path / "run", STAMP, MmtOptions(limit=3))
     mark = "PART of the benchmark: 3 of 3,127 questions of VAL"
     result = read_result(tmp_path / "run")
     assert result.marks == (mark,)
@@ -127,14 +127,14 @@ def test_fewer_questions_than_published_are_marked(tmp_path: Path):
     evaluate(Words(), other, tmp_path / "other", STAMP)
     assert read_result(tmp_path / "other").marks == ()
     texts = write(tmp_path / "texts.tsv", [replace(x, image="") for x in rows(4)])
-    evaluate(Words(), texts, tmp_path / "texts", STAMP, MmtConfig(text_only=True))
+    evaluate(Words(), texts, tmp_path / "texts", STAMP, MmtOptions(text_only=True))
     assert read_result(tmp_path / "texts").marks == (), "another benchmark"
 
 
 @pytest.mark.parametrize(("num_val", "has_mark"), [(3126, True), (3127, False), (0, False)])
 def test_the_split_has_3127_questions(tmp_path: Path, num_val: int, has_mark: bool):
     tsv = write(tmp_path / "q.tsv", rows(1))
-    task = MmtTask(tsv=tsv, config=MmtConfig(), items=("0",), num_val=num_val)
+    task = MmtTask(tsv=tsv, options=MmtOptions(), items=("0",), num_val=num_val)
     assert bool(marks_of(task.settings(STAMP).values())) is has_mark
 
 
@@ -150,7 +150,7 @@ def finished(tmp_path_factory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("mmt")
     questions = rows(12)
     tsv = write(folder / "q.tsv", questions)
-    evaluate(Words(failing=[3]), tsv, folder / "run", STAMP, MmtConfig(limit=10))
+    evaluate(Words(failing=[3]), tsv, folder / "run", STAMP, MmtOptions(limit=10))
     return folder / "run", tsv
 
 
@@ -189,7 +189,7 @@ def test_samples_are_lmms_evals_of_the_questions_with_a_reply(finished, tmp_path
 def test_samples_of_hidden_answers_hold_what_is_submitted(tmp_path: Path):
     hidden = [replace(x, question=replace(x.question, answer="")) for x in rows(3, "TEST")]
     tsv = write(tmp_path / "q.tsv", hidden)
-    evaluate(Words(), tsv, tmp_path / "run", STAMP, MmtConfig(hidden_answers=True))
+    evaluate(Words(), tsv, tmp_path / "run", STAMP, MmtOptions(hidden_answers=True))
     export_predictions(tmp_path / "run", tsv, tmp_path / "samples.jsonl")
     samples = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
     letters = [row.details["letter"] for row in read_rows(tmp_path / "run" / ITEMS)]

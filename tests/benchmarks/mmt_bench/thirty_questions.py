@@ -8,9 +8,11 @@ from typing import Any
 from PIL import Image
 
 from uae.backends.answers import AnswerFailed, McqModel, McqReply
-from uae.benchmarks.mmt_bench.evaluate import evaluate_mmt
-from uae.benchmarks.mmt_bench.task import MmtConfig, MmtTask
+from uae.benchmarks.mmt_bench.benchmark import MmtOptions
+from uae.benchmarks.mmt_bench.evaluate import plan_of
+from uae.benchmarks.mmt_bench.task import MmtTask
 from uae.benchmarks.results.result import BenchResult
+from uae.benchmarks.run import run_plan
 from uae.core.provenance import ModelStamp
 from uae.data.questions import Question, QuestionRow, encode_image, write_tsv
 
@@ -54,11 +56,12 @@ def evaluate(
     tsv: Path,
     folder: Path,
     stamp: ModelStamp = STAMP,
-    config: MmtConfig | None = None,
+    config: MmtOptions | None = None,
     **options: Any,
 ) -> BenchResult:
     """Run the benchmark with a model that is there already."""
-    return evaluate_mmt(lambda: model, MmtTask.read(tsv, config), folder, stamp, **options)
+    plan = plan_of(lambda: model, MmtTask.read(tsv, config), folder, stamp)
+    return run_plan(plan, folder, **options)
 
 
 class Words:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from uae.benchmarks.benchmark import SWITCH, AllowMissing, Means, Picture, PictureSet, Plan
+from uae.benchmarks.benchmark import SWITCH, AllowMissing, Asked, Means, Picture, PictureSet, Plan
 
 
 @Parameter(name="*")
@@ -80,7 +80,7 @@ class Dpg:
     )
     options = DpgOptions
     unit = "question"
-    is_judged = True
+    asked: Asked = "judge"
     images = DpgImages()
 
     def plan(self, given: Path, options: DpgOptions, means: Means) -> Plan:

@@ -10,7 +10,7 @@ import csv
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from uae.benchmarks.prompt_set import PromptSet
@@ -24,13 +24,9 @@ COLUMNS = ("item_id", "proposition_id", "dependency", "tuple", "question_natural
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A yes-or-no question about an image.
+    """A yes-or-no question about an image, of a category such as "attribute - color".
 
-    Attributes:
-        question_id: Its number within the item.
-        parents: Numbers of the questions that it means nothing without.
-        category: Such as "attribute - color"; the broad one is the part before the dash.
-        text: As asked.
+    It has a number within the item, and means nothing without its parents, given by number.
     """
 
     question_id: int
@@ -45,11 +41,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A prompt with its questions in the order of their numbers.
-
-    `fault` says why they cannot be scored, a dependency on a question that is not there say; "" if
-    they can.
-    """
+    """A prompt with its questions in the order of their numbers, and why they cannot be scored."""
 
     item_id: str
     prompt: str
@@ -63,7 +55,6 @@ def set_name(num_images: int) -> str:
 
 
 def image_path(root: Path, item_id: str) -> Path:
-    """Return the file of an item's images."""
     return root / f"{item_id}.png"
 
 
@@ -76,7 +67,7 @@ def read_dpg(folder: Path, table: Path, *, without_first_row: bool = False) -> P
         without_first_row: Leave out the first question of the table, as upstream does.
 
     Raises:
-        UsageError: Something is missing, empty or wrong; the message names file, line and column.
+        UsageError: Something is missing, empty or wrong; names file, line and column.
     """
     prompts = read_prompts(folder)
     questions: defaultdict[str, list[Question]] = defaultdict(list)
@@ -93,11 +84,7 @@ def read_dpg(folder: Path, table: Path, *, without_first_row: bool = False) -> P
 
 
 def read_prompts(folder: Path) -> dict[str, str]:
-    """Return the prompts by item id, sorted.
-
-    Raises:
-        UsageError: There is no such folder, no prompt in it, or one is empty or no UTF-8.
-    """
+    """Return the prompts by item id, sorted; raises `UsageError`."""
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder: expected DPG-Bench's prompts, ID.txt each")
     paths = sorted(folder.glob("*.txt"))
@@ -116,7 +103,6 @@ def read_prompts(folder: Path) -> dict[str, str]:
 
 
 def prompts_digest(prompts: Mapping[str, str]) -> str:
-    """Return the sha256 of prompts without their questions."""
     return hashlib.sha256(repr(sorted(prompts.items())).encode()).hexdigest()
 
 
@@ -141,20 +127,13 @@ def _questions(table: Path) -> Iterator[tuple[str, Question]]:
 def _question(cells: Mapping[str, str | None], where: str) -> Question:
     category, bracket, _ = _cell(cells, "tuple", where).partition("(")
     if not bracket or not category.strip():
-        found = cells["tuple"]
-        raise UsageError(f"{where}: column 'tuple' is {found!r}: expected category (what)")
-    number, parents = _cell(cells, "proposition_id", where), _cell(cells, "dependency", where)
+        whole = cells["tuple"]
+        raise UsageError(f"{where}: column 'tuple' is {whole!r}: expected category (what)")
+    number, dependency = (_cell(cells, x, where) for x in ("proposition_id", "dependency"))
     text = _cell(cells, "question_natural_language", where)
-    return Question(
-        _number(number, "proposition_id", where),
-        tuple(
-            parent
-            for part in parents.split(",")
-            if (parent := _number(part, "dependency", where)) != 0
-        ),
-        category.strip(),
-        text,
-    )
+    question_id = _number(number, "proposition_id", where)
+    parents = (_number(part, "dependency", where) for part in dependency.split(","))
+    return Question(question_id, tuple(x for x in parents if x), category.strip(), text)
 
 
 def _cell(cells: Mapping[str, str | None], column: str, where: str) -> str:
@@ -176,14 +155,11 @@ def _number(text: str, column: str, where: str) -> int:
 
 def _item(item_id: str, prompt: str, questions: list[Question]) -> Item:
     ordered = tuple(sorted(questions, key=lambda question: question.question_id))
-    item = Item(item_id, prompt, ordered)
     ids = [question.question_id for question in ordered]
-    twice = sorted({i for i in ids if ids.count(i) > 1})
-    if twice:
-        return replace(item, fault=f"two questions have the number {twice[0]}")
-    for question in ordered:
-        unknown = sorted(set(question.parents) - set(ids))
-        if unknown:
-            fault = f"question {question.question_id} depends on {unknown[0]}, which is not there"
-            return replace(item, fault=fault)
-    return item
+    faults = [f"two questions have the number {i}" for i in ids if ids.count(i) > 1]
+    faults += [
+        f"question {question.question_id} depends on {parent}, which is not there"
+        for question in ordered
+        for parent in sorted(set(question.parents) - set(ids))
+    ]
+    return Item(item_id, prompt, ordered, next(iter(faults), ""))

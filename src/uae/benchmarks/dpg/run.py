@@ -5,6 +5,7 @@ answers by P(yes) and P(no), so the benchmark has another name and its numbers a
 ones. A reply that begins as neither is excluded and counted.
 """
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,39 +26,29 @@ from uae.benchmarks.dpg.score import IMAGE, ITEM, QUESTION, dpg_scores, with_dep
 from uae.benchmarks.image_origin import check_prompts
 from uae.benchmarks.judged.images import ImageSet, check_images, files_of_no_item
 from uae.benchmarks.judged.rows import JudgedTask, Rows, failed_row, unscored
-from uae.benchmarks.prompt_set import PromptSet
+from uae.benchmarks.prompt_set import NO_FORMS, YES_FORMS, PromptSet
 from uae.data.opening import open_image
 from uae.data.untrusted.file import UnreadableImage
 from uae.runs.rows import ItemRow
 
 BENCHMARK = "dpg-other-judge"
 RULES, COMPAT_RULES = "uae-dpg-2", "uae-dpg-2-compat"
-YES = ("Yes", "yes", " Yes", " yes")
-NO = ("No", "no", " No", " no")
 
 
 @dataclass(frozen=True, slots=True)
 class DpgTask(JudgedTask[Item]):
-    """What is scored, by whom, and how.
-
-    Attributes:
-        num_images: 4 in a grid of two by two, or one alone.
-        compat: Score categories with upstream's faults.
-    """
+    """What is scored, by whom, and how."""
 
     num_images: int = 4
+    """4 in a grid of two by two, or one alone."""
     compat: bool = False
+    """Score categories with upstream's faults."""
 
 
 def find_images(
     root: Path, prompts: PromptSet[Item], num_images: int, *, allow_missing: bool = False
 ) -> ImageSet:
-    """Find the file of each item.
-
-    Raises:
-        UsageError: As `check_images`, the images were drawn for other prompts, or with another
-            number of images each, or two files are of one item.
-    """
+    """Find the file of each item; raises as `check_images`, or for images drawn otherwise."""
     digest = prompts_digest({name: item.prompt for name, item in prompts.by_name.items()})
     check_prompts(root, digest, set_name(num_images))
     expected = {name: image_path(root, name) for name in prompts.by_name}
@@ -78,7 +69,6 @@ def _no_grid(image: Image.Image) -> str:
 
 
 def crops(image: Image.Image, num_images: int) -> list[Image.Image]:
-    """Cut a grid into its images, row by row."""
     side = round(num_images**0.5)
     width, height = image.width // side, image.height // side
     return [
@@ -89,7 +79,6 @@ def crops(image: Image.Image, num_images: int) -> list[Image.Image]:
 
 
 def plan_of(task: DpgTask) -> Plan:
-    """Plan the run over a task."""
     return task.plan(
         BENCHMARK,
         COMPAT_RULES if task.compat else RULES,
@@ -108,17 +97,15 @@ def _works(task: DpgTask, item: Item) -> list[Work]:
     follows = partial(work, is_asked=False)
     if item.fault:
         return [follows(item=item.item_id, make=lambda _: _faulty_row(item))]
-    return [
-        *(
-            work(item=_image_name(item, i), make=partial(_image_row, task, item, i))
-            for i in range(task.num_images)
-        ),
-        *(
-            follows(item=_question_name(item, q), make=partial(_question_row, task, item, q))
-            for q in item.questions
-        ),
-        follows(item=item.item_id, make=partial(_item_row, task, item)),
+    works = [
+        work(item=_image_name(item, i), make=partial(_image_row, task, item, i))
+        for i in range(task.num_images)
     ]
+    works += [
+        follows(item=_question_name(item, q), make=partial(_question_row, task, item, q))
+        for q in item.questions
+    ]
+    return [*works, follows(item=item.item_id, make=partial(_item_row, task, item))]
 
 
 def _image_name(item: Item, image_id: int) -> str:
@@ -129,25 +116,18 @@ def _question_name(item: Item, question: Question) -> str:
     return f"{item.item_id}/question {question.question_id}"
 
 
+def _row(item: Item, name: str, labels: Mapping[str, str]) -> ItemRow:
+    return ItemRow(item=name, labels=labels, cluster=item.item_id, details={"prompt": item.prompt})
+
+
 def _faulty_row(item: Item) -> ItemRow:
-    return ItemRow(
-        item=item.item_id,
-        labels={"of": ITEM},
-        cluster=item.item_id,
-        excluded="faulty questions",
-        excluded_detail=item.fault,
-        details={"prompt": item.prompt},
-    )
+    row = _row(item, item.item_id, {"of": ITEM})
+    return replace(row, excluded="faulty questions", excluded_detail=item.fault)
 
 
 def _image_row(task: DpgTask, item: Item, image_id: int, _: Rows) -> ItemRow:
     """Ask all questions of one image."""
-    row = ItemRow(
-        item=_image_name(item, image_id),
-        labels={"of": IMAGE},
-        cluster=item.item_id,
-        details={"prompt": item.prompt},
-    )
+    row = _row(item, _image_name(item, image_id), {"of": IMAGE})
     try:
         image = crops(open_image(task.images.paths[item.item_id]), task.num_images)[image_id]
         p = {str(q.question_id): _p_yes_no(task.judge, image, q) for q in item.questions}
@@ -155,54 +135,46 @@ def _image_row(task: DpgTask, item: Item, image_id: int, _: Rows) -> ItemRow:
         return failed_row(row, error)
     answers = {key: float(yes > no) for key, (yes, no) in p.items()}
     scores = with_dependencies(item.questions, {int(key): x for key, x in answers.items()})
-    return replace(
-        row,
-        samples={"image": sum(scores.values()) / len(scores)},
-        details={
-            **row.details,
-            "p_yes": {key: yes for key, (yes, _) in p.items()},
-            "p_no": {key: no for key, (_, no) in p.items()},
-            "answers": answers,
-            "scores": {str(key): x for key, x in scores.items()},
-        },
-    )
+    details = {
+        **row.details,
+        "p_yes": {key: yes for key, (yes, _) in p.items()},
+        "p_no": {key: no for key, (_, no) in p.items()},
+        "answers": answers,
+        "scores": {str(key): x for key, x in scores.items()},
+    }
+    return replace(row, samples={"image": _mean(scores.values())}, details=details)
 
 
 def _p_yes_no(judge: Judge, image: Image.Image, question: Question) -> tuple[float, float]:
-    yes, no = judge.p_of(image, f"{question.text} Answer yes or no.", (YES, NO))
+    yes, no = judge.p_of(image, f"{question.text} Answer yes or no.", (YES_FORMS, NO_FORMS))
     check_answered(question.text, (yes, no))
     return yes, no
 
 
+def _mean(values: Collection[float]) -> float:
+    return sum(values) / len(values)
+
+
 def _question_row(task: DpgTask, item: Item, question: Question, rows: Rows) -> ItemRow:
-    images = [rows[_image_name(item, i)] for i in range(task.num_images)]
     labels = {"of": QUESTION, "L1": question.broad_category, "L2": question.category}
-    row = ItemRow(
-        item=_question_name(item, question),
-        labels=labels,
-        cluster=item.item_id,
-        details={"prompt": item.prompt, "question": question.text, "answer": "Yes"},
-    )
+    row = _row(item, _question_name(item, question), labels)
+    row = replace(row, details={**row.details, "question": question.text, "answer": "Yes"})
+    images = [rows[_image_name(item, i)] for i in range(task.num_images)]
     if any(image.excluded for image in images):
         return unscored(row, images)
-    chosen, part = (images[-1:], "answers") if task.compat else (images, "scores")
-    values = [image.details[part][str(question.question_id)] for image in chosen]
-    return replace(row, samples={"category": sum(values) / len(values)})
+    counted, part = (images[-1:], "answers") if task.compat else (images, "scores")
+    values = [image.details[part][str(question.question_id)] for image in counted]
+    return replace(row, samples={"category": _mean(values)})
 
 
 def _item_row(task: DpgTask, item: Item, rows: Rows) -> ItemRow:
+    row = _row(item, item.item_id, {"of": ITEM})
     images = [rows[_image_name(item, i)] for i in range(task.num_images)]
-    row = ItemRow(
-        item=item.item_id,
-        labels={"of": ITEM},
-        cluster=item.item_id,
-        details={"prompt": item.prompt},
-    )
     if any(image.excluded for image in images):
         return unscored(row, images)
-    mean = sum(image.samples["image"] for image in images) / len(images)
     questions = [
-        (q.text, sum(image.details["scores"][str(q.question_id)] for image in images) / len(images))
+        (q.text, _mean([image.details["scores"][str(q.question_id)] for image in images]))
         for q in item.questions
     ]
-    return replace(row, samples={"dpg": mean}, details={**row.details, "questions": questions})
+    samples = {"dpg": _mean([image.samples["image"] for image in images])}
+    return replace(row, samples=samples, details={**row.details, "questions": questions})

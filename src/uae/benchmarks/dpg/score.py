@@ -23,12 +23,7 @@ OVERALL = Score(name="DPG", sample="dpg", where={"of": ITEM}, is_share=True)
 def with_dependencies(
     questions: Sequence[Question], answers: Mapping[int, float]
 ) -> dict[int, float]:
-    """Set to 0 what depends on a 0, in the order of the questions' numbers, so that it cascades.
-
-    Args:
-        questions: In the order of their numbers.
-        answers: By number, 1 for yes and 0 for no.
-    """
+    """Set to 0 what depends on a 0, in the order of the questions' numbers, so that it cascades."""
     scores = dict(answers)
     for question in questions:
         if any(scores[parent] == 0 for parent in question.parents):

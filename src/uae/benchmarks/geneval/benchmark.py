@@ -90,7 +90,7 @@ class GenEval:
     )
     options = GenEvalOptions
     unit = "image"
-    is_judged = False
+    asked = None
     images = GenEvalImages()
 
     def plan(self, given: Path, options: GenEvalOptions, means: Means) -> Plan:
@@ -101,8 +101,8 @@ class GenEval:
         folder = read_folder(
             given, prompts, options.num_samples, allow_missing=options.allow_missing
         )
-        from uae.benchmarks.geneval.load import load_judges
-        from uae.benchmarks.geneval.run import Task, plan_of
+        from uae.benchmarks.geneval.run import plan_of
+        from uae.benchmarks.geneval.task import Task, load_judges
 
         judges = load_judges(options.detector, options.variant, options.clip, means.device)
         return plan_of(Task(folder, prompts, options.num_samples, judges), means.out)

@@ -30,7 +30,6 @@ from uae.data.sources import to_pixels
 from uae.rewards.loading import load_similarity
 from uae.rewards.similarity import Similarity
 
-CLIP_NAME = "openai/clip-vit-large-patch14"
 OUTSIDE = 153  # "#999", the level of all three channels
 TEMPLATES = (
     "a photo of a {color} {class_name}",
@@ -49,53 +48,35 @@ class ColorClassifier:
     def __init__(
         self, similarity: Similarity, clip: CLIPModel, tokenizer: PreTrainedTokenizerBase
     ) -> None:
-        """Embed images with a backbone and its preprocessing, and text with the same CLIP."""
         self._similarity = similarity
-        self._clip = clip
+        self.clip = clip
         self._tokenizer = tokenizer
         self._text: dict[str, Float[Tensor, "10 d"]] = {}
 
     @classmethod
-    def from_pretrained(
-        cls, name: str | Path = CLIP_NAME, device: str = "cpu"
-    ) -> "ColorClassifier":
-        """Load a CLIP folder or hub id.
-
-        Raises:
-            UsageError: The model is of another kind.
-        """
+    def from_pretrained(cls, name: str | Path, device: str = "cpu") -> "ColorClassifier":
+        """Load a CLIP folder or hub id; raises `UsageError` for a model of another kind."""
         similarity = load_similarity(name, device)
         clip = similarity.model
         if not isinstance(clip, CLIPModel):
-            raise UsageError(
-                f"{name} is a {type(clip).__name__}, which reads no text: expected CLIP"
-            )
+            raise UsageError(f"--clip {name} is a {type(clip).__name__}: expected CLIP")
         return cls(similarity, clip, AutoTokenizer.from_pretrained(name))
 
     def classify(
         self, image: Image.Image, class_name: str, objects: Sequence[DetectedObject]
     ) -> list[str]:
-        """Name the colour of each object of a class in an upright RGB image.
-
-        Raises:
-            NonFinite: An embedding is not finite.
-        """
+        """Name the colour of each object of a class in an upright RGB image; raises `NonFinite`."""
         return [COLORS[int(row.argmax())] for row in self.logits(image, class_name, objects)]
 
+    @torch.no_grad()
     def logits(
         self, image: Image.Image, class_name: str, objects: Sequence[DetectedObject]
     ) -> list[Float[Tensor, "10"]]:
-        """Return 100 cos(image, text) by object and colour.
-
-        Raises:
-            NonFinite: An embedding is not finite.
-        """
-        with torch.no_grad():
-            text = self.text_features(class_name)
-            rows = []
-            for o in objects:
-                pixels = to_pixels([cut_out(image, o.mask, o.box)])
-                rows.append(100 * (self._similarity.features(pixels)[0] @ text.T))
+        """Return 100 cos(image, text) by object and colour; raises `NonFinite`."""
+        text, rows = self.text_features(class_name), []
+        for o in objects:
+            pixels = to_pixels([cut_out(image, o.mask, o.box)])
+            rows.append(100 * (self._similarity.features(pixels)[0] @ text.T))
         if not all(row.isfinite().all() for row in rows):
             raise NonFinite(f"the colour classifier's output for {class_name!r} is not finite")
         return rows
@@ -109,9 +90,9 @@ class ColorClassifier:
                 for template in TEMPLATES
             ]
             tokens = self._tokenizer(texts, padding=True, return_tensors="pt")
-            device = self._clip.device
+            device = self.clip.device
             with torch.no_grad():
-                output = self._clip.get_text_features(
+                output = self.clip.get_text_features(
                     input_ids=tokens["input_ids"].to(device),
                     attention_mask=tokens["attention_mask"].to(device),
                 )

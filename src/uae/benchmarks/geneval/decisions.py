@@ -17,9 +17,8 @@ from jaxtyping import Bool, Float, Float32, Int
 from pydantic import PositiveInt
 from pydantic.dataclasses import dataclass as config_dataclass
 
-from uae.benchmarks.geneval.clauses import Asking, Clause
+from uae.benchmarks.geneval.clauses import Asking, Clause, relations_of_boxes
 from uae.benchmarks.geneval.prompts import CLASS_NAMES, COLORS
-from uae.benchmarks.geneval.relations import relations_of_boxes
 from uae.core.config import STRICT
 
 _NEGLIGIBLE_PX = 1e-3
@@ -39,13 +38,12 @@ class DecisionConfig:
     """Of two boxes with this intersection over union or more the less confident goes; 1 is off."""
 
     def threshold_of(self, tag: str) -> float:
-        """Return the threshold for prompts of a category."""
         return self.counting_threshold if tag == "counting" else self.threshold
 
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """What a detector sees in one image of h x w pixels, in any order."""
+    """Objects in one image of h x w pixels, in any order."""
 
     class_id: Int[np.ndarray, " n"]
     """Index into `CLASS_NAMES`."""
@@ -83,13 +81,7 @@ RelationsOf = Callable[[Object, Object], Sequence[str]]
 def confident_objects(
     detections: Detections, tag: str, config: DecisionConfig
 ) -> dict[str, list[DetectedObject]]:
-    """Keep the detections that count, the most confident first; classes without any are left out.
-
-    Args:
-        detections: Of one image.
-        tag: Category of its prompt.
-        config: The limits.
-    """
+    """Keep the detections that count for a category, by class, the most confident first."""
     objects: dict[str, list[DetectedObject]] = {}
     for class_id in np.unique(detections.class_id):
         of_class = np.flatnonzero(detections.class_id == class_id)
@@ -147,16 +139,11 @@ def judge(
     colors_of: ColorsOf[Object],
     relations_of: RelationsOf[Object],
 ) -> Verdict:
-    """Apply a prompt's clauses to an image's objects.
+    """Apply a prompt's clauses to an image's objects, given by class, the most confident first.
 
     Of each class asked for, only the `count` most confident objects are looked at. A class that is
-    not excluded may have more, so that counting alone is exact.
-
-    Args:
-        prompt: The prompt.
-        objects: By class, the most confident first.
-        colors_of: Asked for the objects of clauses with a colour only.
-        relations_of: `held_relations` for detections.
+    not excluded may have more, so that counting alone is exact. Colours are asked of the objects of
+    clauses with a colour only.
     """
     failures: list[str] = []
     matched: list[Sequence[Object] | None] = []

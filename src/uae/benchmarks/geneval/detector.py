@@ -59,11 +59,7 @@ class Detector:
 
     @classmethod
     def from_mmdet(cls, path: Path, device: str = "cpu") -> "Detector":
-        """Load the official `.pth` file of mmdet 2.x.
-
-        Raises:
-            UsageError: It is another file.
-        """
+        """Load the official `.pth` file of mmdet 2.x; raises `UsageError` for another file."""
         state = converted(read_mmdet(path))
         return cls(_load(path, official_config(), state).to(device), "geneval")
 
@@ -72,34 +68,31 @@ class Detector:
         """Load a folder or hub id in transformers' format.
 
         Raises:
-            UsageError: The model is of another kind, has other classes, or its weights are damaged,
-                incomplete or of other shapes.
+            UsageError: The model is of another kind, has other classes, or its weights are wrong.
         """
         config = read_config(name)
         if not isinstance(config, Mask2FormerConfig) or config.num_labels != _NUM_CLASSES:
-            found = f"{config.model_type} model with {config.num_labels} classes"
-            raise UsageError(f"{name} is a {found}: expected mask2former with COCO's 80")
+            kind = f"{config.model_type} model with {config.num_labels} classes"
+            raise UsageError(f"{name} is a {kind}: expected mask2former with COCO's 80")
         return cls(_load(name, config).to(device), "geneval-hf")
 
     def detect(self, image: Image.Image, min_score: float = 0.0) -> Detections:
         """Return what stands in an upright RGB image.
 
-        Args:
-            image: Any size.
-            min_score: Detections that cannot exceed it may be left out; saves most of the time.
+        Detections that cannot exceed `min_score` may be left out, which saves most of the time.
 
         Raises:
             NonFinite: The network's output is not finite.
         """
         with torch.no_grad():
-            pixels, (height, width) = to_input(image)
+            pixels, size = to_input(image)
             output = self.model(pixel_values=pixels.to(self.model.device))
             class_logits = output.class_queries_logits[0].float()
             mask_logits = output.masks_queries_logits[0].float()
             if not (class_logits.isfinite().all() and mask_logits.isfinite().all()):
                 raise NonFinite("the detector's output is not finite")
             padded = (pixels.shape[-2], pixels.shape[-1])
-            sizes = (padded, (height, width), (image.height, image.width))
+            sizes = (padded, size, (image.height, image.width))
             return to_detections(class_logits, mask_logits, sizes, min_score)
 
 
@@ -111,7 +104,6 @@ def official_config() -> Mask2FormerConfig:
 def _load(
     name: str | Path, config: Mask2FormerConfig, state: Mapping[str, Tensor] | None = None
 ) -> Mask2FormerForUniversalSegmentation:
-    """Load a model from `state`, or by name."""
     return load_whole(
         Mask2FormerForUniversalSegmentation,
         name,
@@ -126,8 +118,8 @@ def to_input(image: Image.Image) -> tuple[Float[Tensor, "1 3 h w"], tuple[int, i
     """Resize to a short side of 800 px, or a long one of 1333, normalise and pad.
 
     Returns:
-        The network's input, zeros to the right and below up to a multiple of 32, and the size
-        (height, width) of the image in it.
+        The input, zeros to the right and below up to a multiple of 32, and the image's (height,
+        width) in it.
     """
     scale = min(SHORT_PX / min(image.size), LONG_PX / max(image.size))
     height, width = (int(side * scale + 0.5) for side in (image.height, image.width))
@@ -136,10 +128,8 @@ def to_input(image: Image.Image) -> tuple[Float[Tensor, "1 3 h w"], tuple[int, i
         levels = F.interpolate(levels, (height, width), mode="bilinear", align_corners=False)
         levels = levels.round()  # OpenCV resizes 8-bit pixels to 8-bit pixels
     mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
-    return F.pad((levels - mean) / std, (0, -width % _MULTIPLE_PX, 0, -height % _MULTIPLE_PX)), (
-        height,
-        width,
-    )
+    padding = (0, -width % _MULTIPLE_PX, 0, -height % _MULTIPLE_PX)
+    return F.pad((levels - mean) / std, padding), (height, width)
 
 
 def to_detections(
@@ -148,17 +138,17 @@ def to_detections(
     sizes: tuple[tuple[int, int], tuple[int, int], tuple[int, int]],
     min_score: float = 0.0,
 ) -> Detections:
-    """Turn one image's logits into scored masks.
+    """Turn one image's logits, of which the last class is "no object", into scored masks.
 
     The best 100 of all pairs of query and class are candidates, so that a query may have several
-    classes. score = p(class) x mean of sigmoid(mask logits) where they are positive.
+    classes. score = p(class) x mean of sigmoid(mask logits) where they are positive; so candidates
+    whose p(class) is not above `min_score` are left out before their masks are made.
 
     Args:
-        class_logits: The last class is "no object".
+        class_logits: Of each query.
         mask_logits: At the network's resolution.
         sizes: (height, width) of the padded input, of the image in it, and of the original image.
-        min_score: Candidates whose p(class) is not above it are left out before their masks are
-            made: no score exceeds p(class).
+        min_score: See above.
     """
     probabilities = class_logits.softmax(dim=-1)[:, :-1].flatten()
     top, candidate = probabilities.topk(min(NUM_CANDIDATES, len(probabilities)))

@@ -10,8 +10,9 @@ each folder must be there and hold its own prompt of the set, and its samples, w
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from uae.benchmarks.geneval.prompts import PromptLine, PromptSet, parse_line
@@ -22,6 +23,15 @@ from uae.report.format import listed
 
 SAMPLES_PER_PROMPT = 4
 METADATA_NAME = "metadata.jsonl"
+KINDS = (
+    "missing folders",
+    "extra folders",
+    "folders of another prompt",
+    "folders with missing samples",
+    "extra samples",
+    "unreadable samples",
+)
+"""What may be amiss, in the order in which it is said."""
 
 _SAMPLE_NAME = re.compile(r"\d+\.png", re.ASCII)
 _FOLDER_NAME = re.compile(r"\d+", re.ASCII)
@@ -29,67 +39,41 @@ _FOLDER_NAME = re.compile(r"\d+", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """An image of a prompt: `prompt_id` is the prompt's index in its set."""
+    """An image of a prompt, by the prompt's index in its set; `fault` says why it does not open."""
 
     prompt_id: int
     path: Path
+    fault: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """A sample that does not open, and why."""
+class Gaps(defaultdict[str, list[str]]):
+    """What a folder lacks, or holds too much of: names by kind. Nothing of it is scored."""
 
-    sample: Sample
-    fault: str
-
-
-@dataclass(frozen=True, slots=True)
-class Gaps:
-    """What a folder lacks, or holds too much of, by name. Nothing of it is scored."""
-
-    missing_folders: list[str] = field(default_factory=list)
-    extra_folders: list[str] = field(default_factory=list)
-    """Folders named by a number that no prompt has."""
-    other_prompts: list[str] = field(default_factory=list)
-    """Folders whose metadata is missing, damaged or another prompt's, with what was found."""
-    missing_samples: list[str] = field(default_factory=list)
-    """Folders with too few samples, with the number."""
-    extra_samples: list[str] = field(default_factory=list)
-    """Samples beyond the number expected, those of the highest numbers."""
-    unreadable: list[Unreadable] = field(default_factory=list)
+    def __init__(self) -> None:
+        super().__init__(list)
 
     @property
     def is_empty(self) -> bool:
         return not self.by_kind()
 
     def by_kind(self) -> dict[str, list[str]]:
-        """Return the names by kind, kinds without any left out."""
-        kinds = {
-            "missing folders": self.missing_folders,
-            "extra folders": self.extra_folders,
-            "folders of another prompt": self.other_prompts,
-            "folders with missing samples": self.missing_samples,
-            "extra samples": self.extra_samples,
-            "unreadable samples": [item.fault for item in self.unreadable],
-        }
-        return {kind: names for kind, names in kinds.items() if names}
+        return {kind: self[kind] for kind in KINDS if self.get(kind)}
 
     def summary(self) -> str:
-        """Say in words what is amiss: counts, and the first names of each kind."""
         return listed(self.by_kind())
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFolder:
-    """The samples that can be scored, prompt by prompt, and what is amiss."""
+    """The samples prompt by prompt, those that do not open apart, and what is amiss."""
 
     root: Path
     samples: tuple[Sample, ...]
+    unreadable: tuple[Sample, ...]
     gaps: Gaps
 
 
 def folder_of(root: Path, prompt_id: int) -> Path:
-    """Return the folder of a prompt."""
     return root / f"{prompt_id:05d}"
 
 
@@ -102,7 +86,6 @@ def write_metadata(root: Path, prompts: PromptSet) -> None:
 
 
 def sample_path(root: Path, prompt_id: int, sample_id: int) -> Path:
-    """Return the file of one image of a prompt."""
     return folder_of(root, prompt_id) / "samples" / f"{sample_id:04d}.png"
 
 
@@ -115,31 +98,26 @@ def read_folder(
 ) -> ImageFolder:
     """List the samples of an image folder; each is opened once, so that faults show at the start.
 
-    Args:
-        root: The folder.
-        prompts: The set that the images were made for.
-        num_samples: Samples expected of each prompt.
-        allow_missing: Accept what is there; the caller marks the result.
-
     Raises:
         UsageError: It is no folder, is incomplete and need not be, holds nothing to score, or two
             files of one sample.
     """
     if not root.is_dir():
         raise UsageError(f"{root} is no folder: expected GenEval's layout, {root}/00000/samples")
-    gaps = Gaps()
+    gaps, samples = Gaps(), list[Sample]()
     numbered = {p.name for p in root.iterdir() if p.is_dir() and _FOLDER_NAME.fullmatch(p.name)}
-    samples: list[Sample] = []
     for prompt_id, line in enumerate(prompts.lines):
         folder = folder_of(root, prompt_id)
         if folder.name in numbered:
             samples += _samples_of(folder, prompt_id, line, num_samples, gaps)
         else:
-            gaps.missing_folders.append(folder.name)
+            gaps["missing folders"].append(folder.name)
     expected = {folder_of(root, prompt_id).name for prompt_id in range(len(prompts.lines))}
-    gaps.extra_folders.extend(sorted(numbered - expected))
-    found = ImageFolder(root, tuple(samples), gaps)
-    if not found.samples:
+    gaps["extra folders"] += sorted(numbered - expected)
+    readable = tuple(sample for sample in samples if not sample.fault)
+    unreadable = tuple(sample for sample in samples if sample.fault)
+    gaps["unreadable samples"] += [sample.fault for sample in unreadable]
+    if not readable:
         raise UsageError(f"{root} holds no image of {prompts.name!r} to score:\n{gaps.summary()}")
     if not gaps.is_empty and not allow_missing:
         raise UsageError(
@@ -147,56 +125,53 @@ def read_folder(
             f"{len(prompts.lines)} prompts of {prompts.name!r}:\n{gaps.summary()}\n"
             "Add or repair them; or give --allow-missing, and the result will be marked"
         )
-    return found
+    return ImageFolder(root, readable, unreadable, gaps)
 
 
 def _samples_of(
     folder: Path, prompt_id: int, line: PromptLine, num_samples: int, gaps: Gaps
 ) -> Iterator[Sample]:
-    """Yield a folder's readable samples; note what is amiss."""
-    fault = _metadata_fault(folder, line)
-    if fault:
-        gaps.other_prompts.append(fault)
+    """Yield a folder's samples; note what else is amiss."""
+    if fault := _metadata_fault(folder, line):
+        gaps["folders of another prompt"].append(fault)
         return
     names = _sample_names(folder)
     if len(names) < num_samples:
-        gaps.missing_samples.append(f"{folder.name} ({len(names)} of {num_samples})")
-    gaps.extra_samples.extend(f"{folder.name}/samples/{name}" for name in names[num_samples:])
+        missing = f"{folder.name} ({len(names)} of {num_samples})"
+        gaps["folders with missing samples"].append(missing)
+    gaps["extra samples"] += [f"{folder.name}/samples/{name}" for name in names[num_samples:]]
     for name in names[:num_samples]:
-        sample = Sample(prompt_id, folder / "samples" / name)
+        path, fault = folder / "samples" / name, ""
         try:
-            open_image(sample.path)
+            open_image(path)
         except UnreadableImage as error:
-            place = f"{folder.name}/samples/{name}"
-            gaps.unreadable.append(Unreadable(sample, f"{place}: {error.reason}: {error.detail}"))
-        else:
-            yield sample
+            fault = f"{folder.name}/samples/{name}: {error.reason}: {error.detail}"
+        yield Sample(prompt_id, path, fault)
 
 
 def _sample_names(folder: Path) -> list[str]:
-    """Return the names of a folder's samples in the order of their numbers."""
-    found: dict[int, str] = {}
+    by_number: dict[int, str] = {}
     for path in sorted((folder / "samples").glob("*.png")):
         if _SAMPLE_NAME.fullmatch(path.name) and path.is_file():
-            other = found.setdefault(int(path.stem), path.name)
+            other = by_number.setdefault(int(path.stem), path.name)
             if other != path.name:
                 raise UsageError(
                     f"{folder / 'samples'} holds {other} and {path.name}, two files of sample "
                     f"{int(path.stem)}: expected one; take the other away"
                 )
-    return [found[number] for number in sorted(found)]
+    return [by_number[number] for number in sorted(by_number)]
 
 
 def _metadata_fault(folder: Path, line: PromptLine) -> str:
     """Say how a folder's metadata differs from its prompt's; "" where it does not."""
     path = folder / METADATA_NAME
     try:
-        found = parse_line(path.read_text(encoding="utf-8"), str(path))
+        there = parse_line(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         return f"{folder.name} (no {METADATA_NAME})"
     except ValueError as error:  # UsageError and UnicodeDecodeError
         reason = str(error) if isinstance(error, UsageError) else "not UTF-8"
         return f"{folder.name} ({reason.removeprefix(f'{path}: ')})"
-    if found != line:
-        return f"{folder.name} ({found.prompt[:60]!r}, expected {line.prompt[:60]!r})"
+    if there != line:
+        return f"{folder.name} ({there.prompt[:60]!r}, expected {line.prompt[:60]!r})"
     return ""

@@ -13,7 +13,7 @@ layout is tested against a plain version of mmdet's.
 
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -22,11 +22,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from uae.core.errors import UsageError
-
-_HEAD = r"panoptic_head\."
-_SWIN = "model.pixel_level_module.encoder."
-_PIXELS = "model.pixel_level_module.decoder."
-_DECODER = "model.transformer_module."
 
 _UNREADABLE = (
     RuntimeError,
@@ -41,95 +36,79 @@ _UNREADABLE = (
 """What torch's unpickler raises on a file that is none of its own, or a damaged one: it takes any
 byte for an instruction."""
 _UNUSED = re.compile(r".*\.relative_position_index")
-_SPLIT: tuple[tuple[str, str, tuple[str, str, str]], ...] = (
-    (
-        r"backbone\.stages\.(\d+)\.blocks\.(\d+)\.attn\.w_msa\.qkv\.(weight|bias)",
-        _SWIN + r"encoder.layers.\1.blocks.\2.attention.self.{}.\3",
-        ("query", "key", "value"),
-    ),
-    (
-        _HEAD + r"transformer_decoder\.layers\.(\d+)\.attentions\.1\.attn\.in_proj_(weight|bias)",
-        _DECODER + r"decoder.layers.\1.self_attn.{}.\2",
-        ("q_proj", "k_proj", "v_proj"),
-    ),
-)
-"""One tensor there, three here, along the first axis."""
-_MERGED = (
-    r"backbone\.stages\.(\d+)\.downsample\.(norm|reduction)\.(weight|bias)",
-    _SWIN + r"encoder.layers.\1.downsample.\2.\3",
-)
-_BLOCK, _BLOCK_HERE = (
-    r"backbone\.stages\.(\d+)\.blocks\.(\d+)\.",
-    _SWIN + r"encoder.layers.\1.blocks.\2.",
-)
-_INPUT, _INPUT_HERE = (
-    _HEAD + r"pixel_decoder\.input_convs\.(\d+)\.",
-    _PIXELS + r"input_projections.\1.",
-)
-_LAYER, _LAYER_HERE = (
-    _HEAD + r"pixel_decoder\.encoder\.layers\.(\d+)\.",
-    _PIXELS + r"encoder.layers.\1.",
-)
-_QUERY, _QUERY_HERE = (
-    _HEAD + r"transformer_decoder\.layers\.(\d+)\.",
-    _DECODER + r"decoder.layers.\1.",
-)
-_RENAMED = (
-    (
-        r"backbone\.patch_embed\.projection\.(.*)",
-        _SWIN + r"embeddings.patch_embeddings.projection.\1",
-    ),
-    (r"backbone\.patch_embed\.norm\.(.*)", _SWIN + r"embeddings.norm.\1"),
-    (_BLOCK + r"norm1\.(.*)", _BLOCK_HERE + r"layernorm_before.\3"),
-    (_BLOCK + r"norm2\.(.*)", _BLOCK_HERE + r"layernorm_after.\3"),
-    (
-        _BLOCK + r"attn\.w_msa\.relative_position_bias_table",
-        _BLOCK_HERE + "attention.self.relative_position_bias_table",
-    ),
-    (_BLOCK + r"attn\.w_msa\.proj\.(.*)", _BLOCK_HERE + r"attention.output.dense.\3"),
-    (_BLOCK + r"ffn\.layers\.0\.0\.(.*)", _BLOCK_HERE + r"intermediate.dense.\3"),
-    (_BLOCK + r"ffn\.layers\.1\.(.*)", _BLOCK_HERE + r"output.dense.\3"),
-    *(
-        (rf"backbone\.norm{i}\.(.*)", _SWIN + rf"hidden_states_norms.stage{i + 1}.\1")
-        for i in range(4)
-    ),
-    (_INPUT + r"conv\.(.*)", _INPUT_HERE + r"0.\2"),
-    (_INPUT + r"gn\.(.*)", _INPUT_HERE + r"1.\2"),
-    (_HEAD + r"pixel_decoder\.lateral_convs\.0\.conv\.(.*)", _PIXELS + r"adapter_1.0.\1"),
-    (_HEAD + r"pixel_decoder\.lateral_convs\.0\.gn\.(.*)", _PIXELS + r"adapter_1.1.\1"),
-    (_HEAD + r"pixel_decoder\.output_convs\.0\.conv\.(.*)", _PIXELS + r"layer_1.0.\1"),
-    (_HEAD + r"pixel_decoder\.output_convs\.0\.gn\.(.*)", _PIXELS + r"layer_1.1.\1"),
-    (_HEAD + r"pixel_decoder\.mask_feature\.(.*)", _PIXELS + r"mask_projection.\1"),
-    (_HEAD + r"pixel_decoder\.level_encoding\.weight", _PIXELS + "level_embed"),
-    (_LAYER + r"attentions\.0\.(.*)", _LAYER_HERE + r"self_attn.\2"),
-    (_LAYER + r"norms\.0\.(.*)", _LAYER_HERE + r"self_attn_layer_norm.\2"),
-    (_LAYER + r"norms\.1\.(.*)", _LAYER_HERE + r"final_layer_norm.\2"),
-    (_LAYER + r"ffns\.0\.layers\.0\.0\.(.*)", _LAYER_HERE + r"fc1.\2"),
-    (_LAYER + r"ffns\.0\.layers\.1\.(.*)", _LAYER_HERE + r"fc2.\2"),
-    (_QUERY + r"attentions\.0\.attn\.(.*)", _QUERY_HERE + r"cross_attn.\2"),
-    (_QUERY + r"attentions\.1\.attn\.out_proj\.(.*)", _QUERY_HERE + r"self_attn.out_proj.\2"),
-    (_QUERY + r"norms\.0\.(.*)", _QUERY_HERE + r"cross_attn_layer_norm.\2"),
-    (_QUERY + r"norms\.1\.(.*)", _QUERY_HERE + r"self_attn_layer_norm.\2"),
-    (_QUERY + r"norms\.2\.(.*)", _QUERY_HERE + r"final_layer_norm.\2"),
-    (_QUERY + r"ffns\.0\.layers\.0\.0\.(.*)", _QUERY_HERE + r"fc1.\2"),
-    (_QUERY + r"ffns\.0\.layers\.1\.(.*)", _QUERY_HERE + r"fc2.\2"),
-    (_HEAD + r"transformer_decoder\.post_norm\.(.*)", _DECODER + r"decoder.layernorm.\1"),
-    (_HEAD + r"query_embed\.weight", _DECODER + "queries_embedder.weight"),
-    (_HEAD + r"query_feat\.weight", _DECODER + "queries_features.weight"),
-    (_HEAD + r"level_embed\.weight", _DECODER + "level_embed.weight"),
-    (_HEAD + r"cls_embed\.(.*)", r"class_predictor.\1"),
-    (_HEAD + r"mask_embed\.0\.(.*)", _DECODER + r"decoder.mask_predictor.mask_embedder.0.0.\1"),
-    (_HEAD + r"mask_embed\.2\.(.*)", _DECODER + r"decoder.mask_predictor.mask_embedder.1.0.\1"),
-    (_HEAD + r"mask_embed\.4\.(.*)", _DECODER + r"decoder.mask_predictor.mask_embedder.2.0.\1"),
-)
+_NAMES = """
+backbone.                       model.pixel_level_module.encoder.
+  patch_embed.projection.*        embeddings.patch_embeddings.projection.*
+  patch_embed.norm.*              embeddings.norm.*
+  stages.#.downsample.*           encoder.layers.#.downsample.*
+  norm0.*                         hidden_states_norms.stage1.*
+  norm1.*                         hidden_states_norms.stage2.*
+  norm2.*                         hidden_states_norms.stage3.*
+  norm3.*                         hidden_states_norms.stage4.*
+backbone.stages.#.blocks.#.     model.pixel_level_module.encoder.encoder.layers.#.blocks.#.
+  norm1.*                         layernorm_before.*
+  norm2.*                         layernorm_after.*
+  attn.w_msa.relative_position_bias_table  attention.self.relative_position_bias_table
+  attn.w_msa.qkv.*                attention.self.{query,key,value}.*
+  attn.w_msa.proj.*               attention.output.dense.*
+  ffn.layers.0.0.*                intermediate.dense.*
+  ffn.layers.1.*                  output.dense.*
+panoptic_head.pixel_decoder.    model.pixel_level_module.decoder.
+  input_convs.#.conv.*            input_projections.#.0.*
+  input_convs.#.gn.*              input_projections.#.1.*
+  lateral_convs.0.conv.*          adapter_1.0.*
+  lateral_convs.0.gn.*            adapter_1.1.*
+  output_convs.0.conv.*           layer_1.0.*
+  output_convs.0.gn.*             layer_1.1.*
+  mask_feature.*                  mask_projection.*
+  level_encoding.weight           level_embed
+panoptic_head.pixel_decoder.encoder.layers.#.  model.pixel_level_module.decoder.encoder.layers.#.
+  attentions.0.*                  self_attn.*
+  norms.0.*                       self_attn_layer_norm.*
+  norms.1.*                       final_layer_norm.*
+  ffns.0.layers.0.0.*             fc1.*
+  ffns.0.layers.1.*               fc2.*
+panoptic_head.transformer_decoder.layers.#.  model.transformer_module.decoder.layers.#.
+  attentions.0.attn.*             cross_attn.*
+  attentions.1.attn.in_proj_*     self_attn.{q_proj,k_proj,v_proj}.*
+  attentions.1.attn.out_proj.*    self_attn.out_proj.*
+  norms.0.*                       cross_attn_layer_norm.*
+  norms.1.*                       self_attn_layer_norm.*
+  norms.2.*                       final_layer_norm.*
+  ffns.0.layers.0.0.*             fc1.*
+  ffns.0.layers.1.*               fc2.*
+panoptic_head.                  model.transformer_module.
+  transformer_decoder.post_norm.*  decoder.layernorm.*
+  query_embed.weight              queries_embedder.weight
+  query_feat.weight               queries_features.weight
+  level_embed.weight              level_embed.weight
+  mask_embed.0.*                  decoder.mask_predictor.mask_embedder.0.0.*
+  mask_embed.2.*                  decoder.mask_predictor.mask_embedder.1.0.*
+  mask_embed.4.*                  decoder.mask_predictor.mask_embedder.2.0.*
+panoptic_head.cls_embed.        class_predictor.
+  *                               *
+"""
+"""mmdet's names and transformers': `#` is a number, `*` any end; of {a,b,c} each has a third of the
+tensor, along its first axis."""
+
+
+def _rules() -> Iterator[tuple[re.Pattern[str], str]]:
+    """Read `_NAMES`: patterns of mmdet's names, and what transformers calls them."""
+    there = here = ""
+    for line in _NAMES.strip().splitlines():
+        old, new = line.split()
+        if not line.startswith(" "):
+            there, here = old, new
+            continue
+        pattern = re.escape(there + old).replace(r"\#", r"(\d+)").replace(r"\*", "(.*)")
+        yield re.compile(pattern), here + new
+
+
+_RULES = tuple(_rules())
 
 
 def read_mmdet(path: Path) -> dict[str, Tensor]:
-    """Read mmdet's `.pth` file; nothing but tensors and plain values is loaded from it.
-
-    Raises:
-        UsageError: There is no such file, or it is no checkpoint that can be read so.
-    """
+    """Read mmdet's `.pth` file, tensors and plain values alone; raises `UsageError`."""
     if not path.is_file():
         raise UsageError(f"{path} is no file: expected mmdet's Mask2Former checkpoint (.pth)")
     try:
@@ -152,40 +131,35 @@ def converted(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return mmdet 2.x's weights under transformers' names on disk.
 
     Raises:
-        UsageError: A name is not one of that model's (those of mmdet 3.x are not), or a tensor's
-            shape does not fit it.
+        UsageError: A name is not that model's, as those of mmdet 3.x, or a shape does not fit.
     """
-    result: dict[str, Tensor] = {}
-    unknown: list[str] = []
-    for key, value in state.items():
-        if _UNUSED.fullmatch(key):
-            continue
-        renamed = _renamed(key, value)
-        result |= renamed
-        unknown += [] if renamed else [key]
+    parts = {x: _renamed(x, value) for x, value in state.items() if not _UNUSED.fullmatch(x)}
+    unknown = [key for key, renamed in parts.items() if not renamed]
     if unknown:
         raise UsageError(
             f"{len(unknown)} weights are not of mmdet 2.x's Mask2Former with Swin-S, such as "
             f"{unknown[0]!r} (a checkpoint of mmdet 3.x does not fit)"
         )
-    return result
+    return {name: value for renamed in parts.values() for name, value in renamed.items()}
 
 
 def _renamed(key: str, value: Tensor) -> dict[str, Tensor]:
-    for pattern, name, parts in _SPLIT:
-        if match := re.fullmatch(pattern, key):
-            _check_shape(key, value, axis=0, multiple=3)
-            pieces = value.chunk(3)
-            names = (match.expand(name.format(part)) for part in parts)
-            return dict(zip(names, pieces, strict=True))
-    pattern, name = _MERGED
-    if match := re.fullmatch(pattern, key):
+    matches = ((pattern.fullmatch(key), name) for pattern, name in _RULES)
+    match, name = next((x for x in matches if x[0]), (None, ""))
+    if match is None:
+        return {}
+    varying = iter(match.groups())
+    name = re.sub("[#*]", lambda _: next(varying), name)
+    if ".downsample." in name:
         _check_shape(key, value, axis=-1, multiple=4)
-        return {match.expand(name): pixel_by_pixel(value)}
-    for pattern, name in _RENAMED:
-        if match := re.fullmatch(pattern, key):
-            return {match.expand(name): value}
-    return {}
+        return {name: pixel_by_pixel(value)}
+    before, brace, rest = name.partition("{")
+    if not brace:
+        return {name: value}
+    _check_shape(key, value, axis=0, multiple=3)
+    thirds, _, after = rest.partition("}")
+    names = (f"{before}{third}{after}" for third in thirds.split(","))
+    return dict(zip(names, value.chunk(3), strict=True))
 
 
 def _check_shape(key: str, value: Tensor, *, axis: int, multiple: int) -> None:

@@ -7,7 +7,6 @@ objects (`include`), forbids some (`exclude`) and says so in words (`prompt`).
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from uae.benchmarks.geneval.clauses import TAGS, Clause
-from uae.benchmarks.geneval.relations import RELATIONS
+from uae.benchmarks.geneval.clauses import RELATIONS, TAGS, Clause
+from uae.benchmarks.prompt_set import count_at, parse_order
 from uae.core.errors import EnvironmentFault, UsageError
 from uae.core.identity import text_digests
-from uae.core.json_lines import check_keys, parse_json, read_lines
+from uae.core.json_lines import read_lines
 
 CLASS_NAMES = (  # COCO's 80 in COCO's order; 64 to 66 are named more clearly than there
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
@@ -45,8 +44,7 @@ _SEED = 43
 _NUM_DRAWS = 100  # per category but the first; repetitions are dropped, hence 80 to 100 prompts
 _NUMBER_WORDS = {2: "two", 3: "three", 4: "four"}
 _PERSON = 0  # never asked for in a colour
-_LINE_KEYS = ("tag", "include", "exclude", "prompt")
-_CLAUSE_KEYS = ("class", "count", "color", "position")
+_CLAUSE_KEYS = {"include": ("class", "count", "color", "position"), "exclude": ("class", "count")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,6 @@ class PromptSet:
 
     @property
     def text(self) -> str:
-        """The whole file."""
         return "".join(f"{line.metadata}\n" for line in self.lines)
 
     @property
@@ -98,7 +95,7 @@ def official_prompts() -> PromptSet:
     """Make the 553 official prompts.
 
     Raises:
-        EnvironmentFault: This NumPy draws other random numbers, so that the file would differ.
+        EnvironmentFault: This NumPy draws other random numbers.
     """
     rng = np.random.default_rng(_SEED)
     lines = [_single_object(i) for i in rng.choice(80, 80, replace=False).tolist()]
@@ -170,70 +167,32 @@ def _color_attr(rng: np.random.Generator) -> PromptLine:
 
 
 def read_prompts(path: str | Path) -> PromptSet:
-    """Read a metadata file: one JSON object a line. Blank lines are passed over.
-
-    Raises:
-        UsageError: The file is missing or empty, or a line is wrong; the message names line and
-            key.
-    """
+    """Read a metadata file; a wrong line is a `UsageError` that names line and key."""
     path = Path(path)
-    found = read_lines(path, "a GenEval metadata file")
-    lines = tuple(parse_line(text, where) for where, text in found)
+    rows = read_lines(path, "a GenEval metadata file")
+    lines = tuple(parse_line(text, where) for where, text in rows)
     return PromptSet(OFFICIAL if lines == official_prompts().lines else path.name, lines)
 
 
 def parse_line(text: str, where: str) -> PromptLine:
-    """Read one JSON object of the schema.
-
-    Args:
-        text: The object.
-        where: Its place, for the message.
-
-    Raises:
-        UsageError: It is no JSON object of the schema; the message names the key.
-    """
-    values = parse_json(text, where, "one object with tag and prompt")
-    check_keys(values, _LINE_KEYS, ("tag", "include", "prompt"), where)
-    tag, prompt = values["tag"], values["prompt"]
-    if tag not in TAGS:
-        raise UsageError(f"{where}: key 'tag' is {tag!r}: expected one of {', '.join(TAGS)}")
-    if not isinstance(prompt, str) or not prompt.strip():
-        raise UsageError(f"{where}: key 'prompt' is {prompt!r}: expected text")
-    include = tuple(_clauses(values["include"], "include", where))
-    exclude = tuple(_clauses(values.get("exclude", []), "exclude", where))
-    if not include:
-        raise UsageError(f"{where}: key 'include' is empty: expected at least one clause")
+    """Read one JSON object of the schema; raises `UsageError`, which begins with `where`."""
+    tag, prompt, include, exclude = parse_order(text, where, _CLAUSE_KEYS, _clause, TAGS)
     return PromptLine(tag, include, exclude, prompt)
 
 
-def _clauses(values: object, name: str, where: str) -> Iterator[Clause]:
-    if not isinstance(values, list):
-        raise UsageError(f"{where}: key {name!r} is {values!r}: expected a list of clauses")
-    known = _CLAUSE_KEYS if name == "include" else _CLAUSE_KEYS[:2]
-    for index, clause in enumerate(values):
-        place = f"{where}: key '{name}[{index}]'"
-        check_keys(clause, known, _CLAUSE_KEYS[:2], place)
-        yield _clause(clause, index, place)
-
-
 def _clause(values: dict[str, Any], index: int, where: str) -> Clause:
-    name, count, color = values["class"], values["count"], values.get("color")
+    name, color = values["class"], values.get("color")
     if name not in CLASS_NAMES:
         raise UsageError(f"{where}: class {name!r} is not one of COCO's 80 as GenEval names them")
-    if type(count) is not int or count < 1:
-        raise UsageError(f"{where}: count {count!r}: expected a whole number from 1 on")
+    count = count_at(values, where)
     if color is not None and color not in COLORS:
         raise UsageError(f"{where}: color {color!r}: expected one of {', '.join(COLORS)}")
-    return Clause(name, count, color, _checked_position(values.get("position"), index, where))
-
-
-def _checked_position(value: Any, index: int, where: str) -> tuple[str, int] | None:
-    match value:
+    match position := values.get("position"):
         case None:
-            return None
+            return Clause(name, count, color)
         case [str(relation), target] if relation in RELATIONS and target in range(index):
-            return relation, int(target)
+            return Clause(name, count, color, (relation, int(target)))
     raise UsageError(
-        f"{where}: position {value!r}: expected [relation, index of an earlier clause], with a "
+        f"{where}: position {position!r}: expected [relation, index of an earlier clause], with a "
         f"relation out of {', '.join(RELATIONS)}"
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cyclopts import Parameter
 
-from uae.benchmarks.benchmark import AllowMissing, Means, Picture, PictureSet, Plan
+from uae.benchmarks.benchmark import AllowMissing, Asked, Means, Picture, PictureSet, Plan
 from uae.core.durable import replace_file, storage_faults
 
 if TYPE_CHECKING:
@@ -52,7 +52,6 @@ class GenEval2Images:
 
 
 def pictures_of(root: Path, prompts: "PromptSet[Prompt]") -> list[Picture]:
-    """List the files that the prompts are drawn to."""
     return [
         Picture(root / f"{name}.png", prompt.text, (("geneval2", name),))
         for name, prompt in prompts.by_name.items()
@@ -63,9 +62,6 @@ def write_table(root: Path, pictures: Sequence[Picture]) -> Path:
     """Write the JSON object that names each prompt's image; return its path.
 
     Paths are absolute, as the official scorer takes them from where it is started.
-
-    Raises:
-        EnvironmentFault: It cannot be written.
     """
     table = root / TABLE_NAME
     paths = {picture.prompt: str(picture.path.resolve()) for picture in pictures}
@@ -94,7 +90,7 @@ class GenEval2:
     given = Parameter(name="IMAGES.json", help="JSON object that names each prompt's image.")
     options = GenEval2Options
     unit = "question"
-    is_judged = True
+    asked: Asked = "judge"
     images = GenEval2Images()
 
     def plan(self, given: Path, options: GenEval2Options, means: Means) -> Plan:

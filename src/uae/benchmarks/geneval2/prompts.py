@@ -17,16 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from uae.benchmarks.judged.images import ImageSet, check_images
-from uae.benchmarks.prompt_set import PromptSet
+from uae.benchmarks.prompt_set import NO_FORMS, YES_FORMS, PromptSet, text_at
 from uae.core.errors import UsageError
-from uae.core.json_lines import parse_json, read_lines
+from uae.core.json_lines import check_keys, parse_json, read_lines
 
 NUM_PROMPTS = 800
 """Of the published file."""
 SKILLS = ("object", "attribute", "count", "position", "verb")
 COUNTS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7}
-YES_FORMS = ("Yes", "yes", " Yes", " yes")
-NO_FORMS = ("No", "no", " No", " no")
 
 _OTHER_COUNTS = {"zero": 0, "eight": 8, "nine": 9, "ten": 10, "eleven": 11, "twelve": 12}
 _OTHER_WORDS = ("none", "no", "many", "several")
@@ -45,13 +43,11 @@ class Atom:
     @property
     def forms(self) -> tuple[str, ...]:
         """How the right answer may begin: a number as word or digit, with and without a blank."""
-        if self.answer == "Yes":
-            return YES_FORMS
-        return _count_forms(self.answer, COUNTS[self.answer])
+        is_yes = self.answer == "Yes"
+        return YES_FORMS if is_yes else _count_forms(self.answer, COUNTS[self.answer])
 
     @property
     def other_forms(self) -> tuple[str, ...]:
-        """How an answer may begin that is not the right one."""
         if self.answer == "Yes":
             return NO_FORMS
         counts = {word: n for word, n in (COUNTS | _OTHER_COUNTS).items() if word != self.answer}
@@ -74,13 +70,10 @@ class Prompt:
 
 
 def read_prompts(path: Path) -> PromptSet[Prompt]:
-    """Read the file: one JSON object a line. Blank lines are passed over.
-
-    A prompt's name is its number, from 0 on.
+    """Read the file; a prompt's name is its number, from 0 on.
 
     Raises:
-        UsageError: The file is missing or empty, a line is wrong, or a prompt comes twice; the
-            message names line and key.
+        UsageError: A line is wrong, or a prompt comes twice; names line and key.
     """
     prompts: dict[str, Prompt] = {}
     for where, text in read_lines(path, "geneval2_data.jsonl"):
@@ -93,14 +86,9 @@ def read_prompts(path: Path) -> PromptSet[Prompt]:
 
 def _prompt(line: str, where: str) -> Prompt:
     values = parse_json(line, where, "one object a line")
-    if not isinstance(values, dict):
-        raise UsageError(f"{where}: {values!r}: expected an object with {', '.join(_LINE_KEYS)}")
-    for key in _LINE_KEYS:
-        if key not in values:
-            raise UsageError(f"{where}: key {key!r} is missing")
-    text, count = values["prompt"], values["atom_count"]
-    if not isinstance(text, str) or not text.strip():
-        raise UsageError(f"{where}: key 'prompt' is {text!r}: expected text")
+    known = values if isinstance(values, dict) else ()  # any other key may stand beside
+    check_keys(values, known, _LINE_KEYS, where)
+    text, count = text_at(values, "prompt", where), values["atom_count"]
     if type(count) is not int or count < 1:
         raise UsageError(f"{where}: key 'atom_count' is {count!r}: expected a number from 1 on")
     return Prompt(text, count, _atoms(values["vqa_list"], values["skills"], where))
@@ -132,43 +120,33 @@ def _atom(pair: Any, skill: Any, where: str) -> Atom:
 def find_images(
     table: Path, prompts: PromptSet[Prompt], *, allow_missing: bool = False
 ) -> ImageSet:
-    """Find each prompt's image; see `check_images`.
+    """Find each prompt's image by a table, whose relative paths start at its folder.
 
-    What is missing or unreadable goes by the table's path, or by its prompt where there is none.
-
-    Args:
-        table: JSON object {prompt: path}; a path that is not absolute starts at the table's folder.
-        prompts: The set that the images were made for.
-        allow_missing: Accept what is there; the caller marks the result.
-
-    Raises:
-        UsageError: As `check_images`, or the table is none.
+    What is missing or unreadable goes by the table's path, or by its prompt where there is none;
+    raises as `check_images`.
     """
     paths = _read_table(table)
+    texts = {name: prompt.text for name, prompt in prompts.by_name.items()}
     expected = {
-        name: table.parent / paths[prompt.text] if prompt.text in paths else None
-        for name, prompt in prompts.by_name.items()
+        name: table.parent / paths[text] if text in paths else None for name, text in texts.items()
     }
-    known = {prompt.text for prompt in prompts.prompts}
+    known = set(texts.values())
     extra = [path for text, path in paths.items() if text not in known]
-    shown = {
-        name: paths.get(prompt.text, repr(prompt.text)) for name, prompt in prompts.by_name.items()
-    }
+    shown = {name: paths.get(text, repr(text)) for name, text in texts.items()}
     return check_images(table, expected, extra, allow_missing=allow_missing, shown=shown)
 
 
 def _read_table(table: Path) -> Mapping[str, str]:
+    expected = "expected one object, prompt to path of its image"
     try:
         # pairs as tuples, so that a prompt that comes twice is seen; arrays are lists
         pairs = json.loads(table.read_text(encoding="utf-8-sig"), object_pairs_hook=tuple)
     except FileNotFoundError as error:
         raise UsageError(f"{table} does not exist: expected a JSON object of images") from error
     except (IsADirectoryError, ValueError, RecursionError) as error:
-        raise UsageError(
-            f"{table} is no JSON file: expected one object, prompt to path of its image"
-        ) from error
+        raise UsageError(f"{table} is no JSON file: {expected}") from error
     if not isinstance(pairs, tuple) or not all(isinstance(path, str) for _, path in pairs):
-        raise UsageError(f"{table}: expected one object, prompt to path of its image")
+        raise UsageError(f"{table}: {expected}")
     paths: dict[str, str] = {}
     for text, path in pairs:
         if text in paths:

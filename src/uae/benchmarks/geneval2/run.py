@@ -44,13 +44,8 @@ def benchmark_of(judge: JudgeStamp) -> str:
 
 
 def plan_of(task: Task) -> Plan:
-    """Plan the run over a task."""
-    works = [
-        work
-        for name, prompt in task.prompts.by_name.items()
-        if name in task.images.paths
-        for work in _works(task, name, prompt)
-    ]
+    prompts = {x: task.prompts.by_name[x] for x in task.prompts.by_name if x in task.images.paths}
+    works = [work for name, prompt in prompts.items() for work in _works(task, name, prompt)]
     benchmark = benchmark_of(task.judge.stamp)
     return task.plan(benchmark, RULES, NUM_PROMPTS, works, soft_tifa_scores, {})
 
@@ -64,57 +59,39 @@ def geometric_mean(values: Sequence[float]) -> float:
 
 def soft_tifa_scores(rows: Sequence[ItemRow]) -> list[Score]:
     """Return AM and GM over images, AM of each skill and GM of each atom count that rows have."""
-    scores = [
-        Score(name="AM", sample="am", where={"of": IMAGE}, is_share=True),
-        Score(name="GM", sample="gm", where={"of": IMAGE}, is_share=True),
-    ]
-    skills = {row.labels["skill"] for row in rows if "skill" in row.labels}
-    scores += [
-        Score(
-            name=f"AM/skill/{skill}",
-            sample="p",
-            where={"of": QUESTION, "skill": skill},
-            is_share=True,
-        )
+    skills = {row.labels.get("skill") for row in rows}
+    counts = {row.labels["atom_count"] for row in rows if "atom_count" in row.labels}
+    parts = [("AM", "am", {"of": IMAGE}), ("GM", "gm", {"of": IMAGE})]
+    parts += [
+        (f"AM/skill/{skill}", "p", {"of": QUESTION, "skill": skill})
         for skill in SKILLS
         if skill in skills
     ]
-    counts = {row.labels["atom_count"] for row in rows if "atom_count" in row.labels}
-    return scores + [
-        Score(
-            name=f"GM/atoms/{count}",
-            sample="gm",
-            where={"of": IMAGE, "atom_count": count},
-            is_share=True,
-        )
+    parts += [
+        (f"GM/atoms/{count}", "gm", {"of": IMAGE, "atom_count": count})
         for count in sorted(counts, key=int)
+    ]
+    return [
+        Score(name=name, sample=sample, where=where, is_share=True) for name, sample, where in parts
     ]
 
 
 def _works(task: Task, name: str, prompt: Prompt) -> list[Work]:
-    """Return the works of a prompt: its questions, then its image."""
     work = partial(Work, group=name, image=task.images.paths[name])
     questions = [
-        work(item=_question_name(name, i), make=partial(_question_row, task, name, i, atom))
+        work(item=f"{name}/{i}", make=partial(_question_row, task, name, i, atom))
         for i, atom in enumerate(prompt.atoms)
     ]
     return [*questions, work(item=name, make=partial(_image_row, name, prompt), is_asked=False)]
 
 
-def _question_name(name: str, question_id: int) -> str:
-    return f"{name}/{question_id}"
-
-
 def _question_row(task: Task, name: str, question_id: int, atom: Atom, _: Rows) -> ItemRow:
+    prompt = task.prompts.by_name[name].text
     row = ItemRow(
-        item=_question_name(name, question_id),
+        item=f"{name}/{question_id}",
         labels={"of": QUESTION, "skill": atom.skill},
         cluster=name,
-        details={
-            "prompt": task.prompts.by_name[name].text,
-            "question": atom.question,
-            "answer": atom.answer,
-        },
+        details={"prompt": prompt, "question": atom.question, "answer": atom.answer},
     )
     try:
         image = open_image(task.images.paths[name])
@@ -127,7 +104,7 @@ def _question_row(task: Task, name: str, question_id: int, atom: Atom, _: Rows) 
 
 
 def _image_row(name: str, prompt: Prompt, rows: Rows) -> ItemRow:
-    questions = [rows[_question_name(name, i)] for i in range(len(prompt.atoms))]
+    questions = [rows[f"{name}/{i}"] for i in range(len(prompt.atoms))]
     row = ItemRow(
         item=name,
         labels={"of": IMAGE, "atom_count": str(prompt.atom_count)},

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cyclopts import Parameter
 
-from uae.benchmarks.benchmark import AllowMissing, Means, Picture, PictureSet, Plan
+from uae.benchmarks.benchmark import AllowMissing, Asked, Means, Picture, PictureSet, Plan
 
 
 @Parameter(name="*")
@@ -65,7 +65,7 @@ class GenEvalPlusPlus:
     given = Parameter(name="IMAGES", help="Folder with 1.jpg for the first prompt, and so on.")
     options = GenEvalPlusPlusOptions
     unit = "question"
-    is_judged = True
+    asked: Asked = "judge"
     images = GenEvalPlusPlusImages()
 
     def plan(self, given: Path, options: GenEvalPlusPlusOptions, means: Means) -> Plan:

@@ -1,5 +1,5 @@
 # pyright: reportMissingImports=false
-"""The encoder as a model of lmms-eval, loaded by lmms-eval alone (see `lmms.py`).
+"""The encoder as a model of lmms-eval, loaded by lmms-eval alone (see `models.py`).
 
 What a request holds: `construct_requests` of lmms_eval/api/task.py, `ConfigurableMessagesTask` for
 the chat model, `ConfigurableTask` for the simple one.
@@ -77,7 +77,6 @@ class UaeChat(_Uae):
     is_simple = False
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
-        """Return one reply for each request."""
         return [self._rounds(request.args, one=True)[0] for request in requests]
 
     def generate_until_multi_round(self, requests: Sequence[Any]) -> list[list[str]]:
@@ -110,7 +109,6 @@ class UaeSimple(_Uae):
     is_simple = True
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
-        """Return one reply for each request."""
         replies = []
         for request in requests:
             context, choices, doc_to_visual, doc_id, task, split = request.args

@@ -22,11 +22,7 @@ def turn(context: str, images: Sequence[Any] | None) -> Message:
 
 
 def chat(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
-    """Return the turns of a chat task.
-
-    Raises:
-        UsageError: A part is neither text nor an image.
-    """
+    """Return the turns of a chat task, of text and images; raises `UsageError`."""
     return [Message(m["role"], tuple(_part(part) for part in m["content"])) for m in messages]
 
 

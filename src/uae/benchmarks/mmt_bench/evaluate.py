@@ -1,4 +1,4 @@
-"""MMT-Bench on a model: TSV file in, result folder out (OpenGVLab/MMT-Bench, 2404.16006).
+"""MMT-Bench as a run: one row a question (OpenGVLab/MMT-Bench, arXiv 2404.16006).
 
 Two numbers from one pass over the questions:
 
@@ -19,17 +19,19 @@ from typing import Any
 from PIL import Image
 
 from uae.backends.answers import ASKED, AnswerFailed, McqModel
-from uae.backends.circuit_breaker import Outages
 from uae.benchmarks.answers import extract_answer
+from uae.benchmarks.benchmark import Plan, Work
+from uae.benchmarks.mmt_bench.benchmark import MmtOptions
+from uae.benchmarks.mmt_bench.export import export_predictions
 from uae.benchmarks.mmt_bench.prompt import PROMPTS
-from uae.benchmarks.mmt_bench.summary import mmt_scores
-from uae.benchmarks.mmt_bench.task import MmtConfig, MmtTask
+from uae.benchmarks.mmt_bench.summary import mmt_scores, summary_text
+from uae.benchmarks.mmt_bench.task import MmtTask
 from uae.benchmarks.results.pictures import save_thumbnails, with_pictures
 from uae.benchmarks.results.result import BenchResult
-from uae.benchmarks.results.run import BenchRun, Resume
 from uae.core.durable import storage_faults
 from uae.core.memory import left_out_if_too_large
 from uae.core.provenance import ModelStamp
+from uae.core.ranks import once
 from uae.data.questions import Question, QuestionRow, decode_images
 from uae.data.untrusted.file import UnreadableImage
 from uae.runs.rows import ItemRow
@@ -38,68 +40,39 @@ REPLY = "reply"
 """Of a row's details: what the model said."""
 
 
-def evaluate_mmt(
-    load: Callable[[], McqModel],
-    task: MmtTask,
-    folder: Path,
-    stamp: ModelStamp,
-    *,
-    resume: Resume = "auto",
-    retry_failed: bool = False,
-    show: Callable[[int, int], None] = lambda _done, _total: None,
-) -> BenchResult:
-    """Ask a model the questions that have no row in the folder yet, and score all.
+def plan_of(load: Callable[[], McqModel], task: MmtTask, folder: Path, stamp: ModelStamp) -> Plan:
+    """Plan a run that asks a model, loaded once a question is left, in the run folder `folder`."""
+    load = functools.cache(load)
 
-    Args:
-        load: Loads the model, once the folder has been checked and if there is a question left.
-        task: What is asked.
-        folder: Run folder, see `results.run`.
-        stamp: What the model's answers depend on.
-        resume: `must` refuses a folder without a run, `never` one with a run.
-        retry_failed: Ask again where the model gave no reply.
-        show: Told (questions done, questions in all), before the first and after each.
+    def work(row: QuestionRow) -> Work:
+        return Work(item=str(row.index), make=lambda _: ask(load(), row, task.options, folder))
 
-    Raises:
-        UsageError: The folder is of another run, or the model is not there or is refused.
-        RunFailed: The model's address failed several times running; what is done stays done.
-        EnvironmentFault: The folder cannot be written.
-    """
-    load, num_items = functools.cache(load), len(task.items)
-    settings = task.settings(stamp)
-    with BenchRun.open(folder, settings, resume=resume, retry_failed=retry_failed) as run:
-        has_answered = any(REPLY in row.details for row in run.rows.values())
-        outages = Outages(ASKED, folder, has_answered=has_answered)
-        show(run.num_done, num_items)
-        for row in run.todo(task.rows(), lambda row: str(row.index)):
-            asked = ask(load(), row, task.config, folder)
-            run.add(asked)
-            if asked.item not in task.faults:
-                failure = "" if REPLY in asked.details else asked.excluded
-                outages.add(asked.item, failure, asked.excluded_detail)
-            show(run.num_done, num_items)
-        return run.finish(mmt_scores)
+    def text(result: BenchResult) -> str:
+        if predictions := task.options.predictions:
+            once(lambda: export_predictions(folder, task.tsv, predictions))
+        return summary_text(result)
+
+    return Plan(
+        settings=task.settings(stamp),
+        works=map(work, task.rows()),
+        scores=mmt_scores,
+        text=text,
+        measured=task.items,
+        asked=ASKED,
+        is_answered=lambda row: REPLY in row.details,
+    )
 
 
-def ask(model: McqModel, row: QuestionRow, config: MmtConfig, folder: Path) -> ItemRow:
+def ask(model: McqModel, row: QuestionRow, options: MmtOptions, folder: Path) -> ItemRow:
     """Ask one question; what fails is excluded, never wrong.
 
-    Args:
-        model: Answers.
-        row: The question.
-        config: How it is asked.
-        folder: Of the run; gets small copies of the question's images.
-
-    Raises:
-        EnvironmentFault: They cannot be written.
+    The run's `folder` gets small copies of the question's images.
     """
     question = row.question
+    kinds = {"meta_task": question.l2_category, "subtask": question.category}
     asked = ItemRow(
         item=str(row.index),
-        labels={
-            "split": row.split,
-            "meta_task": question.l2_category,
-            "subtask": question.category,
-        },
+        labels={"split": row.split, **kinds},
         details={
             "question": question.question,
             "hint": question.hint,
@@ -108,20 +81,16 @@ def ask(model: McqModel, row: QuestionRow, config: MmtConfig, folder: Path) -> I
         },
     )
     try:
-        images = [] if config.text_only else decode_images(row)
+        images = [] if options.text_only else decode_images(row)
     except UnreadableImage as error:
         return replace(asked, excluded=f"image: {error.reason}", excluded_detail=error.detail)
     with storage_faults("cannot write", folder):
         asked = with_pictures(asked, save_thumbnails(images, folder, asked.item), folder)
     try:
-        replied = _reply(model, images, question, config)
+        replied = _reply(model, images, question, options)
     except AnswerFailed as error:
-        return replace(
-            asked,
-            excluded=error.reason,
-            excluded_detail=error.detail,
-            can_retry=error.can_retry,
-        )
+        why = {"excluded": error.reason, "excluded_detail": error.detail}
+        return replace(asked, **why, can_retry=error.can_retry)
     return replace(
         asked,
         samples=_samples(question.answer, replied),
@@ -131,12 +100,12 @@ def ask(model: McqModel, row: QuestionRow, config: MmtConfig, folder: Path) -> I
 
 
 def _reply(
-    model: McqModel, images: Sequence[Image.Image], question: Question, config: MmtConfig
+    model: McqModel, images: Sequence[Image.Image], question: Question, options: MmtOptions
 ) -> dict[str, Any]:
     """Return the reply, and what is read from it."""
-    text, letters = PROMPTS[config.prompt](question), list(question.lettered)
+    text, letters = PROMPTS[options.prompt](question), list(question.lettered)
     with left_out_if_too_large(lambda why, detail: AnswerFailed(f"{ASKED}: {why}", detail)):
-        reply = model.reply(images, text, letters if config.likelihood else [])
+        reply = model.reply(images, text, letters if options.likelihood else [])
     return {
         REPLY: reply.text,
         "letter": extract_answer(reply.text, question.options),

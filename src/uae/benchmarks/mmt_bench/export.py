@@ -3,24 +3,31 @@
 VLMEvalKit's file has the TSV's columns without images, and `prediction`, so its own scorer can run
 on our replies: `--judge exact_matching` for no judge and no chance. It looks for .xlsx unless its
 PRED_FORMAT says tsv (open-compass/VLMEvalKit@e8e78f0 `vlmeval/smp/file.py`).
+
+lmms-eval's samples are what its `--log_samples` writes, one question a line; the verdict is by our
+rules, as its own takes a letter at random where a reply names none
+(EvolvingLMMs-Lab/lmms-eval@75571cf `lmms_eval/loggers/evaluation_tracker.py`,
+`lmms_eval/tasks/mmt/utils.py`).
 """
 
 import csv
 import io
 import itertools
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from uae.benchmarks.answers import API_FAILURE
-from uae.benchmarks.mmt_bench.lmms_samples import lmms_samples
+from uae.benchmarks.mmt_bench.prompt import PROMPTS, PromptName
 from uae.benchmarks.mmt_bench.task import BENCHMARK
 from uae.benchmarks.results.result import read_result
 from uae.core.durable import replace_file, storage_faults
 from uae.core.errors import UsageError
 from uae.core.identity import file_digest
 from uae.data.given_captions import PREDICTION, need_openpyxl
-from uae.data.questions import IMAGE_COLUMN, read_cells
-from uae.runs.rows import ITEMS, read_rows
+from uae.data.questions import IMAGE_COLUMN, LETTERS, Question, read_cells
+from uae.runs.rows import ITEMS, ItemRow, read_rows
 
 FORMATS = (".tsv", ".xlsx", ".jsonl")
 
@@ -28,12 +35,7 @@ _MAX_XLSX_CHARS = 32_767  # of a cell, by the format
 
 
 def check_format(out: Path) -> None:
-    """Refuse a name that cannot be written.
-
-    Raises:
-        UsageError: It ends in none of the formats.
-        EnvironmentFault: The package for .xlsx is not installed.
-    """
+    """Refuse a name that cannot be written."""
     if out.suffix not in FORMATS:
         expected = ", ".join(FORMATS)
         raise UsageError(f"--predictions {out}: expected a name that ends in {expected}")
@@ -54,9 +56,7 @@ def export_predictions(folder: Path, tsv: Path, out: Path) -> int:
             for lmms-eval's samples; replaced if it is there.
 
     Raises:
-        UsageError: The run is not finished, is of another benchmark or of another file, `out` has
-            another ending, or a text is too long for .xlsx.
-        EnvironmentFault: `out` cannot be written.
+        UsageError: The run is not finished, of another benchmark or file, or a text is too long.
     """
     check_format(out)
     settings = read_result(folder).settings
@@ -66,7 +66,7 @@ def export_predictions(folder: Path, tsv: Path, out: Path) -> int:
         raise UsageError(f"{folder} is a run on another file than {tsv}: their sha256 differ")
     rows = read_rows(folder / ITEMS)
     if out.suffix == ".jsonl":
-        data = lmms_samples(rows, settings["options"]["prompt"])
+        data = _lmms_samples(rows, settings["options"]["prompt"])
     else:
         replies = {int(row.item): row.details.get("reply", f"{API_FAILURE}.") for row in rows}
         predicted = _predicted(tsv, replies)
@@ -127,3 +127,32 @@ def _held(text: str, row: dict[str, str]) -> str | None:
             f"{_MAX_XLSX_CHARS} of a cell: expected --predictions with a name that ends in .tsv"
         )
     return ILLEGAL_CHARACTERS_RE.sub(lambda x: " " if x[0].isspace() else "\ufffd", text) or None
+
+
+def _lmms_samples(rows: Sequence[ItemRow], prompt: PromptName) -> bytes:
+    """Return the samples of the rows that have a reply; their places are the samples' `doc_id`."""
+    samples = [
+        {"doc_id": place, **_sample(row, prompt)}
+        for place, row in enumerate(rows)
+        if "reply" in row.details
+    ]
+    return "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples).encode()
+
+
+def _sample(row: ItemRow, prompt: PromptName) -> dict[str, Any]:
+    said, meta = row.details, row.labels["meta_task"]
+    options = tuple(said["options"].get(letter, "") for letter in LETTERS)
+    question = Question(
+        said["question"], options, said["answer"], row.labels["subtask"], meta, said["hint"]
+    )
+    hidden = not said["answer"] and said["letter"] is not None
+    sample = {
+        "target": said["answer"],
+        "filtered_resps": [said["reply"]],
+        "input": PROMPTS[prompt](question),
+        "submission": {row.item: said["letter"]} if hidden else {},
+    }
+    if "answer" in row.samples:
+        verdict = float(row.samples["answer"])
+        sample["accuracy"] = {"overall": verdict, meta: verdict}
+    return sample

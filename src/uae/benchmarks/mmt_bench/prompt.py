@@ -14,7 +14,6 @@ PromptName = Literal["vlmevalkit", "compact"]
 
 
 def prompt_text(question: Question) -> str:
-    """Return a question in VLMEvalKit's format."""
     hint = f"Hint: {question.hint}\n" if question.hint else ""
     options = "".join(f"{letter}. {text}\n" for letter, text in question.lettered.items())
     return (
@@ -24,7 +23,6 @@ def prompt_text(question: Question) -> str:
 
 
 def compact_text(question: Question) -> str:
-    """Return a question in few words: hint if any, question, a line per option, form of answer."""
     hint = [f"Hint: {question.hint}"] if question.hint else []
     lines = [f"{letter}. {text}" for letter, text in question.lettered.items()]
     return "\n".join([*hint, question.question, *lines, "Answer with one letter."])

@@ -10,11 +10,9 @@ A subtask has about 20 questions in VAL, so its interval is wide.
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from uae.benchmarks.mmt_bench.meta_tasks import ABBREVIATIONS
 from uae.benchmarks.results.result import BenchResult
 from uae.benchmarks.results.scores import Score
-from uae.report.format import interval_text, value_text
-from uae.report.statistics import Estimate
+from uae.benchmarks.summary import figure_text
 from uae.runs.rows import ItemRow
 
 ALL = "ALL"
@@ -24,6 +22,20 @@ SAMPLES = {
     "likelihood": "likeliest first letter of the reply; nothing to read",
 }
 PARSED = "parsed"
+ABBREVIATIONS = {
+    "visual_recognition": "VR", "localization": "Loc", "ocr": "OCR", "counting": "Count",
+    "hallucination": "HLN", "image_retrieval": "IR", "threed": "3D", "visual_captioning": "VC",
+    "visual_grounding": "VG", "doc_understanding": "DU", "action_recognition": "AR",
+    "pixel_level_perception": "PLP", "image-to-image_translation": "I2IT",
+    "relation_reasoning": "RR", "intelligence_quotient_test": "IQT", "emotion": "Emo",
+    "visual_illusion": "VI", "meme_understanding": "MemU", "visual_prompt_understanding": "VPU",
+    "anomaly_detection": "AND", "keypoint_detection": "KD", "visual_commonsense_reasoning": "VCR",
+    "image_evaluation_judgement": "IEJ", "multiple_image_analysis": "MIA",
+    "cross_image_matching": "CIM", "temporal_understanding": "TU", "visual_code": "VP",
+    "medical_understanding": "MedU", "autonomous_driving": "AUD",
+    "discipline_knowledge_reasoning": "DKR", "embodied_ai": "EA", "gui_navigation": "GN",
+}  # fmt: skip
+"""Short names of the 32 meta-tasks, for tables alone: which there are is read from the data."""
 
 
 def mmt_scores(rows: Sequence[ItemRow]) -> list[Score]:
@@ -76,7 +88,7 @@ def summary_text(result: BenchResult) -> str:
         if "meta_task" not in x.score.where:
             meaning = SAMPLES.get(sample, "share of the replies that fit a rule")
             lines += ["", f"{x.score.where.get('split', ALL)}, {sample}: {meaning}"]
-        lines.append(f"  {_short(x.score):{width}}  {_figure(x.estimate)}")
+        lines.append(f"  {_short(x.score):{width}}  {figure_text(x.estimate, 'share')}")
     return "\n".join(lines)
 
 
@@ -87,12 +99,6 @@ def _short(score: Score) -> str:
         meta = score.where["meta_task"]
         return f"  {meta} ({ABBREVIATIONS[meta]})" if meta in ABBREVIATIONS else f"  {meta}"
     return "overall"
-
-
-def _figure(figure: Estimate) -> str:
-    left_out = f", {figure.num_excluded} left out" if figure.num_excluded else ""
-    interval = interval_text(figure, "share")
-    return f"{value_text(figure.value, 'share'):>7}  {interval:18}  n = {figure.n}{left_out}"
 
 
 def _named(items: Sequence[str]) -> str:

@@ -4,13 +4,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pydantic import PositiveInt
-from pydantic.dataclasses import dataclass as config_dataclass
-
 from uae.benchmarks.answers import RULES
-from uae.benchmarks.mmt_bench.prompt import PromptName
+from uae.benchmarks.mmt_bench.benchmark import MmtOptions
 from uae.benchmarks.results.notes import gaps_option, part_option
-from uae.core.config import STRICT
 from uae.core.errors import UsageError
 from uae.core.identity import file_digest, text_digest
 from uae.core.provenance import BenchSettings, ModelStamp
@@ -27,31 +23,11 @@ UNREADABLE = "questions without a readable image"
 _MAX_LISTED = 20
 
 
-@config_dataclass(frozen=True, kw_only=True, config=STRICT)
-class MmtConfig:
-    """How MMT-Bench is run."""
-
-    limit: PositiveInt | None = None
-    """Questions to ask, from the first row on; all if not given."""
-    prompt: PromptName = "vlmevalkit"
-    """Wording of the questions, see `prompt.py`."""
-    likelihood: bool = True
-    """Measure the likelihood of the option letters too."""
-    hidden_answers: bool = False
-    """Take rows without an answer (split TEST of the file ALL): replies are kept, not scored."""
-    text_only: bool = False
-    """Take a file without images, whose questions are chats of text alone: another benchmark."""
-    allow_missing: bool = False
-    """Leave questions out whose images do not decode; the result is marked."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MmtTask:
-    """Questions that a run asks.
+    """Questions that a run asks, of a file.
 
     Attributes:
-        tsv: Their file.
-        config: How they are asked.
         items: Their names, in the order of the file.
         num_val: Those of split VAL; 0 of text alone.
         faults: Why images do not decode, by the question's name.
@@ -59,47 +35,47 @@ class MmtTask:
     """
 
     tsv: Path
-    config: MmtConfig
+    options: MmtOptions
     items: tuple[str, ...]
     num_val: int = 0
     faults: Mapping[str, str] = field(default_factory=dict)
     digests: Mapping[str, str | None] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, tsv: Path, config: MmtConfig | None = None) -> "MmtTask":
+    def read(cls, tsv: Path, options: MmtOptions | None = None) -> "MmtTask":
         """Read all rows that will be asked and decode their images, of which none is kept.
 
         Of several processes each decodes a share.
 
-        Args:
-            tsv: MMT-Bench_{VAL,ALL}[_MI].tsv, or any file in its columns.
-            config: How much, by default everything.
-
         Raises:
             UsageError: The file is wrong, or has no rows; or an image does not decode, and that is
-                not allowed. The message names the file, and line and column of all wrong rows, or
-                the rows.
+                not allowed. Names the file, and line and column of all wrong rows, or the rows.
         """
-        config, ranks = config or MmtConfig(), current()
+        options, ranks = options or MmtOptions(), current()
         digests: dict[str, str | None] = {}
         faults: dict[str, str] = {}
         num_val = 0
-        wrong = _WrongRows()
-        for row in _rows(tsv, config, wrong.add):
-            if not config.text_only:
+        wrong: list[UsageError] = []
+        for row in _rows(tsv, options, wrong.append):
+            if not options.text_only:
                 num_val += row.split == VAL
                 if len(digests) % ranks.size == ranks.rank and (fault := _fault(row)):
                     faults[str(row.index)] = fault
             digests[str(row.index)] = text_digest(repr(replace(row, where="")))
-        wrong.check(tsv)
+        _check_rows(tsv, wrong)
         if not digests:
             raise UsageError(f"{tsv} has no rows below its first line: expected one per question")
-        found = {name: fault for part in gathered(faults) for name, fault in part.items()}
-        in_order = {name: found[name] for name in digests if name in found}
-        _check(tsv, config, len(digests), in_order)
+        of_all = {name: fault for part in gathered(faults) for name, fault in part.items()}
+        in_order = {name: of_all[name] for name in digests if name in of_all}
+        if in_order and not options.allow_missing:
+            named = {UNREADABLE: [f"index {name}: {fault}" for name, fault in in_order.items()]}
+            raise UsageError(
+                f"{tsv}: not all of {len(digests)} questions can be asked:\n{listed(named)}\n"
+                "Repair them; or give --allow-missing, and the result will be marked"
+            )
         return cls(
             tsv=tsv,
-            config=config,
+            options=options,
             items=tuple(digests),
             num_val=num_val,
             faults=in_order,
@@ -108,11 +84,10 @@ class MmtTask:
 
     def rows(self) -> Iterator[QuestionRow]:
         """Read the questions again, one by one, images still encoded."""
-        return _rows(self.tsv, self.config)
+        return _rows(self.tsv, self.options)
 
     @property
     def digest(self) -> str:
-        """The sha256 of the file."""
         return file_digest(self.tsv)
 
     @property
@@ -121,18 +96,17 @@ class MmtTask:
         return {UNREADABLE: list(self.faults)} if self.faults else {}
 
     def settings(self, stamp: ModelStamp) -> BenchSettings:
-        """Return what the numbers of a run depend on."""
         part = part_option(self.num_val, NUM_VAL, f"questions of {VAL}") if self.num_val else {}
         return BenchSettings(
-            benchmark=TEXT_BENCHMARK if self.config.text_only else BENCHMARK,
+            benchmark=TEXT_BENCHMARK if self.options.text_only else BENCHMARK,
             version=RULES,
             model=stamp,
             data={"tsv": self.digest},
             options={
-                "prompt": self.config.prompt,
-                "limit": self.config.limit,
-                "likelihood": self.config.likelihood,
-                "hidden_answers": self.config.hidden_answers,
+                "prompt": self.options.prompt,
+                "limit": self.options.limit,
+                "likelihood": self.options.likelihood,
+                "hidden_answers": self.options.hidden_answers,
                 **part,
                 **gaps_option(self.gaps),
             },
@@ -140,37 +114,25 @@ class MmtTask:
         )
 
 
-@dataclass(slots=True)
-class _WrongRows:
-    """What is wrong with rows of a file: their number, and the first of them."""
-
-    num: int = 0
-    first: list[UsageError] = field(default_factory=list)
-
-    def add(self, error: UsageError) -> None:
-        self.num += 1
-        if len(self.first) < _MAX_LISTED:
-            self.first.append(error)
-
-    def check(self, tsv: Path) -> None:
-        """Raise one error of all."""
-        if self.num == 1:
-            raise self.first[0]
-        if self.num:
-            lines = [f"  {str(error).removeprefix(f'{tsv}, ')}" for error in self.first]
-            more = self.num - len(self.first)
-            lines += [f"  ... and {more} more"] if more else []
-            raise UsageError("\n".join([f"{tsv}: {self.num} rows are wrong:", *lines]))
+def _check_rows(tsv: Path, wrong: Sequence[UsageError]) -> None:
+    """Raise one error of all."""
+    if len(wrong) == 1:
+        raise wrong[0]
+    if wrong:
+        lines = [f"  {str(error).removeprefix(f'{tsv}, ')}" for error in wrong[:_MAX_LISTED]]
+        more = len(wrong) - len(lines)
+        lines += [f"  ... and {more} more"] if more else []
+        raise UsageError("\n".join([f"{tsv}: {len(wrong)} rows are wrong:", *lines]))
 
 
 def _rows(
-    tsv: Path, config: MmtConfig, note: Callable[[UsageError], None] = refuse
+    tsv: Path, options: MmtOptions, note: Callable[[UsageError], None] = refuse
 ) -> Iterator[QuestionRow]:
     return read_tsv(
         tsv,
-        hidden_answers=config.hidden_answers,
-        text_only=config.text_only,
-        limit=config.limit,
+        hidden_answers=options.hidden_answers,
+        text_only=options.text_only,
+        limit=options.limit,
         note=note,
     )
 
@@ -181,12 +143,3 @@ def _fault(row: QuestionRow) -> str:
     except UnreadableImage as error:
         return f"{error.reason}: {error.detail}"
     return ""
-
-
-def _check(tsv: Path, config: MmtConfig, num_items: int, faults: Mapping[str, str]) -> None:
-    if faults and not config.allow_missing:
-        named = [f"index {name}: {fault}" for name, fault in faults.items()]
-        raise UsageError(
-            f"{tsv}: not all of {num_items} questions can be asked:\n{listed({UNREADABLE: named})}"
-            "\nRepair them; or give --allow-missing, and the result will be marked"
-        )
