@@ -1,16 +1,13 @@
 """`uae compare`: two runs of one benchmark, item by item."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from uae.cli.output import PLAINLY, SWITCH, Talk, json_line, write
 from uae.core.durable import storage_faults
 from uae.core.errors import EXIT_DONE
-
-if TYPE_CHECKING:
-    from uae.benchmarks.results.compare import Comparison
 
 
 def compare(
@@ -50,12 +47,8 @@ def compare(
     if talk.for_reader == "json":
         write(json_line(comparison_values(found)))
     elif talk.for_reader == "quiet":
-        _write_differences(found)
+        for change in found.scores:
+            write(f"{change.score.name} {change.difference.value}")
     else:
         write(comparison_text(found))
     return EXIT_DONE
-
-
-def _write_differences(found: "Comparison") -> None:
-    for change in found.scores:
-        write(f"{change.score.name} {change.difference.value}")

@@ -100,7 +100,7 @@ def test_a_failed_question_is_excluded_once_and_can_be_asked_again(images, tmp_p
         result = judged(server, images, tmp_path / "run")
         assert result.by_name("mean").n == 0
         assert result.by_name("mean").num_excluded == 1
-        assert [(x.reason, list(x.items)) for x in result.excluded] == [
+        assert [(x, list(of)) for x, of in result.excluded.items()] == [
             ("judge: server error", ["3"])
         ]
         broken.clear()

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from uae.benchmarks.results.result import BenchResult, estimate_values, read_result
-from uae.benchmarks.results.scores import RowTable, Score, ScoreChange, score_change
+from uae.benchmarks.results.scores import RowTable, ScoreChange, score_change
 from uae.core.config import config_differences
 from uae.core.errors import UsageError
 from uae.report.format import Kind, evidence_text, value_text
-from uae.runs.rows import ITEMS, ItemRow, read_rows
+from uae.runs.claim import plain
+from uae.runs.rows import ITEMS, read_rows
 
 _NUM_NAMED = 5
 _FILES = "model.files."
@@ -44,24 +45,24 @@ class Comparison:
     """What changed from one run to another.
 
     Attributes:
-        scores: Those that both runs have, in the order of the second.
-        moves: By sample.
-        kinds: How a sample's figures are written: shares where it is right or wrong, else numbers.
         num_items: Items that both runs have.
         only_before: Names of items that only the first run has.
         only_after: Names of items that only the second run has.
         settings: How the runs' settings differ, one line each.
         marks: In what each run is not the whole benchmark, by side, "first" and "second".
+        scores: Those that both runs have, in the order of the second.
+        moves: By sample.
+        kinds: How a sample's figures are written: shares where it is right or wrong, else numbers.
     """
 
-    scores: tuple[ScoreChange, ...]
-    moves: Mapping[str, SampleMoves]
-    kinds: Mapping[str, Kind]
     num_items: int
     only_before: tuple[str, ...]
     only_after: tuple[str, ...]
     settings: tuple[str, ...]
     marks: Mapping[str, tuple[str, ...]]
+    scores: tuple[ScoreChange, ...]
+    moves: Mapping[str, SampleMoves]
+    kinds: Mapping[str, Kind]
 
 
 def compare(
@@ -81,11 +82,16 @@ def compare(
             or their items differ and that is not allowed; the message says which.
     """
     first, second = read_result(before), read_result(after)
-    _check_benchmark(before, first, after, second)
-    rows = [_rows_by_item(folder) for folder in (before, after)]
+    rows = [{row.item: row for row in read_rows(folder / ITEMS)} for folder in (before, after)]
     only_before, only_after = (sorted(set(a) - set(b)) for a, b in (rows, rows[::-1]))
+    _check_benchmark(before, first, after, second)
     if not allow_different_items:
-        _check_items(before, after, only_before, only_after)
+        if only_before or only_after:
+            raise UsageError(
+                f"the runs have different items: {_named(only_before)} only in {before}, "
+                f"{_named(only_after)} only in {after}; allow different items to compare those "
+                "that both have"
+            )
         _check_data(before, first, after, second)
     common = sorted(set(rows[0]) & set(rows[1]))
     if not common:
@@ -93,20 +99,17 @@ def compare(
     first_table, second_table = (RowTable([side[item] for item in common]) for side in rows)
     known = [x.score for x in first.scores]
     scores = [x.score for x in second.scores if x.score in known]
+    samples = list(dict.fromkeys(score.sample for score in scores))
     return Comparison(
-        scores=tuple(score_change(score, first_table, second_table) for score in scores),
-        moves={s: _moves(s, first_table, second_table, num_moved) for s in _samples(scores)},
-        kinds={s: _kind(s, first_table, second_table) for s in _samples(scores)},
         num_items=len(common),
         only_before=tuple(only_before),
         only_after=tuple(only_after),
         settings=tuple(_setting_lines(first.settings, second.settings)),
         marks={"first": first.marks, "second": second.marks},
+        scores=tuple(score_change(score, first_table, second_table) for score in scores),
+        moves={sample: _moves(sample, first_table, second_table, num_moved) for sample in samples},
+        kinds={sample: _kind(sample, first_table, second_table) for sample in samples},
     )
-
-
-def _rows_by_item(folder: Path) -> dict[str, ItemRow]:
-    return {row.item: row for row in read_rows(folder / ITEMS)}
 
 
 def _check_benchmark(before: Path, first: BenchResult, after: Path, second: BenchResult) -> None:
@@ -117,17 +120,6 @@ def _check_benchmark(before: Path, first: BenchResult, after: Path, second: Benc
                 f"{before} is of {key} {ours!r}, {after} of {theirs!r}: only runs of one benchmark "
                 "and version can be compared"
             )
-
-
-def _check_items(
-    before: Path, after: Path, only_before: Sequence[str], only_after: Sequence[str]
-) -> None:
-    if only_before or only_after:
-        raise UsageError(
-            f"the runs have different items: {_named(only_before)} only in {before}, "
-            f"{_named(only_after)} only in {after}; allow different items to compare those that "
-            "both have"
-        )
 
 
 def _check_data(before: Path, first: BenchResult, after: Path, second: BenchResult) -> None:
@@ -158,10 +150,6 @@ def _named(items: Sequence[str]) -> str:
     return f"{len(items)} ({', '.join(items[:_NUM_NAMED])}{more})"
 
 
-def _samples(scores: Sequence[Score]) -> list[str]:
-    return list(dict.fromkeys(score.sample for score in scores))
-
-
 def _kind(sample: str, before: RowTable, after: RowTable) -> Kind:
     values = np.concatenate([before.samples(sample), after.samples(sample)])
     return "share" if np.isin(values[~np.isnan(values)], (0.0, 1.0)).all() else "number"
@@ -184,26 +172,14 @@ def _moves(sample: str, before: RowTable, after: RowTable, num_moved: int) -> Sa
 
 def comparison_values(comparison: Comparison) -> dict[str, Any]:
     """Return a comparison as JSON values; null stands for what is undefined."""
-    return {
-        "num_items": comparison.num_items,
-        "only_before": list(comparison.only_before),
-        "only_after": list(comparison.only_after),
-        "settings": list(comparison.settings),
-        "marks": {side: list(marks) for side, marks in comparison.marks.items()},
-        "scores": [
-            {"name": x.score.name}
-            | {
-                side: estimate_values(figure)
-                for side, figure in (
-                    ("before", x.before),
-                    ("after", x.after),
-                    ("difference", x.difference),
-                )
-            }
-            for x in comparison.scores
-        ],
-        "moves": {sample: asdict(moves) for sample, moves in comparison.moves.items()},
-    }
+    values = asdict(comparison)
+    del values["kinds"]
+    values["scores"] = [
+        {"name": x.score.name}
+        | {side: estimate_values(getattr(x, side)) for side in ("before", "after", "difference")}
+        for x in comparison.scores
+    ]
+    return plain(values)
 
 
 def comparison_text(comparison: Comparison) -> str:

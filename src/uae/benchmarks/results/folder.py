@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ def settle(folder: Path, settings: BenchSettings) -> dict[str, Any]:
             "environment": environment,
             "environment_changes": [],
         }
-        replace_file(folder / SETTINGS, to_json(begun))
+        write_json(folder / SETTINGS, begun)
         write_inputs(folder, settings.inputs)
         return begun
     check_settings(folder, begun, settings)
@@ -58,7 +58,7 @@ def settle(folder: Path, settings: BenchSettings) -> dict[str, Any]:
     if new:
         log.warning("%s was begun in another environment: %s", folder, ", ".join(new))
         begun["environment_changes"] += new
-        replace_file(folder / SETTINGS, to_json(begun))
+        write_json(folder / SETTINGS, begun)
     return begun
 
 
@@ -95,14 +95,19 @@ def take_up(folder: Path, *, retry_failed: bool) -> list[ItemRow]:
     if len(kept) < len(rows):
         (folder / RESULT).unlink(missing_ok=True)
         sync_folder(folder)
-    write_journal(path, map(row_values, kept))
-    for part in parts:
-        part.unlink()
+    write_rows(folder, kept)
     if kept:
         log.info("%s: %d items are done", folder, len(kept))
     return kept
 
 
-def to_json(values: Mapping[str, Any]) -> bytes:
-    """Write a file's values."""
-    return (json.dumps(values, indent=1, allow_nan=False) + "\n").encode()
+def write_rows(folder: Path, rows: Iterable[ItemRow]) -> None:
+    """Write all rows to the one file, and take the files of other ranks away."""
+    write_journal(folder / ITEMS, map(row_values, rows))
+    for part in other_paths(folder / ITEMS):
+        part.unlink()
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a file of values whole."""
+    replace_file(path, (json.dumps(values, indent=1, allow_nan=False) + "\n").encode())

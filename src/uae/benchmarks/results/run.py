@@ -22,25 +22,21 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from uae.backends.refused_parameters import gather_refusals
-from uae.benchmarks.results.folder import BENCHMARK, check_settings, settle, take_up, to_json
-from uae.benchmarks.results.result import (
-    RESULT,
-    BenchResult,
-    exclusions,
-    failed_parts,
-    result_values,
-    score_rows,
-)
+from uae.benchmarks.results import folder as folders
+from uae.benchmarks.results import result as results
+from uae.benchmarks.results.result import BenchResult
 from uae.benchmarks.results.scores import Score
-from uae.core.durable import replace_file, storage_faults
+from uae.core.durable import storage_faults
 from uae.core.errors import UsageError
-from uae.core.journal import Journal, write_journal
+from uae.core.journal import Journal
 from uae.core.provenance import BenchSettings
-from uae.core.ranks import current, gathered, once, other_paths, own_path
+from uae.core.ranks import current, gathered, once, own_path
 from uae.runs.claim import Resume, claim
 from uae.runs.rows import ITEMS, ItemRow, row_values
 
 T = TypeVar("T")
+Scores = Sequence[Score] | Callable[[Sequence[ItemRow]], Sequence[Score]]
+"""What is computed; or a function that tells it from the rows."""
 
 
 class BenchRun:
@@ -87,11 +83,14 @@ class BenchRun:
         """
         with storage_faults("cannot write the run folder", folder), ExitStack() as undo:
             if current().is_first:
-                undo.callback(claim(folder, BENCHMARK, resume).release)
+                undo.callback(claim(folder, folders.BENCHMARK, resume).release)
             begun, rows = once(
-                lambda: (settle(folder, settings), take_up(folder, retry_failed=retry_failed))
+                lambda: (
+                    folders.settle(folder, settings),
+                    folders.take_up(folder, retry_failed=retry_failed),
+                )
             )
-            check_settings(folder, begun, settings)  # those of every rank
+            folders.check_settings(folder, begun, settings)  # those of every rank
             journal = undo.enter_context(Journal(own_path(folder / ITEMS), lock=False))
             return cls(folder, begun, rows, journal, undo.pop_all())
 
@@ -143,18 +142,10 @@ class BenchRun:
         name_of: Callable[[T], str],
         group_of: Callable[[T], str] | None = None,
     ) -> Iterator[T]:
-        """Yield this rank's share of the items that have no row; a process alone has all of them.
+        """Yield this rank's share of what is `missing`; a process alone has all of it.
 
         Groups with something missing go to the ranks in turn, so that shares are even after a
-        resume too.
-
-        Args:
-            items: All items of the run, the same each time.
-            name_of: An item's name, unique.
-            group_of: What items have in common that one rank must do; by default nothing.
-
-        Raises:
-            UsageError: As `missing`.
+        resume too: `group_of` says what items have in common that one rank must do.
         """
         ranks = current()
         numbers: dict[str, int] = {}
@@ -174,15 +165,10 @@ class BenchRun:
         self._journal.append(row_values(row))
         self._rows[row.item] = row
 
-    def finish(
-        self, scores: Sequence[Score] | Callable[[Sequence[ItemRow]], Sequence[Score]]
-    ) -> BenchResult:
+    def finish(self, scores: Scores) -> BenchResult:
         """Compute the scores from the rows of all ranks and write `result.json`.
 
         `items.jsonl` then has the rows in the order of the items.
-
-        Args:
-            scores: What is computed; or a function that tells it from the rows.
 
         Raises:
             EnvironmentFault: The file cannot be written.
@@ -196,30 +182,22 @@ class BenchRun:
         assert not missing, f"{len(missing)} items got no row, {missing[:3]} first"
         return once(lambda: self._write([rows[item] for item in items], scores))
 
-    def _write(
-        self,
-        rows: Sequence[ItemRow],
-        scores: Sequence[Score] | Callable[[Sequence[ItemRow]], Sequence[Score]],
-    ) -> BenchResult:
-        """Write all rows, take other ranks' files away, and write the result."""
+    def _write(self, rows: Sequence[ItemRow], scores: Scores) -> BenchResult:
         by_name = sorted(rows, key=lambda row: row.item)
         with storage_faults("cannot write", self.folder):
             refused = gather_refusals(self.folder)
         result = BenchResult(
             settings=self._begun["settings"],
             num_items=len(rows),
-            scores=score_rows(by_name, scores(by_name) if callable(scores) else scores),
-            excluded=exclusions(by_name),
-            failed=failed_parts(by_name),
+            scores=results.score_rows(by_name, scores(by_name) if callable(scores) else scores),
+            excluded=results.exclusions(by_name),
+            failed=results.failed_parts(by_name),
             refused=refused,
             environment=self._begun["environment"],
             environment_changes=tuple(self._begun["environment_changes"]),
         )
-        path = self.folder / ITEMS
         self._journal.sync()
         with storage_faults("cannot write the result in", self.folder):
-            write_journal(path, map(row_values, rows))
-            for part in other_paths(path):
-                part.unlink()
-            replace_file(self.folder / RESULT, to_json(result_values(result)))
+            folders.write_rows(self.folder, rows)
+            folders.write_json(self.folder / results.RESULT, results.result_values(result))
         return result
