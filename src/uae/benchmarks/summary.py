@@ -1,7 +1,8 @@
 """A run's result in words."""
 
 from uae.benchmarks.results.result import BenchResult
-from uae.report.format import interval_text, value_text
+from uae.report.format import Kind, interval_text, value_text
+from uae.report.statistics import Estimate
 
 
 def summary_text(result: BenchResult) -> str:
@@ -14,10 +15,13 @@ def summary_text(result: BenchResult) -> str:
     lines = [head, *wording, *result.marks]
     width = max(len(x.score.name) for x in result.scores)
     for x in result.scores:
-        figure, kind = x.estimate, "share" if judge or x.score.is_share else "number"
-        left_out = f", {figure.num_excluded} left out" if figure.num_excluded else ""
-        lines.append(
-            f"{x.score.name:{width}}  {value_text(figure.value, kind):>7}  "
-            f"{interval_text(figure, kind):18}  n = {figure.n}{left_out}"
-        )
+        kind = "share" if judge or x.score.is_share else "number"
+        lines.append(f"{x.score.name:{width}}  {figure_text(x.estimate, kind)}")
     return "\n".join(lines)
+
+
+def figure_text(figure: Estimate, kind: Kind, width: int = 18) -> str:
+    """Write a figure, its interval in so many columns, its n, and how many were left out of it."""
+    left_out = f", {figure.num_excluded} left out" if figure.num_excluded else ""
+    interval = f"{interval_text(figure, kind):{width}}"
+    return f"{value_text(figure.value, kind):>7}  {interval}  n = {figure.n}{left_out}"

@@ -21,17 +21,15 @@ from uae.core.unicode import check_text
 from uae.rewards.places import KNOWN, OFFICIAL, check_place
 
 if TYPE_CHECKING:
+    from uae.benchmarks.unified_bench.budgets import Curve
     from uae.benchmarks.unified_bench.pair import Pair
-    from uae.benchmarks.unified_bench.task import Curve, Task
+    from uae.benchmarks.unified_bench.task import Task
 
 log = logging.getLogger(__name__)
 
 SIZES = (8, 16, 32, 64, 128, 256, 512)
 
-NEXT = {
-    "unified-bench": "uae compare RUN_A RUN_B",
-    "caption-duel": "uae compare RUN_A RUN_B",
-}
+NEXT = dict.fromkeys(("unified-bench", "caption-duel"), "uae compare RUN_A RUN_B")
 """What the help of each names as the next command."""
 
 Method = Literal["cut", "ask", "sample"]
@@ -64,6 +62,24 @@ class PairChoice:
     address: AddressChoice = BY_DEFAULT
     """How an address is asked."""
 
+    def check(self, curve: tuple[Method, ...]) -> None:
+        """Refuse models of this package that are not there, and curves of given captions.
+
+        Raises:
+            UsageError: Names the flag.
+        """
+        for flag, text in (("--captioner", self.captioner), ("--generator", self.generator)):
+            if text is None:
+                check_named("--model", self.model)
+            elif text.startswith("uae:"):
+                check_named(flag, text)
+        written = [method for method in curve if method != "cut"]
+        if written and (self.captioner or "").startswith("file:"):
+            raise UsageError(
+                f"--curve {written[0]} with --captioner {self.captioner}: a file holds one caption "
+                "an image: expected --curve cut"
+            )
+
     def read(self, place: RunChoice) -> "Pair":
         """Return both halves, not loaded yet.
 
@@ -84,31 +100,6 @@ class PairChoice:
         check_dtype(self.dtype, pair.writes, pair.draws)
         return pair
 
-    def check_models(self) -> None:
-        """Look for the halves that are models of this package, before anything is loaded.
-
-        Raises:
-            UsageError: One is not there; names its flag.
-        """
-        for flag, text in (("--captioner", self.captioner), ("--generator", self.generator)):
-            if text is None:
-                check_named("--model", self.model)
-            elif text.startswith("uae:"):
-                check_named(flag, text)
-
-    def check_curve(self, curve: tuple[Method, ...]) -> None:
-        """Refuse curves of captions that are to be written where a file holds them.
-
-        Raises:
-            UsageError: Names the method.
-        """
-        written = [method for method in curve if method != "cut"]
-        if written and (self.captioner or "").startswith("file:"):
-            raise UsageError(
-                f"--curve {written[0]} with --captioner {self.captioner}: a file holds one caption "
-                "an image: expected --curve cut"
-            )
-
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
@@ -125,16 +116,9 @@ class CurveChoice:
     """Folder or hub id of what counts tokens; by default that of the uae model."""
 
     def read(self) -> "Curve":
-        """Return the curve; it is empty where none is asked for.
+        """Return the curve, without sizes where none is asked for; raises as `Curve`."""
+        from uae.benchmarks.unified_bench.budgets import Curve
 
-        Raises:
-            UsageError: A budget comes twice.
-        """
-        from uae.benchmarks.unified_bench.budgets import check_sizes
-        from uae.benchmarks.unified_bench.task import Curve
-
-        if self.curve:
-            check_sizes(self.budgets)
         sizes = self.budgets if self.curve else ()
         return Curve(methods=self.curve, sizes=sizes, num_samples=self.samples)
 
@@ -176,29 +160,22 @@ def unified_bench(
     """
     talk.begin()
     place.check()
-    halves.check_models()
-    halves.check_curve(lengths.curve)
+    halves.check(lengths.curve)
     files = find_images(images, without=place.out)
     with quick_start():
         from uae.backends.backbones import digests
-        from uae.benchmarks.unified_bench import run, summary
-        from uae.benchmarks.unified_bench.pair import own_backbones
+        from uae.benchmarks.unified_bench import run
         from uae.cli.coverage import image_gaps, pair_gaps, settled
 
         pair = halves.read(place)
-        chosen = backbones_of(backbone or own_backbones(pair) or OFFICIAL)
+        chosen = backbones_of(backbone or pair.backbones or OFFICIAL)
         task = _task(pair, files.paths, place.out, chosen, halves, lengths)
-        gaps = settled(
-            {**image_gaps(files.paths), **pair_gaps(pair, files.paths)},
-            len(files.paths),
-            allow_missing=allow_missing,
-        )
-        weights = digests(chosen, place.device)
+        gaps = {**image_gaps(files.paths), **pair_gaps(pair, files.paths)}
         settings = run.settings_of(
             task,
             pair.stamp(),
-            weights,
-            gaps,
+            digests(chosen, place.device),
+            settled(gaps, len(files.paths), allow_missing=allow_missing),
             pair.given_inputs(files.paths),
             sees_image=pair.sees_image,
         )
@@ -207,7 +184,7 @@ def unified_bench(
         task, settings, list(chosen), resume=place.resume, retry_failed=retry_failed, show=show
     )
     progress.close()
-    return ended(result, place.out, summary.summary_text(result), talk, files.left_out)
+    return ended(result, place.out, run.summary_text(result), talk, files.left_out)
 
 
 def _task(
@@ -219,9 +196,8 @@ def _task(
     lengths: CurveChoice,
 ) -> "Task":
     from uae.backends.roles import Request
-    from uae.benchmarks.unified_bench.pair import tokens_of
 
-    tokens = tokens_of(pair, lengths.tokenizer, is_needed=bool(lengths.curve))
+    tokens = pair.tokens(lengths.tokenizer, is_needed=bool(lengths.curve))
     return replace(
         pair.task(images, out, chosen, tokens, halves.batch_size),
         plain=Request(temperature=halves.temperature),
@@ -271,8 +247,7 @@ def caption_duel(
         for given in captions:
             log.info(given.summary)
             warn_of_extra(given.path, given.extra, "captions")
-        unread = image_gaps(files.paths)
-        gaps = settled(unread, len(duels), allow_missing=allow_missing)
+        gaps = settled(image_gaps(files.paths), len(duels), allow_missing=allow_missing)
         judge = chosen.load(place.device, place.out)
     plan = duel.plan_of(judge, duels, duel.settings_of(judge, duels, first, second, gaps))
     return carry_out("caption-duel", "pair", plan, place, talk, retry_failed, files.left_out)

@@ -18,10 +18,9 @@ from uae.backends.roles import Caption, Request, Written
 from uae.backends.transformers import Transformers
 from uae.backends.uae import HiddenStates, Uae
 from uae.benchmarks.unified_bench import making, run
-from uae.benchmarks.unified_bench.budgets import Tokens
-from uae.benchmarks.unified_bench.run import evaluate, settings_of
-from uae.benchmarks.unified_bench.summary import summary_text
-from uae.benchmarks.unified_bench.task import Curve, Task
+from uae.benchmarks.unified_bench.budgets import Curve, Tokens
+from uae.benchmarks.unified_bench.run import evaluate, settings_of, summary_text
+from uae.benchmarks.unified_bench.task import Task
 from uae.core.errors import UsageError
 from uae.core.provenance import ModelStamp
 from uae.data.captions import CaptionRow, CaptionsWriter, read_rows

@@ -1,8 +1,8 @@
 """Audits of a trained pair against the pair it began as, on any images, as a benchmark run.
 
     RUN/pairs/W-D/   captions of the encoder W, redrawn by the decoder D (`unified_bench.task`)
-    RUN/settings.json, items.jsonl, result.json   see `eval.results.run`
-    RUN/audits.json  what the changes mean, see `eval.audit`
+    RUN/settings.json, items.jsonl, result.json   see `benchmarks.results.run`
+    RUN/audits.json  what the changes mean, see `report.audit`
 
 W and D are `before` and `after`. The four redraws of an image share their noise. The swap matrix of
 their similarities tells whether captions got better for everybody or for one decoder alone.
@@ -12,6 +12,7 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,25 +23,17 @@ from PIL import Image
 from uae.backends.failure import Failure
 from uae.backends.files import CaptionsFile
 from uae.benchmarks.pair_audit.findings import PIXELS, SHARES, TEXT, audits_of
-from uae.benchmarks.pair_audit.questions import (
-    KIND,
-    SIDES,
-    TEXT_SKILLS,
-    UNDERSTANDING,
-    QuestionSet,
-    answers_of,
-    question_rows,
-)
+from uae.benchmarks.pair_audit.questions import IMAGE, KIND, SIDES, QuestionSet
 from uae.benchmarks.results.page import AUDITS
 from uae.benchmarks.results.result import BenchResult, estimate_values
 from uae.benchmarks.results.run import BenchRun, Resume
 from uae.benchmarks.results.scores import Score
 from uae.benchmarks.unified_bench.budgets import PLAIN
-from uae.benchmarks.unified_bench.making import Show, draw_redraws, write_captions
+from uae.benchmarks.unified_bench.making import Show, make_missing
 from uae.benchmarks.unified_bench.run import compared_with, features
-from uae.benchmarks.unified_bench.task import Task, check_stems, read_captions
+from uae.benchmarks.unified_bench.task import Task, check_stems
 from uae.core.durable import replace_file, storage_faults
-from uae.core.provenance import BenchSettings
+from uae.core.provenance import BenchSettings, ModelStamp, image_digests, images_stamp
 from uae.core.ranks import once, share
 from uae.data.captions import CaptionRow
 from uae.data.opening import open_image
@@ -52,7 +45,6 @@ from uae.rewards.similarity import Similarity
 from uae.runs.rows import ITEMS, ItemRow, read_rows
 
 RULES = "uae-pair-audit-2"
-IMAGE = "image"
 PAIRS = (("before", "before"), ("after", "after"), ("before", "after"), ("after", "before"))
 """Whose captions, whose decoder: the own ones first, whose captions the others redraw."""
 
@@ -81,17 +73,51 @@ class AuditTask:
 
     def pair(self, writes: str, draws: str) -> Task:
         """Return the task of one side's captions and one side's decoder."""
-        folder = self.out / "pairs" / f"{writes}-{draws}"
         own = replace(self.own[writes], out=self.out / "pairs" / f"{writes}-{writes}")
         if writes == draws:
             return own
         captions = own.captions_path(PLAIN)
         return replace(
             own,
-            out=folder,
+            out=self.out / "pairs" / f"{writes}-{draws}",
             captioner=lambda: CaptionsFile(captions, own.images),
             generator=self.own[draws].generator,
         )
+
+
+def settings_of(
+    task: AuditTask,
+    stamps: Mapping[str, ModelStamp],
+    backbones: Mapping[str, str],
+    questions: Mapping[str, str] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> BenchSettings:
+    """Return what the numbers of a run depend on; what is measured is the trained model.
+
+    Args:
+        task: What is audited.
+        stamps: Of both sides.
+        backbones: sha256 of their weights, by name.
+        questions: sha256 of the files of questions, by kind.
+        options: How they are asked.
+
+    Raises:
+        UsageError: An image cannot be read.
+    """
+    before, images = stamps["before"], image_digests(task.images)
+    return BenchSettings(
+        benchmark="pair-audit",
+        version=RULES,
+        model=stamps["after"],
+        data={
+            **images_stamp(task.out, images).files,
+            **{f"backbone {name}": digest for name, digest in backbones.items()},
+            **{f"before {name}": digest for name, digest in before.files.items()},
+            **{f"questions {kind}": digest for kind, digest in (questions or {}).items()},
+        },
+        options={"before": before.name, "reward": list(task.reward), **(options or {})},
+        inputs={"image": images},
+    )
 
 
 def audit_pair(
@@ -105,13 +131,8 @@ def audit_pair(
 ) -> tuple[BenchResult, tuple[Audit, ...]]:
     """Make captions, redraws and rows that are missing; then the scores, and what they mean.
 
-    Args:
-        task: What is audited.
-        settings: What the numbers depend on.
-        backbone_names: In the order of the scores.
-        resume: `must` refuses a folder without a run, `never` one with a run.
-        questions: What both sides are asked, in the open run folder.
-        show: Told (what, done, in all).
+    `backbone_names` is in the order of the scores; `resume` is that of `BenchRun.open`; both sides
+    are asked the questions in the open run folder.
 
     Raises:
         UsageError: The folder is of another run, or two images have the same stem.
@@ -129,13 +150,10 @@ def audit_pair(
         for asked in questions:
             names = asked.names
             todo = [name for name in missing if name in names]
-            for row in question_rows(asked, share(todo)) if todo else ():
+            for row in asked.rows(share(todo)) if todo else ():
                 run.add(row)
         result = run.finish(scores_of(backbone_names, questions))
-    rows = read_rows(task.out / ITEMS)
-    seen = [row for row in rows if row.labels[KIND] == IMAGE]
-    answers = (answers_of(rows, kind) for kind in (UNDERSTANDING, TEXT_SKILLS))
-    audits = audits_of(seen, task.reward, backbone_names, *answers)
+    audits = audits_of(read_rows(task.out / ITEMS), task.reward, backbone_names)
     text = json.dumps([_values(audit) for audit in audits], indent=1, allow_nan=False)
     with storage_faults("cannot write", task.out):
         once(lambda: replace_file(task.out / AUDITS, (text + "\n").encode()))
@@ -147,10 +165,13 @@ def _make(task: AuditTask, images: Sequence[str], show: Show) -> dict[str, Failu
     failures: dict[str, Failure] = {}
     for writes, draws in PAIRS if images else ():
         pair, good = task.pair(writes, draws), [x for x in images if x not in failures]
-        told = _told(f"{writes} captions, {draws} decoder", show)
-        failures |= write_captions(pair, good, told)[PLAIN]
-        failures |= draw_redraws(pair, [x for x in good if x not in failures], told)[PLAIN]
+        told = partial(_show, show, f"{writes} captions, {draws} decoder")
+        failures |= make_missing(pair, good, told)[PLAIN]
     return failures
+
+
+def _show(show: Show, pair: str, what: str, done: int, total: int) -> None:
+    show(f"{pair}: {what}", done, total)
 
 
 def _values(audit: Audit) -> dict[str, Any]:
@@ -158,15 +179,11 @@ def _values(audit: Audit) -> dict[str, Any]:
     return asdict(audit) | {"change": change}
 
 
-def _told(pair: str, show: Show) -> Show:
-    return lambda what, done, total: show(f"{pair}: {what}", done, total)
-
-
 def _rows(
     task: AuditTask, todo: Sequence[str], failures: Mapping[str, Failure], show: Show
 ) -> Iterator[ItemRow]:
     """Yield a row of each image, or why there is none."""
-    captions = {side: read_captions(task.pair(side, side), PLAIN) for side in SIDES}
+    captions = {side: task.pair(side, side).captions(PLAIN) for side in SIDES}
     known = training_words(row.caption for row in captions["before"].values())
     is_measured = any(name not in failures for name in todo)
     backbones = task.own["after"].backbones() if is_measured else {}

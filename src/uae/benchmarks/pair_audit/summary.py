@@ -1,7 +1,6 @@
-"""What a pair audit's numbers depend on, and its result in lines."""
+"""A pair audit's result in lines."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from uae.benchmarks.pair_audit.questions import (
     SIDES,
@@ -10,48 +9,10 @@ from uae.benchmarks.pair_audit.questions import (
     parsed_name,
     sample_name,
 )
-from uae.benchmarks.pair_audit.run import AuditTask, matrix_name
+from uae.benchmarks.pair_audit.run import matrix_name
 from uae.benchmarks.results.result import BenchResult
-from uae.core.provenance import BenchSettings, ModelStamp, image_digests, images_stamp
 from uae.report.audit import Audit, by_gravity, summary
 from uae.report.format import value_text
-
-
-def settings_of(
-    task: AuditTask,
-    stamps: Mapping[str, ModelStamp],
-    backbones: Mapping[str, str],
-    version: str,
-    questions: Mapping[str, str] | None = None,
-    options: Mapping[str, Any] | None = None,
-) -> BenchSettings:
-    """Return what the numbers of a run depend on; what is measured is the trained model.
-
-    Args:
-        task: What is audited.
-        stamps: Of both sides.
-        backbones: sha256 of their weights, by name.
-        version: Of the rules.
-        questions: sha256 of the files of questions, by kind.
-        options: How they are asked.
-
-    Raises:
-        UsageError: An image cannot be read.
-    """
-    before, images = stamps["before"], image_digests(task.images)
-    return BenchSettings(
-        benchmark="pair-audit",
-        version=version,
-        model=stamps["after"],
-        data={
-            **images_stamp(task.out, images).files,
-            **{f"backbone {name}": digest for name, digest in backbones.items()},
-            **{f"before {name}": digest for name, digest in before.files.items()},
-            **{f"questions {kind}": digest for kind, digest in (questions or {}).items()},
-        },
-        options={"before": before.name, "reward": list(task.reward), **(options or {})},
-        inputs={"image": images},
-    )
 
 
 def summary_text(result: BenchResult, audits: Sequence[Audit]) -> str:
@@ -77,11 +38,11 @@ def summary_text(result: BenchResult, audits: Sequence[Audit]) -> str:
 
 def _answer_lines(result: BenchResult, kind: str) -> list[str]:
     names = [sample_name(side, kind) for side in SIDES]
-    found = {x.score.name: x.estimate for x in result.scores if x.score.name in names}
+    figures = {x.score.name: x.estimate for x in result.scores if x.score.name in names}
     lines = [
         f"  {name:22}{value_text(x.value, 'share'):>16}  n = {x.n}, "
         f"{_unparsed(result, side, kind)} unparsed, {x.num_excluded} left out"
-        for side, (name, x) in zip(SIDES, found.items(), strict=False)
+        for side, (name, x) in zip(SIDES, figures.items(), strict=False)
     ]
     return ["", f"questions answered rightly, {kind}", *lines] if lines else []
 
