@@ -73,11 +73,7 @@ class AuditQuestions:
     """Leave out images and questions that do not open; the result is marked."""
 
     def read(self) -> "dict[str, MmtTask]":
-        """Read all of them, by kind.
-
-        Raises:
-            UsageError: A file is wrong, or an image does not decode and that is not allowed.
-        """
+        """Read all of them, by kind."""
         from uae.benchmarks.mmt_bench.task import MmtConfig, MmtTask
         from uae.benchmarks.pair_audit.questions import TEXT_SKILLS, UNDERSTANDING
 
@@ -127,7 +123,7 @@ def audit(
     with quick_start():
         from uae.backends.backbones import digests
         from uae.benchmarks.pair_audit import run
-        from uae.benchmarks.pair_audit.summary import summary_text
+        from uae.benchmarks.pair_audit.findings import summary_text
 
         pairs = compared.read(place)
         chosen = backbones_of(backbone or pairs["after"].backbones)

@@ -49,11 +49,7 @@ def pair_gaps(pair: Pair, images: Mapping[str, Path]) -> Gaps:
 
 
 def settled(gaps: Gaps, num_images: int, *, allow_missing: bool) -> dict[str, Any]:
-    """Return what is amiss as options of the run's settings, which mark its result.
-
-    Raises:
-        UsageError: Something is, and that is not allowed, or no image opens at all.
-    """
+    """Return what is amiss as options of the run's settings, which mark its result."""
     if len(gaps.get(UNREADABLE, ())) == num_images:
         raise UsageError(f"none of {num_images} images opens:\n{listed(gaps)}")
     if any(gaps.values()) and not allow_missing:

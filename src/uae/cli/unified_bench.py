@@ -63,11 +63,7 @@ class PairChoice:
     """How an address is asked."""
 
     def check(self, curve: tuple[Method, ...]) -> None:
-        """Refuse models of this package that are not there, and curves of given captions.
-
-        Raises:
-            UsageError: Names the flag.
-        """
+        """Refuse models of this package that are not there, and curves of given captions."""
         for flag, text in (("--captioner", self.captioner), ("--generator", self.generator)):
             if text is None:
                 check_named("--model", self.model)
@@ -81,12 +77,7 @@ class PairChoice:
             )
 
     def read(self, place: RunChoice) -> "Pair":
-        """Return both halves, not loaded yet.
-
-        Raises:
-            UsageError: One is of no known kind, hidden states are asked of two models, or the
-                dtype is for other ones.
-        """
+        """Return both halves, not loaded yet."""
         import torch
 
         from uae.backends.reference import Given, check_dtype
@@ -170,12 +161,14 @@ def unified_bench(
         pair = halves.read(place)
         chosen = backbones_of(backbone or pair.backbones or OFFICIAL)
         task = _task(pair, files.paths, place.out, chosen, halves, lengths)
-        gaps = {**image_gaps(files.paths), **pair_gaps(pair, files.paths)}
+        lacks = {**image_gaps(files.paths), **pair_gaps(pair, files.paths)}
+        gaps = settled(lacks, len(files.paths), allow_missing=allow_missing)
+        weights = digests(chosen, place.device)
         settings = run.settings_of(
             task,
             pair.stamp(),
-            digests(chosen, place.device),
-            settled(gaps, len(files.paths), allow_missing=allow_missing),
+            weights,
+            gaps,
             pair.given_inputs(files.paths),
             sees_image=pair.sees_image,
         )
@@ -249,17 +242,12 @@ def caption_duel(
             warn_of_extra(given.path, given.extra, "captions")
         gaps = settled(image_gaps(files.paths), len(duels), allow_missing=allow_missing)
         judge = chosen.load(place.device, place.out)
-    plan = duel.plan_of(judge, duels, duel.settings_of(judge, duels, first, second, gaps))
+    plan = duel.plan_of(judge, duels, first, second, gaps)
     return carry_out("caption-duel", "pair", plan, place, talk, retry_failed, files.left_out)
 
 
 def backbones_of(texts: Iterable[str]) -> dict[str, str]:
-    """Return backbones by name, each a folder or hub id.
-
-    Raises:
-        UsageError: A name is not known, or comes twice.
-        EnvironmentFault: DreamSim is among them, and its package is not installed.
-    """
+    """Return backbones by name, each a folder or hub id."""
     chosen: dict[str, str] = {}
     for text in texts:
         name, _, place = text.partition("=")
@@ -277,9 +265,7 @@ def backbones_of(texts: Iterable[str]) -> dict[str, str]:
 def counted_of(chosen: Mapping[str, str]) -> tuple[str, ...]:
     """Return the names of the paper's four backbones if all are there; others are columns beside.
 
-    Args:
-        chosen: Folder or hub id by name. A folder under one of the names is taken to be a copy,
-            and the sha256 of its weights stands in the settings.
+    A folder under one of the names is taken to be a copy.
     """
     is_whole = all(
         name in chosen and (chosen[name] == hub_id or Path(chosen[name]).is_dir())

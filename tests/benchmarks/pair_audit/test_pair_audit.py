@@ -8,10 +8,9 @@ import pytest
 
 from uae.backends.roles import Written
 from uae.backends.uae import Uae
-from uae.benchmarks.pair_audit.findings import PIXELS, TEXT, audits_of
+from uae.benchmarks.pair_audit.findings import PIXELS, TEXT, audits_of, matrix_name, summary_text
 from uae.benchmarks.pair_audit.questions import IMAGE, KIND, UNDERSTANDING, QuestionSet
-from uae.benchmarks.pair_audit.run import AuditTask, audit_pair, matrix_name, settings_of
-from uae.benchmarks.pair_audit.summary import summary_text
+from uae.benchmarks.pair_audit.run import AuditTask, audit_pair, settings_of
 from uae.benchmarks.results.compare import compare
 from uae.benchmarks.unified_bench import making
 from uae.benchmarks.unified_bench.budgets import Tokens

@@ -11,7 +11,6 @@ from uae.benchmarks.unified_bench.duel import (
     plan_of,
     read_verdict,
     samples_of,
-    settings_of,
 )
 from uae.core.errors import UsageError
 from uae.runs.rows import read_rows
@@ -63,7 +62,7 @@ def files(tmp_path):
 def judged(files, answer, out, **options):
     images, first, second = files
     duels, judge = pair_up(images, first, second)[0], Script(answer)
-    plan = plan_of(judge, duels, settings_of(judge, duels, first, second))
+    plan = plan_of(judge, duels, first, second)
     return run_plan(plan, out, **options), judge
 
 

@@ -38,19 +38,7 @@ class JudgedTask(Generic[P]):
         scores: Callable[[Sequence[ItemRow]], Sequence[Score]],
         options: Mapping[str, Any],
     ) -> Plan:
-        """Plan the run.
-
-        Args:
-            benchmark: Its name with this judge.
-            version: Of its rules.
-            num_published: Prompts of the benchmark.
-            works: Of the prompts that have an image.
-            scores: Tells from the rows what is computed.
-            options: What else the numbers depend on.
-
-        Raises:
-            UsageError: The images show prompts in different wordings.
-        """
+        """Plan the run."""
         num = len(self.prompts.prompts)
         counts = {"num_prompts": num, **part_option(num, num_published, "prompts")}
         settings = self.settings(benchmark, version, {**counts, **options})

@@ -8,7 +8,6 @@ W and D are `before` and `after`. The four redraws of an image share their noise
 their similarities tells whether captions got better for everybody or for one decoder alone.
 """
 
-import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,17 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from PIL import Image
 
 from uae.backends.failure import Failure
 from uae.backends.files import CaptionsFile
-from uae.benchmarks.pair_audit.findings import PIXELS, SHARES, TEXT, audits_of
+from uae.benchmarks.pair_audit.findings import PIXELS, TEXT, audits_of, matrix_name, scores_of
 from uae.benchmarks.pair_audit.questions import IMAGE, KIND, SIDES, QuestionSet
 from uae.benchmarks.results.page import AUDITS
 from uae.benchmarks.results.result import BenchResult, estimate_values
 from uae.benchmarks.results.run import BenchRun, Resume
-from uae.benchmarks.results.scores import Score
 from uae.benchmarks.unified_bench.budgets import PLAIN
 from uae.benchmarks.unified_bench.making import Show, make_missing
 from uae.benchmarks.unified_bench.run import compared_with, features
@@ -39,8 +35,8 @@ from uae.data.captions import CaptionRow
 from uae.data.opening import open_image
 from uae.data.sources import to_pixels
 from uae.report.audit import Audit
-from uae.report.pixel_audit import audit_pixels
-from uae.report.text_audit import audit_captions, training_words
+from uae.report.pixel_audit import PixelAudit, audit_pixels
+from uae.report.text_audit import TextAudit, audit_captions, training_words
 from uae.rewards.similarity import Similarity
 from uae.runs.rows import ITEMS, ItemRow, read_rows
 
@@ -92,18 +88,7 @@ def settings_of(
     questions: Mapping[str, str] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> BenchSettings:
-    """Return what the numbers of a run depend on; what is measured is the trained model.
-
-    Args:
-        task: What is audited.
-        stamps: Of both sides.
-        backbones: sha256 of their weights, by name.
-        questions: sha256 of the files of questions, by kind.
-        options: How they are asked.
-
-    Raises:
-        UsageError: An image cannot be read.
-    """
+    """Return what the numbers of a run depend on; what is measured is the trained model."""
     before, images = stamps["before"], image_digests(task.images)
     return BenchSettings(
         benchmark="pair-audit",
@@ -133,10 +118,6 @@ def audit_pair(
 
     `backbone_names` is in the order of the scores; `resume` is that of `BenchRun.open`; both sides
     are asked the questions in the open run folder.
-
-    Raises:
-        UsageError: The folder is of another run, or two images have the same stem.
-        EnvironmentFault: It cannot be written.
     """
     check_stems(task.images)
     with BenchRun.open(task.out, settings, resume=resume) as run:
@@ -220,11 +201,18 @@ def _row(
     for (writes, draws), redraw in redraws.items():
         for key, value in compared_with(embedded, redraw, backbones).items():
             samples[matrix_name(writes, draws, key)] = value
-    for side in SIDES:
-        samples |= _text_samples(side, captions[side], task.max_caption_tokens[side], known)
-    seen = {"original": original, **{side: redraws[side, side] for side in SIDES}}
-    for of, image in seen.items():
-        samples |= {f"{of} {measure}": x for measure, x in _pixel_values(image).items()}
+    for side, row in captions.items():
+        audit = audit_captions(
+            [row.caption],
+            num_tokens=[row.num_tokens or 0],
+            max_tokens=task.max_caption_tokens[side],
+            truncated=[row.is_truncated],
+            vocabulary=known,
+        )
+        samples |= _named(side, audit, TEXT)
+    pictures = {"original": original, **{side: redraws[side, side] for side in SIDES}}
+    for of, image in pictures.items():
+        samples |= _named(of, audit_pixels(to_pixels([image]).numpy()), PIXELS)
     return ItemRow(
         item=name,
         labels={KIND: IMAGE},
@@ -240,41 +228,6 @@ def _row(
     )
 
 
-def _text_samples(
-    side: str, row: CaptionRow, max_tokens: int, known: frozenset[str]
-) -> dict[str, float]:
-    audit = audit_captions(
-        [row.caption],
-        num_tokens=[row.num_tokens or 0],
-        max_tokens=max_tokens,
-        truncated=[row.is_truncated],
-        vocabulary=known,
-    )
-    return {f"{side} {measure}": float(getattr(audit, measure)[0]) for measure in TEXT}
-
-
-@torch.no_grad()
-def _pixel_values(image: Image.Image) -> dict[str, float]:
-    audit = audit_pixels(to_pixels([image]).numpy())
-    return {measure: float(getattr(audit, measure)[0]) for measure in PIXELS}
-
-
-def matrix_name(writes: str, draws: str, key: str) -> str:
-    """Name a cell of the swap matrix."""
-    return f"{writes} captions, {draws} decoder: {key}"
-
-
-def scores_of(backbone_names: Sequence[str], questions: Sequence[QuestionSet]) -> list[Score]:
-    """Return the swap matrix by backbone, text and pixels of both sides, then their answers."""
-    names = [
-        matrix_name(writes, draws, key)
-        for key in backbone_names
-        for writes, draws in itertools.product(SIDES, SIDES)
-    ]
-    names += [f"{side} {measure}" for measure in TEXT for side in SIDES]
-    names += [f"{of} {measure}" for measure in PIXELS for of in ("original", *SIDES)]
-    scores = [
-        Score(name=name, sample=name, where={KIND: IMAGE}, is_share=name.split()[-1] in SHARES)
-        for name in names
-    ]
-    return [*scores, *(score for asked in questions for score in asked.scores)]
+def _named(of: str, audit: TextAudit | PixelAudit, measures: Sequence[str]) -> dict[str, float]:
+    """Name the measures of one caption or one image."""
+    return {f"{of} {measure}": float(getattr(audit, measure)[0]) for measure in measures}

@@ -1,6 +1,6 @@
 """Two runs of one benchmark, item by item: paired differences with intervals, and what moved."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from uae.runs.claim import plain
 from uae.runs.rows import ITEMS, read_rows
 
 _NUM_NAMED = 5
-_FILES = "model.files."
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +45,6 @@ class Comparison:
 
     Attributes:
         num_items: Items that both runs have.
-        only_before: Names of items that only the first run has.
-        only_after: Names of items that only the second run has.
         settings: How the runs' settings differ, one line each.
         marks: In what each run is not the whole benchmark, by side, "first" and "second".
         scores: Those that both runs have, in the order of the second.
@@ -70,12 +67,8 @@ def compare(
 ) -> Comparison:
     """Compare the folders of two finished runs.
 
-    Args:
-        before: Run folder.
-        after: Run folder of the same benchmark and version.
-        allow_different_items: Compare the items that both have, though one has others too, or
-            though their data differ.
-        num_moved: Items to name for each sample.
+    With `allow_different_items` those that both have are compared, though one has others too, or
+    though their data differ; `num_moved` items are named for each sample.
 
     Raises:
         UsageError: A folder holds no finished run, the runs are not of one benchmark and version,
@@ -131,16 +124,12 @@ def _check_data(before: Path, first: BenchResult, after: Path, second: BenchResu
         )
 
 
-def _setting_lines(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[str]:
-    """Yield how settings differ; of a model's files only how many."""
-    num_files = 0
-    for line in config_differences(dict(first), dict(second)):
-        if line.startswith(_FILES):
-            num_files += 1
-        else:
-            yield line
-    if num_files:
-        yield f"{num_files} of the model's files"
+def _setting_lines(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    """Say how settings differ; of a model's files only how many."""
+    lines = config_differences(dict(first), dict(second))
+    kept = [line for line in lines if not line.startswith("model.files.")]
+    num_files = len(lines) - len(kept)
+    return [*kept, f"{num_files} of the model's files"] if num_files else kept
 
 
 def _named(items: Sequence[str]) -> str:

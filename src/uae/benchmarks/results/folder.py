@@ -31,11 +31,7 @@ BENCHMARK = FolderKind(
 
 
 def settle(folder: Path, settings: BenchSettings) -> dict[str, Any]:
-    """Write what the run is, or compare with what was written when it was begun.
-
-    Raises:
-        UsageError: It was begun with other settings.
-    """
+    """Write what the run is, or compare with what was written when it was begun."""
     # torch stands behind it, which reading and comparing results do without
     from uae.core.environment import describe_environment, numeric_differences
 
@@ -63,12 +59,7 @@ def settle(folder: Path, settings: BenchSettings) -> dict[str, Any]:
 
 
 def check_settings(folder: Path, begun: Mapping[str, Any], settings: BenchSettings) -> None:
-    """Refuse to go on with other settings, or other data, than a run was begun with.
-
-    Raises:
-        UsageError: Names the differences; of images, captions and prompts how many, and the first.
-            Earlier runs have kept digests of all together.
-    """
+    """Refuse to go on with other settings, or other data, than a run was begun with."""
     differences = [
         *input_differences(read_inputs(folder) or settings.inputs, settings.inputs),
         *config_differences(begun["settings"], plain(settings.values())),
@@ -81,9 +72,6 @@ def take_up(folder: Path, *, retry_failed: bool) -> list[ItemRow]:
 
     `items.jsonl` then holds just these: without a torn last line, and without what is to be tried
     again.
-
-    Raises:
-        UsageError: A row is wrong.
     """
     path = folder / ITEMS
     path.touch()

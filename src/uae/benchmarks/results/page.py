@@ -55,11 +55,7 @@ class Card:
 
 
 def write_page(folder: Path) -> Path:
-    """Write the page of a finished run into its folder, and return its path.
-
-    Raises:
-        UsageError: The folder holds no finished run.
-    """
+    """Write the page of a finished run into its folder, and return its path."""
     result = read_result(folder)
     rows = read_rows(folder / ITEMS)
     sample = result.scores[0].score.sample if result.scores else ""
@@ -108,11 +104,7 @@ def rate_distortion(result: BenchResult) -> Markup | None:
 
 
 def write_comparison(path: Path, before: Path, after: Path, found: Comparison) -> None:
-    """Write a page with what changed between two runs, and the items that moved most in pictures.
-
-    Raises:
-        UsageError: The page cannot be made small enough.
-    """
+    """Write a page with what changed between two runs, and the items that moved most in pictures."""
     rows = {folder: {x.item: x for x in read_rows(folder / ITEMS)} for folder in (before, after)}
     cards = {
         sample: [

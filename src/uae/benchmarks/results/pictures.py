@@ -32,14 +32,7 @@ def with_pictures(row: ItemRow, pictures: Mapping[str, Path], folder: Path) -> I
 
 
 def save_thumbnails(images: Sequence[Image.Image], folder: Path, item: str) -> dict[str, Path]:
-    """Write small copies of an item's images into a run folder; the item's name is a file's name.
-
-    Returns:
-        Files by label: "image", or "image 1" and so on where there are several.
-
-    Raises:
-        OSError: One cannot be written.
-    """
+    """Write small copies of an item's images into a run folder, and return the files by label."""
     (folder / THUMBNAILS).mkdir(exist_ok=True)
     written = {}
     for number, image in enumerate(images, start=1):

@@ -18,6 +18,7 @@ the end, or when a stopped run is taken up.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,25 +40,17 @@ Scores = Sequence[Score] | Callable[[Sequence[ItemRow]], Sequence[Score]]
 """What is computed; or a function that tells it from the rows."""
 
 
+@dataclass(eq=False)
 class BenchRun:
-    """An open run folder. Use as a context manager."""
+    """An open run folder, see `BenchRun.open`. Use as a context manager."""
 
-    def __init__(
-        self,
-        folder: Path,
-        begun: Mapping[str, Any],
-        rows: Sequence[ItemRow],
-        journal: Journal,
-        held: ExitStack,
-    ) -> None:
-        """Hold the parts; `BenchRun.open` makes them."""
-        self.folder = folder
-        self._begun = begun
-        self._rows = {row.item: row for row in rows}
-        self._num_before = len(rows)
-        self._items: dict[str, None] | None = None
-        self._journal = journal
-        self._held = held
+    folder: Path
+    _begun: Mapping[str, Any]
+    _rows: dict[str, ItemRow]
+    _num_before: int
+    _journal: Journal
+    _held: ExitStack
+    _items: dict[str, None] | None = None
 
     @classmethod
     def open(
@@ -78,8 +71,7 @@ class BenchRun:
 
         Raises:
             UsageError: The folder is in use, of another run, no run folder or against `resume`, or
-                a row in it is wrong; the message says which.
-            EnvironmentFault: It cannot be written.
+                a row in it is wrong.
         """
         with storage_faults("cannot write the run folder", folder), ExitStack() as undo:
             if current().is_first:
@@ -92,7 +84,8 @@ class BenchRun:
             )
             folders.check_settings(folder, begun, settings)  # those of every rank
             journal = undo.enter_context(Journal(own_path(folder / ITEMS), lock=False))
-            return cls(folder, begun, rows, journal, undo.pop_all())
+            by_item = {row.item: row for row in rows}
+            return cls(folder, begun, by_item, len(rows), journal, undo.pop_all())
 
     def __enter__(self) -> "BenchRun":
         return self
@@ -111,11 +104,7 @@ class BenchRun:
         return self._num_before + (len(self._rows) - self._num_before) * current().size
 
     def missing(self, items: Iterable[T], name_of: Callable[[T], str]) -> Iterator[T]:
-        """Yield the items that have no row, in their order; nothing is kept of the others.
-
-        Args:
-            items: All items of the run, the same each time.
-            name_of: An item's name, unique.
+        """Yield those of all items of the run that have no row; nothing is kept of the others.
 
         Raises:
             UsageError: Two items share a name, or there are rows of items that are not among these.
@@ -159,7 +148,6 @@ class BenchRun:
 
         Raises:
             NonFinite: A sample is NaN or infinite; nothing is written.
-            EnvironmentFault: The row cannot be written; the file is as it was.
         """
         assert row.item not in self._rows, f"item {row.item} has a row already"
         self._journal.append(row_values(row))
@@ -169,10 +157,6 @@ class BenchRun:
         """Compute the scores from the rows of all ranks and write `result.json`.
 
         `items.jsonl` then has the rows in the order of the items.
-
-        Raises:
-            EnvironmentFault: The file cannot be written.
-            RunFailed: Another rank has ended.
         """
         items = self._items
         assert items is not None, "finish() comes after all of todo()"

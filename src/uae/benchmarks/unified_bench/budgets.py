@@ -89,16 +89,7 @@ def write_within(
     curve: Curve,
     tokens: Tokens,
 ) -> dict[str, list[Written | Failure]]:
-    """Return captions of at most so many tokens, by variant.
-
-    Args:
-        captioner: Writes the new ones.
-        items: Images.
-        plain: The plain caption of each.
-        method: How they are kept short.
-        curve: Of which sizes.
-        tokens: Counts them.
-    """
+    """Return captions of at most so many tokens, by variant."""
     draws = range(curve.num_samples if method == "sample" else 0)
     sampled = [captioner.write(items, Request(temperature=1.0, draw=k)) for k in draws]
     short: dict[str, list[Written | Failure]] = {}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from uae.backends.failure import Failure
 from uae.backends.files import CaptionsFile
@@ -46,20 +46,16 @@ Then choose the better caption. Answer with one JSON object and nothing else:
 _MAX_LISTED = 20
 
 
-class Points(BaseModel):
+class Points(BaseModel, frozen=True):
     """Scores of one caption, 1 to 10."""
-
-    model_config = ConfigDict(frozen=True)
 
     completeness: float = Field(ge=1, le=10)
     fluency: float = Field(ge=1, le=10)
     insight: float = Field(ge=1, le=10)
 
 
-class Verdict(BaseModel):
+class Verdict(BaseModel, frozen=True):
     """What a judge says of caption A and caption B."""
-
-    model_config = ConfigDict(frozen=True)
 
     A: Points
     B: Points
@@ -89,11 +85,7 @@ class Duel:
 
 
 def read_verdict(reply: str) -> Verdict:
-    """Read a judge's reply: its first JSON object.
-
-    Raises:
-        JudgeFailed: It holds no such object, or one of another form.
-    """
+    """Read a judge's reply: its first JSON object."""
     values = next(json_objects(reply), None)
     if values is None:
         raise JudgeFailed(
@@ -108,22 +100,10 @@ def read_verdict(reply: str) -> Verdict:
         raise JudgeFailed("judge: not the form asked for", f"{where}: {fault['msg']}") from error
 
 
-def plan_of(judge: Judge, duels: Mapping[str, Duel], settings: BenchSettings) -> Plan:
-    """Plan to judge each pair in both orders; one without two verdicts is excluded and counted."""
-    works = [
-        Work(item=name, make=lambda _, duel=duel: _row(judge, duel)) for name, duel in duels.items()
-    ]
-    return Plan(settings, works, lambda _: SCORES, text=summary_text)
-
-
 def pair_up(
     images: Mapping[str, Path], first: Path, second: Path
 ) -> tuple[dict[str, Duel], list[CaptionsFile]]:
-    """Pair the captions of each image; return the pairs, and both files.
-
-    Raises:
-        UsageError: An image has no caption in one of the files, or a file is wrong.
-    """
+    """Pair the captions of each image; return the pairs, and both files."""
     given = [CaptionsFile(path, images) for path in (first, second)]
     for captions in given:
         missing = [name for name in images if name not in captions.texts]
@@ -140,20 +120,20 @@ def pair_up(
     return duels, given
 
 
-def settings_of(
+def plan_of(
     judge: Judge,
     duels: Mapping[str, Duel],
     first: Path,
     second: Path,
     gaps: Mapping[str, Any] | None = None,
-) -> BenchSettings:
-    """Return what the numbers depend on; the captions of `second` are what is measured.
+) -> Plan:
+    """Plan to judge each pair in both orders; one without two verdicts is excluded and counted.
 
-    Raises:
-        UsageError: A file cannot be read.
+    The captions of `second` are what is measured; `gaps` are options that say which images do not
+    open.
     """
     images = image_digests({name: duel.path for name, duel in duels.items()})
-    return BenchSettings(
+    settings = BenchSettings(
         benchmark="caption-duel",
         version=RULES,
         model=ModelStamp(
@@ -174,6 +154,10 @@ def settings_of(
             "second caption": text_digests({name: duel.second for name, duel in duels.items()}),
         },
     )
+    works = [
+        Work(item=name, make=lambda _, duel=duel: _row(judge, duel)) for name, duel in duels.items()
+    ]
+    return Plan(settings, works, lambda _: SCORES, text=summary_text)
 
 
 def _row(judge: Judge, duel: Duel) -> ItemRow:

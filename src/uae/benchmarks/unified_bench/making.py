@@ -35,9 +35,6 @@ def make_missing(task: Task, names: Sequence[str], show: Show) -> Failures:
 
     Without its plain caption an image has none within a budget either, and no redraw; one within a
     budget that fails leaves its point of the curve empty for that image.
-
-    Raises:
-        RunFailed: A model failed for several images running; what is made stays.
     """
     failures = _write_captions(task, names, show)
     described = [name for name in names if name not in failures[PLAIN]]

@@ -42,11 +42,7 @@ class Pair:
         sees_image: bool,
         flag: str = "--model",
     ) -> "Pair":
-        """Read both; `model`, given by `flag`, stands for a half that is not given.
-
-        Raises:
-            UsageError: One is of no known kind, or hidden states are asked of two models.
-        """
+        """Read both; `model`, given by `flag`, stands for a half that is not given."""
         ours = Spec(flag, "uae", model)
         writes = Spec.read(CAPTIONER, captioner, kinds(Captioner)) if captioner else ours
         draws = Spec.read(GENERATOR, generator, kinds(Generator)) if generator else ours
@@ -69,12 +65,7 @@ class Pair:
         return [f"{name}={place}" for name, place in places.items()]
 
     def files(self, images: Mapping[str, Path]) -> tuple[CaptionsFile | None, ImageFolder | None]:
-        """Return the captions and the redraws of these images that are there already.
-
-        Raises:
-            UsageError: An image has two captions or two redraws, or there is no such file or
-                folder.
-        """
+        """Return the captions and the redraws of these images that are there already."""
         writes, draws = self.writes, self.draws
         captions = CaptionsFile(Path(writes.name), images) if writes.kind == "file" else None
         redraws = ImageFolder(Path(draws.name), list(images)) if draws.kind == "folder" else None
@@ -133,11 +124,7 @@ class Pair:
         )
 
     def tokens(self, name: str | None, *, is_needed: bool) -> Tokens | None:
-        """Load what counts a caption's tokens: the one named, or that of the pair's uae model.
-
-        Raises:
-            UsageError: A curve needs one, and there is none; or there is no such tokenizer.
-        """
+        """Load what counts a caption's tokens: the one named, or that of the pair's uae model."""
         if name is None and not self.ours:
             if is_needed:
                 raise UsageError(

@@ -54,17 +54,8 @@ def settings_of(
 ) -> BenchSettings:
     """Return what the numbers of a run depend on.
 
-    Args:
-        task: What is measured.
-        stamp: Of captioner and generator.
-        backbones: sha256 of the weights, by name.
-        gaps: Options that say which images, captions and redraws were missing from the start.
-        given: Captions and redraws that are there already.
-        sees_image: The decoder gets states that saw the image: no text bottleneck, and so another
-            benchmark.
-
-    Raises:
-        UsageError: An image cannot be read.
+    `gaps` are options that say what was missing from the start, `given` captions and redraws that
+    are there already. A decoder that `sees_image` has no text bottleneck: another benchmark.
     """
     images = image_digests(task.images)
     name = "unified-bench-hidden-states" if sees_image else "unified-bench"
@@ -99,10 +90,6 @@ def evaluate(
 
     `resume` and `retry_failed` are those of `BenchRun.open`; `backbone_names` is in the order of
     the scores.
-
-    Raises:
-        UsageError: The folder is of another run, or two images have the same stem.
-        EnvironmentFault: The folder cannot be written.
     """
     check_stems(task.images)
     with BenchRun.open(task.out, settings, resume=resume, retry_failed=retry_failed) as run:

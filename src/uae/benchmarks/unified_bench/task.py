@@ -74,11 +74,7 @@ class Task:
 
 
 def check_stems(images: Mapping[str, Path]) -> None:
-    """Refuse two images whose redraws would be one file.
-
-    Raises:
-        UsageError: Names both.
-    """
+    """Refuse two images whose redraws would be one file."""
     seen: dict[str, str] = {}
     for name in images:
         stem = Path(name).with_suffix("").as_posix()
