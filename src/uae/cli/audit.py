@@ -49,13 +49,8 @@ class TrainedChoice:
         from uae.benchmarks.unified_bench.pair import Pair
 
         given = Given("", self.seed, place.device, torch.float32, place.out)
-        return {
-            side: Pair.read(name, None, None, given, sees_image=False, flag=flag)
-            for side, name, flag in (
-                ("before", self.before, "--before"),
-                ("after", self.model, "--model"),
-            )
-        }
+        before = Pair.read(given, self.before, flag="--before")
+        return {"before": before, "after": Pair.read(given, self.model)}
 
 
 @Parameter(name="*")
@@ -127,7 +122,8 @@ def audit(
 
         pairs = compared.read(place)
         chosen = backbones_of(backbone or pairs["after"].backbones)
-        _check_reward(reward, chosen)
+        if unknown := [name for name in reward if name not in chosen]:
+            raise UsageError(f"--reward {unknown[0]}: expected one of {', '.join(chosen)}")
         task = _task(pairs, files.paths, place.out, chosen, reward, compared.batch_size)
         settings = run.settings_of(
             task,
@@ -165,12 +161,6 @@ def _task(
         reward=reward,
         out=out,
     )
-
-
-def _check_reward(reward: tuple[str, ...], chosen: dict[str, str]) -> None:
-    unknown = [name for name in reward if name not in chosen]
-    if unknown:
-        raise UsageError(f"--reward {unknown[0]}: expected one of {', '.join(chosen)}")
 
 
 def _options(

@@ -86,8 +86,8 @@ class PairChoice:
         check_text(self.prompt, "--prompt")
         dtype = getattr(torch, self.dtype)
         given = Given(self.prompt, self.seed, place.device, dtype, place.out, self.address.config)
-        names = (self.model, self.captioner, self.generator)
-        pair = Pair.read(*names, given, sees_image=self.hidden_states)
+        halves = (self.captioner, self.generator)
+        pair = Pair.read(given, self.model, *halves, sees_image=self.hidden_states)
         check_dtype(self.dtype, pair.writes, pair.draws)
         return pair
 
@@ -164,14 +164,8 @@ def unified_bench(
         lacks = {**image_gaps(files.paths), **pair_gaps(pair, files.paths)}
         gaps = settled(lacks, len(files.paths), allow_missing=allow_missing)
         weights = digests(chosen, place.device)
-        settings = run.settings_of(
-            task,
-            pair.stamp(),
-            weights,
-            gaps,
-            pair.given_inputs(files.paths),
-            sees_image=pair.sees_image,
-        )
+        stamp, given = pair.stamp(), pair.given_inputs(files.paths)
+        settings = run.settings_of(task, stamp, weights, gaps, given, sees_image=pair.sees_image)
     progress, show = stages_of(talk)
     result = run.evaluate(
         task, settings, list(chosen), resume=place.resume, retry_failed=retry_failed, show=show

@@ -16,13 +16,10 @@ UNDERSTANDING, TEXT_SKILLS = "understanding", "text skills"
 
 @dataclass(frozen=True, slots=True)
 class QuestionSet:
-    """Questions that both sides are asked.
+    """Questions of one kind that both sides are asked.
 
-    Attributes:
-        kind: What they ask for, `UNDERSTANDING` say: names samples and rows.
-        items: Their names, all of them.
-        ask: Asks both sides all questions that have no answer yet, and returns their rows by side,
-            as `benchmarks.mmt_bench` makes them.
+    `ask` asks both all questions that have no answer yet, and returns their rows by side, as
+    `benchmarks.mmt_bench` makes them; `items` are the names of all.
     """
 
     kind: str

@@ -8,7 +8,6 @@ W and D are `before` and `after`. The four redraws of an image share their noise
 their similarities tells whether captions got better for everybody or for one decoder alone.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -21,14 +20,15 @@ from uae.backends.failure import Failure
 from uae.backends.files import CaptionsFile
 from uae.benchmarks.pair_audit.findings import PIXELS, TEXT, audits_of, matrix_name, scores_of
 from uae.benchmarks.pair_audit.questions import IMAGE, KIND, SIDES, QuestionSet
+from uae.benchmarks.results.folder import write_json
 from uae.benchmarks.results.page import AUDITS
 from uae.benchmarks.results.result import BenchResult, estimate_values
 from uae.benchmarks.results.run import BenchRun, Resume
 from uae.benchmarks.unified_bench.budgets import PLAIN
 from uae.benchmarks.unified_bench.making import Show, make_missing
-from uae.benchmarks.unified_bench.run import compared_with, features
+from uae.benchmarks.unified_bench.run import compared_with, features, measured
 from uae.benchmarks.unified_bench.task import Task, check_stems
-from uae.core.durable import replace_file, storage_faults
+from uae.core.durable import storage_faults
 from uae.core.provenance import BenchSettings, ModelStamp, image_digests, images_stamp
 from uae.core.ranks import once, share
 from uae.data.captions import CaptionRow
@@ -50,8 +50,7 @@ class AuditTask:
     """What is audited.
 
     Attributes:
-        own: Each side's captions redrawn by its own decoder, by side; same images, seeds and
-            backbones.
+        own: Each side's captions redrawn by its own decoder; same images, seeds and backbones.
         max_caption_tokens: Longest caption that each side's decoder was trained for.
         reward: Names of the backbones that were the reward; the others are held out.
         out: Run folder.
@@ -135,29 +134,27 @@ def audit_pair(
                 run.add(row)
         result = run.finish(scores_of(backbone_names, questions))
     audits = audits_of(read_rows(task.out / ITEMS), task.reward, backbone_names)
-    text = json.dumps([_values(audit) for audit in audits], indent=1, allow_nan=False)
+    values = [asdict(x) | {"change": x.change and estimate_values(x.change)} for x in audits]
     with storage_faults("cannot write", task.out):
-        once(lambda: replace_file(task.out / AUDITS, (text + "\n").encode()))
+        once(lambda: write_json(task.out / AUDITS, values))
     return result, audits
 
 
 def _make(task: AuditTask, images: Sequence[str], show: Show) -> dict[str, Failure]:
     """Make the captions and redraws that are missing; return the images that lack one."""
     failures: dict[str, Failure] = {}
-    for writes, draws in PAIRS if images else ():
-        pair, good = task.pair(writes, draws), [x for x in images if x not in failures]
-        told = partial(_show, show, f"{writes} captions, {draws} decoder")
-        failures |= make_missing(pair, good, told)[PLAIN]
+    for pair in PAIRS if images else ():
+        failures |= _make_pair(task, *pair, [x for x in images if x not in failures], show)
     return failures
 
 
-def _show(show: Show, pair: str, what: str, done: int, total: int) -> None:
-    show(f"{pair}: {what}", done, total)
+def _make_pair(
+    task: AuditTask, writes: str, draws: str, images: Sequence[str], show: Show
+) -> Mapping[str, Failure]:
+    def show_pair(what: str, done: int, total: int) -> None:
+        show(f"{writes} captions, {draws} decoder: {what}", done, total)
 
-
-def _values(audit: Audit) -> dict[str, Any]:
-    change = estimate_values(audit.change) if audit.change else None
-    return asdict(audit) | {"change": change}
+    return make_missing(task.pair(writes, draws), images, show_pair)[PLAIN]
 
 
 def _rows(
@@ -166,21 +163,13 @@ def _rows(
     """Yield a row of each image, or why there is none."""
     captions = {side: task.pair(side, side).captions(PLAIN) for side in SIDES}
     known = training_words(row.caption for row in captions["before"].values())
-    is_measured = any(name not in failures for name in todo)
-    backbones = task.own["after"].backbones() if is_measured else {}
-    for done, name in enumerate(todo, start=1):
-        failure = failures.get(name)
-        if failure:
-            yield ItemRow(
-                item=name,
-                labels={KIND: IMAGE},
-                excluded=failure.reason,
-                excluded_detail=failure.detail,
-            )
-        else:
-            texts = {side: captions[side][name] for side in SIDES}
-            yield _row(task, name, texts, known, backbones)
-        show("measures", done, len(todo))
+
+    def row(name: str, backbones: Mapping[str, Similarity]) -> ItemRow:
+        return _row(task, name, {side: captions[side][name] for side in SIDES}, known, backbones)
+
+    load = task.own["after"].backbones
+    for made in measured(todo, failures, load, row, partial(show, "measures")):
+        yield replace(made, labels={KIND: IMAGE}, can_retry=False)  # an audit tries nothing again
 
 
 def _row(
@@ -191,10 +180,7 @@ def _row(
     backbones: Mapping[str, Similarity],
 ) -> ItemRow:
     original = open_image(task.images[name])
-    paths = {
-        (writes, draws): task.pair(writes, draws).redraw_path(PLAIN, name)
-        for writes, draws in PAIRS
-    }
+    paths = {pair: task.pair(*pair).redraw_path(PLAIN, name) for pair in PAIRS}
     redraws = {pair: open_image(path) for pair, path in paths.items()}
     embedded = features(original, backbones)
     samples: dict[str, float] = {}
@@ -215,7 +201,6 @@ def _row(
         samples |= _named(of, audit_pixels(to_pixels([image]).numpy()), PIXELS)
     return ItemRow(
         item=name,
-        labels={KIND: IMAGE},
         samples={key: value for key, value in samples.items() if np.isfinite(value)},
         details={
             "first": captions["before"].caption,

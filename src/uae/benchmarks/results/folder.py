@@ -96,6 +96,6 @@ def write_rows(folder: Path, rows: Iterable[ItemRow]) -> None:
         part.unlink()
 
 
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
+def write_json(path: Path, values: Any) -> None:
     """Write a file of values whole."""
     replace_file(path, (json.dumps(values, indent=1, allow_nan=False) + "\n").encode())

@@ -104,15 +104,16 @@ def rate_distortion(result: BenchResult) -> Markup | None:
 
 
 def write_comparison(path: Path, before: Path, after: Path, found: Comparison) -> None:
-    """Write a page with what changed between two runs, and the items that moved most in pictures."""
-    rows = {folder: {x.item: x for x in read_rows(folder / ITEMS)} for folder in (before, after)}
+    """Write what changed between two runs, and the items that moved most in pictures."""
+    folders = (before, after)
+    sides = [(folder, {x.item: x for x in read_rows(folder / ITEMS)}) for folder in folders]
     cards = {
         sample: [
             Card(
                 move.item,
                 f"{move.before:.3g} \u2192 {move.after:.3g}",
-                _side_by_side(*(dict(_pictures(of, each[move.item])) for of, each in rows.items())),
-                _side_by_side(*(dict(_texts(each[move.item])) for each in rows.values())),
+                _side_by_side(*(dict(_pictures(folder, x[move.item])) for folder, x in sides)),
+                _side_by_side(*(dict(_texts(x[move.item])) for _, x in sides)),
             )
             for move in moves.most
         ]

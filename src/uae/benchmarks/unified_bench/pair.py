@@ -34,12 +34,12 @@ class Pair:
     @classmethod
     def read(
         cls,
-        model: str,
-        captioner: str | None,
-        generator: str | None,
         given: Given,
+        model: str,
+        captioner: str | None = None,
+        generator: str | None = None,
         *,
-        sees_image: bool,
+        sees_image: bool = False,
         flag: str = "--model",
     ) -> "Pair":
         """Read both; `model`, given by `flag`, stands for a half that is not given."""

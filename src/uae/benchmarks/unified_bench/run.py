@@ -8,8 +8,9 @@ a backbone its mean over images, the overall one the unweighted mean over the pa
 over all where these are not used.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
@@ -107,15 +108,27 @@ def evaluate(
 def _compared(task: Task, todo: Sequence[str], failures: Failures, show: Show) -> Iterator[ItemRow]:
     """Yield a row of each image: similarities by variant and backbone, or why there are none."""
     captions = {variant: task.captions(variant) for variant in task.variants}
-    has_redraws = any(name not in failures[PLAIN] for name in todo)
-    backbones = task.backbones() if has_redraws else {}
-    for done, name in enumerate(todo, start=1):
+
+    def row(name: str, backbones: Mapping[str, Similarity]) -> ItemRow:
         of_image = {variant: each[name] for variant, each in failures.items() if name in each}
-        if PLAIN in of_image:
-            yield failed_row(ItemRow(item=name), of_image[PLAIN])
-        else:
-            yield _row(task, name, captions, backbones, of_image)
-        show("similarities", done, len(todo))
+        return _row(task, name, captions, backbones, of_image)
+
+    return measured(todo, failures[PLAIN], task.backbones, row, partial(show, "similarities"))
+
+
+def measured(
+    names: Sequence[str],
+    failures: Mapping[str, Failure],
+    load: Callable[[], Mapping[str, Similarity]],
+    row: Callable[[str, Mapping[str, Similarity]], ItemRow],
+    show: Callable[[int, int], None],
+) -> Iterator[ItemRow]:
+    """Yield a row of each image, made with backbones that are loaded if any has a redraw."""
+    backbones = load() if any(name not in failures for name in names) else {}
+    for done, name in enumerate(names, start=1):
+        failure = failures.get(name)
+        yield failed_row(ItemRow(item=name), failure) if failure else row(name, backbones)
+        show(done, len(names))
 
 
 def _row(

@@ -23,13 +23,8 @@ class Task:
 
     Attributes:
         images: Path of each image by its name, the path below the folder that holds all of them.
-        out: Run folder.
-        captioner: Loads what writes.
-        generator: Loads what draws.
-        backbones: Loads what compares, by name.
         tokens: Counts a caption's tokens; needed for a curve.
         plain: Asks for the plain captions.
-        curve: Budgets.
         batch_size: Images at once; changes speed and memory alone.
         counted: Names of the paper's backbones, whose mean is the overall score and which others
             change nothing of; without them every backbone counts, and it is another benchmark.
