@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 PAGE = "report.html"
 AUDITS = "audits.json"
-"""What a run's changes mean, see `eval.audit`; of an audit alone."""
+"""What a run's changes mean, see `report.audit`; of an audit alone."""
 
 _NUM_SHOWN = 48
 _BUDGETS = tuple(PictureBudget(size, 78, 1.0) for size in (256, 192, 128, 96, 64))

@@ -80,9 +80,6 @@ class _Maker(Generic[Half]):
         self._outages.add(name, reason, detail)
 
 
-# -- captions ---------------------------------------------------------------------------------
-
-
 def _write_captions(task: Task, names: Sequence[str], show: Show) -> Failures:
     has_answered = bool(task.captions(PLAIN))
     maker = _Maker("captioner", task.captioner, task, show, has_answered=has_answered)
@@ -185,9 +182,6 @@ def _writer(path: Path) -> Iterator[CaptionsWriter]:
 
 def _of_all_ranks(failures: dict[str, Failure]) -> dict[str, Failure]:
     return {name: x for part in gathered(failures) for name, x in part.items()}
-
-
-# -- redraws ----------------------------------------------------------------------------------
 
 
 def _draw_redraws(task: Task, names: Sequence[str], show: Show) -> Failures:

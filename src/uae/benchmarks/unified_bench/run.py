@@ -102,9 +102,6 @@ def evaluate(
         return run.finish(scores_of(task, backbone_names))
 
 
-# -- similarities -----------------------------------------------------------------------------
-
-
 def _compared(task: Task, todo: Sequence[str], failures: Failures, show: Show) -> Iterator[ItemRow]:
     """Yield a row of each image: similarities by variant and backbone, or why there are none."""
     captions = {variant: task.captions(variant) for variant in task.variants}
@@ -195,9 +192,6 @@ def _areas(curve: Curve, samples: Mapping[str, float]) -> dict[str, float]:
         if all(name in samples for name in names.values()):
             areas[f"{method} area"] = area({size: samples[name] for size, name in names.items()})
     return areas
-
-
-# -- scores -----------------------------------------------------------------------------------
 
 
 def sample_name(variant: str, key: str) -> str:
