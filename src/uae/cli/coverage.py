@@ -74,5 +74,5 @@ def _unreadable(paths: Mapping[str, Path]) -> list[str]:
             open_image(paths[name])
         except UnreadableImage as error:
             own[name] = f"{name}: {error.reason}: {error.detail}"
-    found = {name: fault for part in gathered(own) for name, fault in part.items()}
-    return [found[name] for name in paths if name in found]
+    faults = {name: fault for part in gathered(own) for name, fault in part.items()}
+    return [faults[name] for name in paths if name in faults]

@@ -87,7 +87,7 @@ def check_images(
     """
     paths = {name: path for name, path in expected.items() if path and path.is_file()}
     faults = {name: _fault(path, fault_of) for name, path in paths.items()}
-    found = ImageSet(
+    images = ImageSet(
         root=root,
         paths=paths,
         missing=tuple(name for name in expected if name not in paths),
@@ -95,16 +95,16 @@ def check_images(
         faults={name: fault for name, fault in faults.items() if fault},
         shown=shown,
     )
-    if len(found.faults) == len(paths):
-        raise UsageError(f"{root} holds no image to judge:\n{found.summary()}")
-    if not found.is_complete and not allow_missing:
+    if len(images.faults) == len(paths):
+        raise UsageError(f"{root} holds no image to judge:\n{images.summary()}")
+    if not images.is_complete and not allow_missing:
         raise UsageError(
-            f"{root} is no complete set of {len(expected)} images:\n{found.summary()}\nAdd or "
+            f"{root} is no complete set of {len(expected)} images:\n{images.summary()}\nAdd or "
             "repair them; or give --allow-missing, and the result will be marked"
         )
-    if found.extra and found.is_complete and current().is_first:
-        log.warning("%s holds more than the benchmark:\n%s", root, found.summary())
-    return found
+    if images.extra and images.is_complete and current().is_first:
+        log.warning("%s holds more than the benchmark:\n%s", root, images.summary())
+    return images
 
 
 def _fault(path: Path, fault_of: Callable[[Image.Image], str]) -> str:

@@ -93,6 +93,6 @@ def failed_row(row: ItemRow, why: BackendFailed | Failure | UnreadableImage) -> 
     return replace(row, excluded=why.reason, excluded_detail=why.detail, can_retry=why.can_retry)
 
 
-def unscored(row: ItemRow, asked: Sequence[ItemRow]) -> ItemRow:
+def unscored(row: ItemRow, questions: Sequence[ItemRow]) -> ItemRow:
     """Leave a row without a sample for want of answers: their own rows say why, and are counted."""
-    return replace(row, can_retry=any(other.can_retry for other in asked))
+    return replace(row, can_retry=any(other.can_retry for other in questions))

@@ -77,7 +77,13 @@ def compare(
     first, second = read_result(before), read_result(after)
     rows = [{row.item: row for row in read_rows(folder / ITEMS)} for folder in (before, after)]
     only_before, only_after = (sorted(set(a) - set(b)) for a, b in (rows, rows[::-1]))
-    _check_benchmark(before, first, after, second)
+    for key in ("benchmark", "version"):
+        ours, theirs = first.settings[key], second.settings[key]
+        if ours != theirs:
+            raise UsageError(
+                f"{before} is of {key} {ours!r}, {after} of {theirs!r}: only runs of one benchmark "
+                "and version can be compared"
+            )
     if not allow_different_items:
         if only_before or only_after:
             raise UsageError(
@@ -103,16 +109,6 @@ def compare(
         moves={sample: _moves(sample, first_table, second_table, num_moved) for sample in samples},
         kinds={sample: _kind(sample, first_table, second_table) for sample in samples},
     )
-
-
-def _check_benchmark(before: Path, first: BenchResult, after: Path, second: BenchResult) -> None:
-    for key in ("benchmark", "version"):
-        ours, theirs = first.settings[key], second.settings[key]
-        if ours != theirs:
-            raise UsageError(
-                f"{before} is of {key} {ours!r}, {after} of {theirs!r}: only runs of one benchmark "
-                "and version can be compared"
-            )
 
 
 def _check_data(before: Path, first: BenchResult, after: Path, second: BenchResult) -> None:

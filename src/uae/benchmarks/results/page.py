@@ -103,7 +103,7 @@ def rate_distortion(result: BenchResult) -> Markup | None:
     return rate_chart(lines, "tokens in a caption", "similarity") if lines else None
 
 
-def write_comparison(path: Path, before: Path, after: Path, found: Comparison) -> None:
+def write_comparison(path: Path, before: Path, after: Path, comparison: Comparison) -> None:
     """Write what changed between two runs, and the items that moved most in pictures."""
     folders = (before, after)
     sides = [(folder, {x.item: x for x in read_rows(folder / ITEMS)}) for folder in folders]
@@ -117,9 +117,10 @@ def write_comparison(path: Path, before: Path, after: Path, found: Comparison) -
             )
             for move in moves.most
         ]
-        for sample, moves in found.moves.items()
+        for sample, moves in comparison.moves.items()
     }
-    _write(path, "comparison.html.j2", found=found, before=before, after=after, cards=cards)
+    values = {"comparison": comparison, "before": before, "after": after, "cards": cards}
+    _write(path, "comparison.html.j2", **values)
 
 
 def _cards(folder: Path, rows: Sequence[ItemRow], sample: str) -> list[Card]:

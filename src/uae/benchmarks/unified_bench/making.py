@@ -140,7 +140,7 @@ def _write(
                         writers[variant].append(_row(task, name, outcome))
             for name, outcome in by_name[variants[-1]].items():  # of each image one
                 maker.count(name, outcome)
-    return {variant: _of_all_ranks(found) for variant, found in failures.items()}
+    return {variant: _of_all_ranks(of) for variant, of in failures.items()}
 
 
 def _row(task: Task, name: str, caption: Written) -> CaptionRow:
