@@ -30,7 +30,7 @@ def image_gaps(images: Mapping[str, Path]) -> Gaps:
 
 
 def pair_gaps(pair: Pair, images: Mapping[str, Path]) -> Gaps:
-    """Return what a captions file and a folder of redraws lack; raises as `Pair.files`.
+    """Return what a captions file and a folder of redraws lack.
 
     What belongs to no image is told by a warning.
     """

@@ -38,7 +38,11 @@ class JudgedTask(Generic[P]):
         scores: Callable[[Sequence[ItemRow]], Sequence[Score]],
         options: Mapping[str, Any],
     ) -> Plan:
-        """Plan the run."""
+        """Plan a run over the prompts that have an image, of `num_published` in the benchmark.
+
+        Raises:
+            UsageError: The images show prompts in different wordings.
+        """
         num = len(self.prompts.prompts)
         counts = {"num_prompts": num, **part_option(num, num_published, "prompts")}
         settings = self.settings(benchmark, version, {**counts, **options})
@@ -47,7 +51,7 @@ class JudgedTask(Generic[P]):
         return Plan(settings, works, scores, incomplete=lambda _: incomplete)
 
     def settings(self, benchmark: str, version: str, options: Mapping[str, Any]) -> BenchSettings:
-        """Return what the numbers depend on, another judge is other data; raises as `plan`."""
+        """Return what the numbers depend on; another judge is other data."""
         images, judge = self.images, self.judge.stamp
         digests = image_digests(images.paths)
         return BenchSettings(

@@ -72,6 +72,7 @@ class BenchRun:
         Raises:
             UsageError: The folder is in use, of another run, no run folder or against `resume`, or
                 a row in it is wrong.
+            EnvironmentFault: It cannot be written.
         """
         with storage_faults("cannot write the run folder", folder), ExitStack() as undo:
             if current().is_first:

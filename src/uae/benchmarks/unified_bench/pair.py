@@ -65,14 +65,14 @@ class Pair:
         return [f"{name}={place}" for name, place in places.items()]
 
     def files(self, images: Mapping[str, Path]) -> tuple[CaptionsFile | None, ImageFolder | None]:
-        """Return the captions and the redraws of these images that are there already."""
+        """Return what is there already of these images; two captions of one image are refused."""
         writes, draws = self.writes, self.draws
         captions = CaptionsFile(Path(writes.name), images) if writes.kind == "file" else None
         redraws = ImageFolder(Path(draws.name), list(images)) if draws.kind == "folder" else None
         return captions, redraws
 
     def given_inputs(self, images: Mapping[str, Path]) -> Inputs:
-        """Return the digests of what is there already; raises as `files`."""
+        """Return the digests of what is there already."""
         inputs: dict[str, Mapping[str, str | None]] = {}
         captions, redraws = self.files(images)
         if captions:
