@@ -128,7 +128,7 @@ def caption_duel_run(root: Path, judge: Judge) -> Fill:
             for name in images:
                 captions.append(CaptionRow(image=name, caption=f"{words} {name}."))
     duels, _ = duel.pair_up(images, first, second)
-    plan = duel.plan_of(judge, duels, duel.settings_of(judge, duels, first, second))
+    plan = duel.plan_of(judge, duels, first, second)
     return lambda out, show, again: run_plan(plan, out, retry_failed=again, show=show)
 
 

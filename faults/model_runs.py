@@ -27,11 +27,10 @@ from uae.benchmarks.geneval.task import Task as GenEvalTask
 from uae.benchmarks.mmt_bench import evaluate as mmt_bench
 from uae.benchmarks.mmt_bench.task import MmtTask
 from uae.benchmarks.pair_audit import run as pair_audit
-from uae.benchmarks.pair_audit import summary as pair_audit_summary
 from uae.benchmarks.run import run_plan
 from uae.benchmarks.unified_bench import run as unified_bench
-from uae.benchmarks.unified_bench.budgets import Tokens
-from uae.benchmarks.unified_bench.task import Curve, Task
+from uae.benchmarks.unified_bench.budgets import Curve, Tokens
+from uae.benchmarks.unified_bench.task import Task
 from uae.core.provenance import ModelStamp
 from uae.models.unified import UnifiedAutoEncoder
 from uae.rewards.loading import load_similarity
@@ -144,7 +143,5 @@ def _audit(tiny: Tiny, out: Path, show: unified_bench.Show, _: bool) -> object:
     }
     limits = dict.fromkeys(own, tiny.model.settings.max_caption_tokens)
     task = pair_audit.AuditTask(own=own, max_caption_tokens=limits, reward=("clip",), out=out)
-    settings = pair_audit_summary.settings_of(
-        task, dict.fromkeys(own, _STAMP), tiny.digests, pair_audit.RULES
-    )
+    settings = pair_audit.settings_of(task, dict.fromkeys(own, _STAMP), tiny.digests)
     return pair_audit.audit_pair(task, settings, list(tiny.backbones), resume="auto", show=show)

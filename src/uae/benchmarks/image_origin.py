@@ -15,7 +15,7 @@ _DRAWN_BY = ("model", "model_sha256", "commit", "dtype", "size", "seed")
 
 
 def read_origin(root: Path) -> object:
-    """Return what a folder's `images.json` holds.
+    """Return what a folder's `images.json` holds; the functions below raise as this one.
 
     Raises:
         UsageError: It is damaged.
@@ -26,61 +26,48 @@ def read_origin(root: Path) -> object:
         raise UsageError(f"{root / ORIGIN} is damaged: choose another folder") from error
 
 
-def wording_of(root: Path) -> dict[str, str]:
-    """Say for a scorer that a folder shows prompts in other words; empty for the benchmark's own.
+def _origin(root: Path) -> dict[str, Any]:
+    """Return a folder's origin; empty where there is none, or another program's file."""
+    origin = read_origin(root) if (root / ORIGIN).is_file() else None
+    return origin if isinstance(origin, dict) else {}
 
-    Raises:
-        UsageError: The folder's `images.json` is damaged.
-    """
-    origin = read_origin(root) if (root / ORIGIN).is_file() else {}
-    if not isinstance(origin, dict):  # another program's file of that name
-        return {}
+
+def _our_origin(root: Path) -> dict[str, Any]:
+    """Return what we wrote into a folder; empty where another program did, or nobody."""
+    origin = _origin(root)
+    is_ours = all(isinstance(origin.get(key), kind) for key, kind in _OURS.items())
+    return origin if is_ours else {}
+
+
+def wording_of(root: Path) -> dict[str, str]:
+    """Say that a folder shows prompts in other words; empty for the benchmark's own."""
+    origin = _origin(root)
     return {key: str(origin[key]) for key in ("wording", "instruction") if key in origin}
 
 
 def drawn_by(root: Path) -> dict[str, Any]:
-    """Return what drew a folder, as far as it is known, the seed, and what an address refused.
-
-    Raises:
-        UsageError: The folder's `images.json` is damaged.
-    """
-    origin = _ours(root)
-    found = {key: origin[key] for key in _DRAWN_BY if key in origin}
-    refused = [refusal.param for refusal in read_refusals(root)] if found else []
-    return found | ({"refused": refused} if refused else {})
+    """Return what drew a folder, as far as it is known, the seed, and what an address refused."""
+    origin = _our_origin(root)
+    by = {key: origin[key] for key in _DRAWN_BY if key in origin}
+    refused = [refusal.param for refusal in read_refusals(root)] if by else []
+    return by | ({"refused": refused} if refused else {})
 
 
 def check_prompts(root: Path, sha256: str, name: str | None = None) -> None:
     """Refuse images that were drawn for other prompts; a folder of another program is not known.
 
-    Args:
-        root: The folder.
-        sha256: Of the prompts that are asked for, as those who draw count it.
-        name: Of the prompt set, where it says how many images a prompt has.
-
-    Raises:
-        UsageError: Names what was drawn and what is asked for.
+    The digest is of the prompts as those who draw count it; the name is of a prompt set that says
+    how many images a prompt has.
     """
-    origin = _ours(root)
-    if not origin:
-        return
-    if origin["prompts_sha256"] != sha256:
+    origin = _our_origin(root)
+    if origin and origin["prompts_sha256"] != sha256:
         raise UsageError(
             f"{root} holds images of other prompts: its {ORIGIN} has prompts_sha256 "
             f"{origin['prompts_sha256']} ({origin['prompts']}), --prompts has {sha256}: give the "
             "prompts that the images were drawn for"
         )
-    if name is not None and origin["prompts"] != name:
+    if origin and name not in (None, origin["prompts"]):
         raise UsageError(
             f"{root} holds other images: its {ORIGIN} has prompts {origin['prompts']!r}, asked for "
             f"is {name!r}: give the --num-images that they were drawn with"
         )
-
-
-def _ours(root: Path) -> dict[str, Any]:
-    """Return what we wrote into a folder; empty where another program did, or nobody."""
-    origin = read_origin(root) if (root / ORIGIN).is_file() else None
-    if not isinstance(origin, dict):
-        return {}
-    is_ours = all(isinstance(origin.get(key), kind) for key, kind in _OURS.items())
-    return origin if is_ours else {}

@@ -20,7 +20,6 @@ from uae.core.ranks import current, once, other_paths, own_path, share
 from uae.core.unicode import check_text
 from uae.models.chat import Message, chat_prompts, context_length
 from uae.models.unified import UnifiedAutoEncoder
-from uae.models.vlm.encoder import Encoder
 from uae.models.vlm.family import Prompts
 
 REWRITES = "rewrites.jsonl"
@@ -52,52 +51,43 @@ def rewrite_prompts(
     folder: Path,
     show: Callable[[int, int], None],
 ) -> dict[str, Rewrite]:
-    """Return each prompt's rewrite; those in the folder's file are not written again.
+    """Return each prompt's rewrite; those in the folder's file, see `REWRITES`, are kept.
 
-    Args:
-        load: Loads a model, where something is missing, and makes the folder. Its encoder writes,
-            as much as its captions may have.
-        prompts: Any texts; one that comes twice is asked once.
-        folder: Holds the file, see `REWRITES`.
-        show: Told (prompts done, prompts in all), before the first and after each.
+    The model is loaded where something is missing, which makes the folder; its encoder writes as
+    much as its captions may have. `show` is told (prompts done, prompts in all).
 
     Raises:
-        UsageError: A prompt is too long for the encoder, another process
-            writes to the file, or a line of it is wrong.
-        EnvironmentFault: The file cannot be written.
+        UsageError: A prompt is too long for the encoder, another process writes to the file, or a
+            line of it is wrong.
     """
     path = folder / REWRITES
     wanted = list(dict.fromkeys(prompts))
     rewrites = once(lambda: _take_in(path) if path.exists() else {})
-    missing = [prompt for prompt in wanted if prompt not in rewrites]
-    if not missing:
-        return {prompt: rewrites[prompt] for prompt in wanted}
-    model = load()
-    # all are read before the first is answered, which may take hours
-    todo = {prompt: _chat(model, prompt) for prompt in missing}
-    with Journal(own_path(path), lock=True) as journal:
-        show(len(wanted) - len(todo), len(wanted))
-        for number, (prompt, chat) in enumerate(share(list(todo.items())), start=1):
-            journal.append(asdict(_rewrite(model, prompt, chat)))
-            # the other ranks are about as far
-            show(len(wanted) - len(todo) + number * current().size, len(wanted))
-    rewrites = once(lambda: _take_in(path))
+    if missing := [prompt for prompt in wanted if prompt not in rewrites]:
+        model = load()
+        # all are read before the first is answered, which may take hours
+        chats = [(prompt, _chat(model, prompt)) for prompt in missing]
+        num_kept = len(wanted) - len(chats)
+        with Journal(own_path(path), lock=True) as journal:
+            show(num_kept, len(wanted))
+            for number, (prompt, chat) in enumerate(share(chats), start=1):
+                journal.append(asdict(_rewrite(model, prompt, chat)))
+                # the other ranks are about as far
+                show(num_kept + number * current().size, len(wanted))
+        rewrites = once(lambda: _take_in(path))
     return {prompt: rewrites[prompt] for prompt in wanted}
 
 
 def _chat(model: UnifiedAutoEncoder, prompt: str) -> Prompts:
     chat = chat_prompts(model.encoder, [Message("user", (f"{INSTRUCTION}\n\n{prompt}",))])
-    _check_length(model.encoder, prompt, chat, model.settings.max_new_tokens)
-    return chat
-
-
-def _check_length(encoder: Encoder, prompt: str, chat: Prompts, max_new_tokens: int) -> None:
-    num_tokens, limit = chat.token_ids.shape[1], context_length(encoder)
-    if num_tokens + max_new_tokens > limit:
+    num_tokens, limit = chat.token_ids.shape[1], context_length(model.encoder)
+    num_new = model.settings.max_new_tokens
+    if num_tokens + num_new > limit:
         raise UsageError(
             f"the prompt {prompt[:60]!r} is too long to be rewritten: {num_tokens} tokens with the "
-            f"instruction, and {max_new_tokens} for the reply, are more than the encoder's {limit}"
+            f"instruction, and {num_new} for the reply, are more than the encoder's {limit}"
         )
+    return chat
 
 
 def _rewrite(model: UnifiedAutoEncoder, prompt: str, chat: Prompts) -> Rewrite:

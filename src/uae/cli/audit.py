@@ -1,6 +1,6 @@
 """`uae eval audit`: a trained pair against the pair it began as, on any images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from uae.benchmarks.pair_audit.questions import QuestionSet
     from uae.benchmarks.pair_audit.run import AuditTask
     from uae.benchmarks.unified_bench.pair import Pair
-    from uae.cli.coverage import Gaps
     from uae.runs.rows import ItemRow
 
 NEXT = {"audit": "uae eval unified-bench IMAGES --model MODEL --out RUN"}
@@ -50,22 +49,8 @@ class TrainedChoice:
         from uae.benchmarks.unified_bench.pair import Pair
 
         given = Given("", self.seed, place.device, torch.float32, place.out)
-        return {
-            side: Pair.read(name, None, None, given, sees_image=False, flag=flag)
-            for side, name, flag in (
-                ("before", self.before, "--before"),
-                ("after", self.model, "--model"),
-            )
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
-class QuestionFile:
-    """Questions of one kind, read and checked."""
-
-    kind: str
-    folder: str
-    task: "MmtTask"
+        before = Pair.read(given, self.before, flag="--before")
+        return {"before": before, "after": Pair.read(given, self.model)}
 
 
 @Parameter(name="*")
@@ -82,27 +67,19 @@ class AuditQuestions:
     allow_missing: Annotated[bool, SWITCH] = False
     """Leave out images and questions that do not open; the result is marked."""
 
-    def read(self) -> list[QuestionFile]:
-        """Read all of them.
-
-        Raises:
-            UsageError: A file is wrong, or an image does not decode and that is not allowed.
-        """
+    def read(self) -> "dict[str, MmtTask]":
+        """Read all of them, by kind."""
         from uae.benchmarks.mmt_bench.benchmark import MmtOptions
         from uae.benchmarks.mmt_bench.task import MmtTask
         from uae.benchmarks.pair_audit.questions import TEXT_SKILLS, UNDERSTANDING
 
         pictured = MmtOptions(prompt=self.prompt, allow_missing=self.allow_missing)
         text_only = MmtOptions(prompt=self.prompt, text_only=True)
-        given = (
-            (UNDERSTANDING, self.questions, "questions", pictured),
-            (TEXT_SKILLS, self.text_questions, "text_questions", text_only),
-        )
-        return [
-            QuestionFile(kind=kind, folder=folder, task=MmtTask.read(path, config))
-            for kind, path, folder, config in given
-            if path
-        ]
+        given = {
+            UNDERSTANDING: (self.questions, pictured),
+            TEXT_SKILLS: (self.text_questions, text_only),
+        }
+        return {k: MmtTask.read(path, config) for k, (path, config) in given.items() if path}
 
 
 NO_QUESTIONS = AuditQuestions()
@@ -138,28 +115,26 @@ def audit(
     talk.begin()
     place.check()
     files = find_images(images, without=place.out)
-    checked = asked.read()
+    questions = asked.read()
     with quick_start():
         from uae.backends.backbones import digests
         from uae.benchmarks.pair_audit import run
-        from uae.benchmarks.pair_audit.summary import settings_of, summary_text
-        from uae.benchmarks.unified_bench.pair import own_backbones
-        from uae.cli.coverage import image_gaps
+        from uae.benchmarks.pair_audit.findings import summary_text
 
         pairs = compared.read(place)
-        chosen = backbones_of(backbone or own_backbones(pairs["after"]))
-        _check_reward(reward, chosen)
+        chosen = backbones_of(backbone or pairs["after"].backbones)
+        if unknown := [name for name in reward if name not in chosen]:
+            raise UsageError(f"--reward {unknown[0]}: expected one of {', '.join(chosen)}")
         task = _task(pairs, files.paths, place.out, chosen, reward, compared.batch_size)
-        settings = settings_of(
+        settings = run.settings_of(
             task,
             {side: pair.stamp() for side, pair in pairs.items()},
             digests(chosen, place.device),
-            run.RULES,
-            {x.kind: x.task.digest for x in checked},
-            _options(asked, checked, image_gaps(files.paths), len(files.paths)),
+            {kind: file.digest for kind, file in questions.items()},
+            _options(asked, questions, files.paths),
         )
     progress, show = stages_of(talk)
-    sets = _question_sets(checked, pairs, place.out, talk)
+    sets = _question_sets(questions, pairs, place.out, talk)
     result, audits = run.audit_pair(
         task, settings, list(chosen), resume=place.resume, questions=sets, show=show
     )
@@ -176,51 +151,48 @@ def _task(
     batch_size: int,
 ) -> "AuditTask":
     from uae.benchmarks.pair_audit.run import AuditTask
-    from uae.benchmarks.unified_bench.pair import tokens_of
 
-    settings = {side: pair.writes.settings() for side, pair in pairs.items()}
-    tokens = {side: tokens_of(pair, None, is_needed=True) for side, pair in pairs.items()}
+    limits = {side: pair.writes.settings().max_caption_tokens for side, pair in pairs.items()}
     return AuditTask(
         own={
-            side: pair.task(images, out, chosen, tokens[side], batch_size)
+            side: pair.task(images, out, chosen, pair.tokens(None, is_needed=True), batch_size)
             for side, pair in pairs.items()
         },
-        max_caption_tokens={side: s.max_caption_tokens for side, s in settings.items()},
+        max_caption_tokens=limits,
         reward=reward,
         out=out,
     )
 
 
-def _check_reward(reward: tuple[str, ...], chosen: dict[str, str]) -> None:
-    unknown = [name for name in reward if name not in chosen]
-    if unknown:
-        raise UsageError(f"--reward {unknown[0]}: expected one of {', '.join(chosen)}")
-
-
 def _options(
-    asked: AuditQuestions, checked: Sequence[QuestionFile], gaps: "Gaps", num_images: int
+    asked: AuditQuestions, questions: "Mapping[str, MmtTask]", images: Mapping[str, Path]
 ) -> dict[str, object]:
     """Return how the questions are asked, and which of them and of the images are missing."""
-    from uae.cli.coverage import settled
+    from uae.cli.coverage import image_gaps, settled
 
-    gaps = {**gaps, **{kind: names for x in checked for kind, names in x.task.gaps.items()}}
-    prompt = {"prompt": asked.prompt} if checked else {}
-    return {**prompt, **settled(gaps, num_images, allow_missing=asked.allow_missing)}
+    gaps = {**image_gaps(images)}
+    for file in questions.values():
+        gaps |= file.gaps
+    prompt = {"prompt": asked.prompt} if questions else {}
+    return {**prompt, **settled(gaps, len(images), allow_missing=asked.allow_missing)}
 
 
 def _question_sets(
-    checked: Sequence[QuestionFile], pairs: "dict[str, Pair]", out: Path, talk: Talk
+    questions: "Mapping[str, MmtTask]", pairs: "Mapping[str, Pair]", out: Path, talk: Talk
 ) -> "list[QuestionSet]":
-    from uae.benchmarks.pair_audit.questions import QuestionSet
+    from uae.benchmarks.pair_audit.questions import TEXT_SKILLS, UNDERSTANDING, QuestionSet
 
+    folders = {UNDERSTANDING: "questions", TEXT_SKILLS: "text_questions"}
     return [
-        QuestionSet(file.kind, file.task.items, partial(_answers, pairs, file, out, talk))
-        for file in checked
+        QuestionSet(
+            kind, file.items, partial(_answers, kind, file, pairs, out / folders[kind], talk)
+        )
+        for kind, file in questions.items()
     ]
 
 
 def _answers(
-    pairs: "dict[str, Pair]", file: QuestionFile, out: Path, talk: Talk
+    kind: str, file: "MmtTask", pairs: "Mapping[str, Pair]", out: Path, talk: Talk
 ) -> "dict[str, list[ItemRow]]":
     """Ask both encoders the same questions; return their rows by side."""
     from uae.backends.load import answers_of, answers_stamp
@@ -230,10 +202,10 @@ def _answers(
 
     answers = {}
     for side, pair in pairs.items():
-        asked, folder = (pair.writes, pair.given), out / file.folder / side
-        progress, show = progress_of(f"{file.kind}, {side}", "question", talk)
-        plan = plan_of(answers_of(*asked), file.task, folder, answers_stamp(*asked))
+        model, folder = (pair.writes, pair.given), out / side
+        progress, show = progress_of(f"{kind}, {side}", "question", talk)
+        plan = plan_of(answers_of(*model), file, folder, answers_stamp(*model))
         run_plan(plan, folder, show=show)
         progress.close()
-        answers[side] = read_rows(folder / ITEMS)
+        answers[side] = read_rows(out / side / ITEMS)
     return answers

@@ -1,16 +1,13 @@
 """`uae compare`: two runs of one benchmark, item by item."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from uae.cli.output import PLAINLY, SWITCH, Talk, json_line, write
 from uae.core.durable import storage_faults
 from uae.core.errors import EXIT_DONE
-
-if TYPE_CHECKING:
-    from uae.benchmarks.results.compare import Comparison
 
 
 def compare(
@@ -41,21 +38,17 @@ def compare(
     from uae.benchmarks.results.compare import compare as compare_runs
     from uae.benchmarks.results.compare import comparison_text, comparison_values
 
-    found = compare_runs(before, after, allow_different_items=allow_different_items)
+    comparison = compare_runs(before, after, allow_different_items=allow_different_items)
     if page:
         from uae.benchmarks.results.page import write_comparison
 
         with storage_faults("cannot write", page):
-            write_comparison(page, before, after, found)
+            write_comparison(page, before, after, comparison)
     if talk.for_reader == "json":
-        write(json_line(comparison_values(found)))
+        write(json_line(comparison_values(comparison)))
     elif talk.for_reader == "quiet":
-        _write_differences(found)
+        for change in comparison.scores:
+            write(f"{change.score.name} {change.difference.value}")
     else:
-        write(comparison_text(found))
+        write(comparison_text(comparison))
     return EXIT_DONE
-
-
-def _write_differences(found: "Comparison") -> None:
-    for change in found.scores:
-        write(f"{change.score.name} {change.difference.value}")

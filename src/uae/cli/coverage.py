@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from uae.backends.files import CaptionsFile, ImageFolder
 from uae.benchmarks.results.notes import gaps_option
 from uae.benchmarks.unified_bench.pair import Pair
 from uae.core.errors import UsageError
@@ -19,8 +18,7 @@ from uae.report.format import listed
 
 log = logging.getLogger(__name__)
 
-UNREADABLE, UNREADABLE_REDRAWS = "unreadable images", "unreadable redraws"
-MISSING_CAPTIONS, MISSING_REDRAWS = "images without a caption", "images without a redraw"
+UNREADABLE = "unreadable images"
 
 Gaps = Mapping[str, Sequence[str]]
 """Names by what is amiss; an empty kind lacks nothing."""
@@ -35,36 +33,23 @@ def pair_gaps(pair: Pair, images: Mapping[str, Path]) -> Gaps:
     """Return what a captions file and a folder of redraws lack.
 
     What belongs to no image is told by a warning.
-
-    Args:
-        pair: Captioner and generator; others than files and folders lack nothing.
-        images: What is to be measured.
-
-    Raises:
-        UsageError: An image has two captions or two redraws, or there is no such file or folder.
     """
-    names = list(images)
     gaps: dict[str, Sequence[str]] = {}
-    if pair.writes.kind == "file":
-        captions = CaptionsFile(Path(pair.writes.name), images)
+    captions, redraws = pair.files(images)
+    if captions:
         log.info(captions.summary)
-        gaps[MISSING_CAPTIONS] = [name for name in names if name not in captions.texts]
+        gaps["images without a caption"] = [name for name in images if name not in captions.texts]
         warn_of_extra(captions.path, captions.extra, "captions")
-    if pair.draws.kind == "folder":
-        folder = ImageFolder(Path(pair.draws.name), names)
-        gaps[MISSING_REDRAWS] = [name for name in names if name not in folder.found]
-        redraws = {file: folder.folder / file for file in folder.found.values()}
-        gaps[UNREADABLE_REDRAWS] = _unreadable(redraws)
-        warn_of_extra(folder.folder, folder.extra, "redraws")
+    if redraws:
+        gaps["images without a redraw"] = [name for name in images if name not in redraws.found]
+        files = {file: redraws.folder / file for file in redraws.found.values()}
+        gaps["unreadable redraws"] = _unreadable(files)
+        warn_of_extra(redraws.folder, redraws.extra, "redraws")
     return gaps
 
 
 def settled(gaps: Gaps, num_images: int, *, allow_missing: bool) -> dict[str, Any]:
-    """Return what is amiss as options of the run's settings, which mark its result.
-
-    Raises:
-        UsageError: Something is, and that is not allowed, or no image opens at all.
-    """
+    """Return what is amiss as options of the run's settings, which mark its result."""
     if len(gaps.get(UNREADABLE, ())) == num_images:
         raise UsageError(f"none of {num_images} images opens:\n{listed(gaps)}")
     if any(gaps.values()) and not allow_missing:
@@ -89,5 +74,5 @@ def _unreadable(paths: Mapping[str, Path]) -> list[str]:
             open_image(paths[name])
         except UnreadableImage as error:
             own[name] = f"{name}: {error.reason}: {error.detail}"
-    found = {name: fault for part in gathered(own) for name, fault in part.items()}
-    return [found[name] for name in paths if name in found]
+    faults = {name: fault for part in gathered(own) for name, fault in part.items()}
+    return [faults[name] for name in paths if name in faults]

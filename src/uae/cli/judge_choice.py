@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from uae.backends.judge import Judge
 
 JUDGE = Group("Judge", sort_key=8)
-LOCAL = ("local", "vlm")
-"""Two names of one kind."""
 
 
 @Parameter(name="*")
@@ -37,49 +35,33 @@ class JudgeChoice:
     """Of a local judge's weights and arithmetic."""
 
     @property
-    def _kind(self) -> str:
-        """What stands before the colon; of an address its scheme."""
-        return self.judge.partition(":")[0]
-
-    @property
     def _is_address(self) -> bool:
         return self.judge.startswith(("http://", "https://"))
 
     def check(self) -> None:
-        """Refuse what names no judge, before anything is read.
-
-        Raises:
-            UsageError: Names the flag.
-        """
-        _, colon, name = self.judge.partition(":")
-        is_named = bool(colon) and self._kind in (*LOCAL, "endpoint")
-        if not is_named and not self._is_address:
+        """Refuse what names no judge, before anything is read."""
+        kind, colon, name = self.judge.partition(":")
+        if self._is_address:
+            if not self.judge_model:
+                raise UsageError(
+                    f"--judge {self.judge}: give --judge-model, the model's name there"
+                )
+        elif not colon or kind not in ("local", "vlm", "endpoint"):
             raise UsageError(
                 f"--judge {self.judge}: expected local:FOLDER, local:HUB_ID, endpoint:MODEL@URL, "
                 "or an address such as http://localhost:8000/v1"
             )
-        if not name:
-            expected = "MODEL@URL" if self._kind == "endpoint" else "a folder or hub id"
+        elif not name:
+            expected = "MODEL@URL" if kind == "endpoint" else "a folder or hub id"
             raise UsageError(f"--judge {self.judge}: expected {expected} after the colon")
-        if self._is_address and not self.judge_model:
-            raise UsageError(f"--judge {self.judge}: give --judge-model, the model's name there")
-        if is_named and self.judge_model:
+        elif self.judge_model:
             raise UsageError(
                 f"--judge-model {self.judge_model} is for an address; --judge {self.judge} names "
                 "the model itself"
             )
 
     def load(self, device: str, out: Path) -> "Judge":
-        """Load the judge, or try its address.
-
-        Args:
-            device: As the command has it.
-            out: The run folder, where it is kept what an address refuses.
-
-        Raises:
-            UsageError: There is none, or the address does not answer or refuses the key.
-            EnvironmentFault: A package or device is missing.
-        """
+        """Load the judge, or try its address."""
         import torch
 
         from uae.backends.endpoint import Endpoint
@@ -93,4 +75,5 @@ class JudgeChoice:
         given = Given("", 0, device, getattr(torch, self.judge_dtype), out, address.config)
         if self._is_address:
             return ChatJudge(Endpoint.at(address.config(self.judge, self.judge_model or ""), given))
-        return judge_of(Spec("--judge", self._kind, self.judge.partition(":")[2]), given)
+        kind, _, name = self.judge.partition(":")
+        return judge_of(Spec("--judge", kind, name), given)

@@ -152,11 +152,15 @@ def ended(
     else:
         write(f"{text}\n\nrun   {out}\npage  {page}\nnext  uae compare OTHER {quote(str(out))}")
     excluded = [
-        f"{item}: {exclusion.reason}" + (f": {detail}" if detail else "")
-        for exclusion in result.excluded
-        for item, detail in exclusion.items.items()
+        f"{item}: {reason}" + (f": {detail}" if detail else "")
+        for reason, items in result.excluded.items()
+        for item, detail in items.items()
     ]
-    failed = [f"{item}, {x.part}: {why}" for x in result.failed for item, why in x.items.items()]
+    failed = [
+        f"{item}, {part}: {why}"
+        for part, items in result.failed.items()
+        for item, why in items.items()
+    ]
     total = f"left out {result.num_excluded} of {result.num_items}; they count in no score"
     warn_of(total, excluded)
     warn_of(f"{len(failed)} parts of items failed; the rest of each item counts", failed)

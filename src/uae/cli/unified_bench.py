@@ -21,17 +21,15 @@ from uae.core.unicode import check_text
 from uae.rewards.places import KNOWN, OFFICIAL, check_place
 
 if TYPE_CHECKING:
+    from uae.benchmarks.unified_bench.budgets import Curve
     from uae.benchmarks.unified_bench.pair import Pair
-    from uae.benchmarks.unified_bench.task import Curve, Task
+    from uae.benchmarks.unified_bench.task import Task
 
 log = logging.getLogger(__name__)
 
 SIZES = (8, 16, 32, 64, 128, 256, 512)
 
-NEXT = {
-    "unified-bench": "uae compare RUN_A RUN_B",
-    "caption-duel": "uae compare RUN_A RUN_B",
-}
+NEXT = dict.fromkeys(("unified-bench", "caption-duel"), "uae compare RUN_A RUN_B")
 """What the help of each names as the next command."""
 
 Method = Literal["cut", "ask", "sample"]
@@ -64,13 +62,22 @@ class PairChoice:
     address: AddressChoice = BY_DEFAULT
     """How an address is asked."""
 
-    def read(self, place: RunChoice) -> "Pair":
-        """Return both halves, not loaded yet.
+    def check(self, curve: tuple[Method, ...]) -> None:
+        """Refuse models of this package that are not there, and curves of given captions."""
+        for flag, text in (("--captioner", self.captioner), ("--generator", self.generator)):
+            if text is None:
+                check_named("--model", self.model)
+            elif text.startswith("uae:"):
+                check_named(flag, text)
+        written = [method for method in curve if method != "cut"]
+        if written and (self.captioner or "").startswith("file:"):
+            raise UsageError(
+                f"--curve {written[0]} with --captioner {self.captioner}: a file holds one caption "
+                "an image: expected --curve cut"
+            )
 
-        Raises:
-            UsageError: One is of no known kind, hidden states are asked of two models, or the
-                dtype is for other ones.
-        """
+    def read(self, place: RunChoice) -> "Pair":
+        """Return both halves, not loaded yet."""
         import torch
 
         from uae.backends.reference import Given, check_dtype
@@ -79,35 +86,10 @@ class PairChoice:
         check_text(self.prompt, "--prompt")
         dtype = getattr(torch, self.dtype)
         given = Given(self.prompt, self.seed, place.device, dtype, place.out, self.address.config)
-        names = (self.model, self.captioner, self.generator)
-        pair = Pair.read(*names, given, sees_image=self.hidden_states)
+        halves = (self.captioner, self.generator)
+        pair = Pair.read(given, self.model, *halves, sees_image=self.hidden_states)
         check_dtype(self.dtype, pair.writes, pair.draws)
         return pair
-
-    def check_models(self) -> None:
-        """Look for the halves that are models of this package, before anything is loaded.
-
-        Raises:
-            UsageError: One is not there; names its flag.
-        """
-        for flag, text in (("--captioner", self.captioner), ("--generator", self.generator)):
-            if text is None:
-                check_named("--model", self.model)
-            elif text.startswith("uae:"):
-                check_named(flag, text)
-
-    def check_curve(self, curve: tuple[Method, ...]) -> None:
-        """Refuse curves of captions that are to be written where a file holds them.
-
-        Raises:
-            UsageError: Names the method.
-        """
-        written = [method for method in curve if method != "cut"]
-        if written and (self.captioner or "").startswith("file:"):
-            raise UsageError(
-                f"--curve {written[0]} with --captioner {self.captioner}: a file holds one caption "
-                "an image: expected --curve cut"
-            )
 
 
 @Parameter(name="*")
@@ -125,16 +107,9 @@ class CurveChoice:
     """Folder or hub id of what counts tokens; by default that of the uae model."""
 
     def read(self) -> "Curve":
-        """Return the curve; it is empty where none is asked for.
+        """Return the curve, without sizes where none is asked for; raises as `Curve`."""
+        from uae.benchmarks.unified_bench.budgets import Curve
 
-        Raises:
-            UsageError: A budget comes twice.
-        """
-        from uae.benchmarks.unified_bench.budgets import check_sizes
-        from uae.benchmarks.unified_bench.task import Curve
-
-        if self.curve:
-            check_sizes(self.budgets)
         sizes = self.budgets if self.curve else ()
         return Curve(methods=self.curve, sizes=sizes, num_samples=self.samples)
 
@@ -176,38 +151,27 @@ def unified_bench(
     """
     talk.begin()
     place.check()
-    halves.check_models()
-    halves.check_curve(lengths.curve)
+    halves.check(lengths.curve)
     files = find_images(images, without=place.out)
     with quick_start():
         from uae.backends.backbones import digests
-        from uae.benchmarks.unified_bench import run, summary
-        from uae.benchmarks.unified_bench.pair import own_backbones
+        from uae.benchmarks.unified_bench import run
         from uae.cli.coverage import image_gaps, pair_gaps, settled
 
         pair = halves.read(place)
-        chosen = backbones_of(backbone or own_backbones(pair) or OFFICIAL)
+        chosen = backbones_of(backbone or pair.backbones or OFFICIAL)
         task = _task(pair, files.paths, place.out, chosen, halves, lengths)
-        gaps = settled(
-            {**image_gaps(files.paths), **pair_gaps(pair, files.paths)},
-            len(files.paths),
-            allow_missing=allow_missing,
-        )
+        lacks = {**image_gaps(files.paths), **pair_gaps(pair, files.paths)}
+        gaps = settled(lacks, len(files.paths), allow_missing=allow_missing)
         weights = digests(chosen, place.device)
-        settings = run.settings_of(
-            task,
-            pair.stamp(),
-            weights,
-            gaps,
-            pair.given_inputs(files.paths),
-            sees_image=pair.sees_image,
-        )
+        stamp, given = pair.stamp(), pair.given_inputs(files.paths)
+        settings = run.settings_of(task, stamp, weights, gaps, given, sees_image=pair.sees_image)
     progress, show = stages_of(talk)
     result = run.evaluate(
         task, settings, list(chosen), resume=place.resume, retry_failed=retry_failed, show=show
     )
     progress.close()
-    return ended(result, place.out, summary.summary_text(result), talk, files.left_out)
+    return ended(result, place.out, run.summary_text(result), talk, files.left_out)
 
 
 def _task(
@@ -219,9 +183,8 @@ def _task(
     lengths: CurveChoice,
 ) -> "Task":
     from uae.backends.roles import Request
-    from uae.benchmarks.unified_bench.pair import tokens_of
 
-    tokens = tokens_of(pair, lengths.tokenizer, is_needed=bool(lengths.curve))
+    tokens = pair.tokens(lengths.tokenizer, is_needed=bool(lengths.curve))
     return replace(
         pair.task(images, out, chosen, tokens, halves.batch_size),
         plain=Request(temperature=halves.temperature),
@@ -271,20 +234,14 @@ def caption_duel(
         for given in captions:
             log.info(given.summary)
             warn_of_extra(given.path, given.extra, "captions")
-        unread = image_gaps(files.paths)
-        gaps = settled(unread, len(duels), allow_missing=allow_missing)
+        gaps = settled(image_gaps(files.paths), len(duels), allow_missing=allow_missing)
         judge = chosen.load(place.device, place.out)
-    plan = duel.plan_of(judge, duels, duel.settings_of(judge, duels, first, second, gaps))
+    plan = duel.plan_of(judge, duels, first, second, gaps)
     return carry_out("caption-duel", "pair", plan, place, talk, retry_failed, files.left_out)
 
 
 def backbones_of(texts: Iterable[str]) -> dict[str, str]:
-    """Return backbones by name, each a folder or hub id.
-
-    Raises:
-        UsageError: A name is not known, or comes twice.
-        EnvironmentFault: DreamSim is among them, and its package is not installed.
-    """
+    """Return backbones by name, each a folder or hub id."""
     chosen: dict[str, str] = {}
     for text in texts:
         name, _, place = text.partition("=")
@@ -302,9 +259,7 @@ def backbones_of(texts: Iterable[str]) -> dict[str, str]:
 def counted_of(chosen: Mapping[str, str]) -> tuple[str, ...]:
     """Return the names of the paper's four backbones if all are there; others are columns beside.
 
-    Args:
-        chosen: Folder or hub id by name. A folder under one of the names is taken to be a copy,
-            and the sha256 of its weights stands in the settings.
+    A folder under one of the names is taken to be a copy.
     """
     is_whole = all(
         name in chosen and (chosen[name] == hub_id or Path(chosen[name]).is_dir())

@@ -31,6 +31,16 @@ class Native:
     def read(self, captions: Sequence[str]) -> Conditions:
         return self._reader.encode(captions)
 
+    def read_in_sight(self, *_: object) -> Conditions:
+        """Refuse what a projector can do: this reader has never seen the image.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise UsageError(
+            "condition: native reads captions as text alone: expected cold_start.condition text"
+        )
+
     def finish(self, reading: Conditions) -> Conditions:
         return reading
 

@@ -25,6 +25,12 @@ def check_inputs(recipe: Recipe, evaluator: Evaluator) -> None:
         list_images(recipe.data.folder)
     settings = find_settings(recipe.model)
     rewarding(recipe.reward, settings.similarity, "reward.")
+    sees_images = recipe.cold_start.num_steps and recipe.cold_start.condition == "image"
+    if sees_images and settings.condition == "native":
+        raise UsageError(
+            "cold_start.condition is image: the model reads captions natively, as text alone; "
+            "expected text"
+        )
     if recipe.track:
         check_installed()
     evaluator.check()

@@ -113,7 +113,7 @@ def test_an_image_with_a_failed_question_is_left_out(file, table, tmp_path):
     result = scored(file, table, tmp_path / "run", ScriptedJudge(failing))
     assert (result.by_name("AM").value, result.by_name("AM").n) == (0.5, 1)
     assert result.by_name("AM").num_excluded == 1
-    assert [dict(x.items) for x in result.excluded] == [{"0000/1": "no"}]
+    assert list(result.excluded.values()) == [{"0000/1": "no"}]
     judge = ScriptedJudge(p_of)
     again = scored(file, table, tmp_path / "run", judge, retry_failed=True)
     assert len(judge.asked) == 1
@@ -126,8 +126,8 @@ def test_a_reply_that_is_no_answer_is_left_out_and_a_wrong_one_is_not(file, tabl
         return {"How": [0.0, 0.9], "Are": [0.4, 0.1], "Is ": [0.001, 0.002]}[text[:3]]
 
     result = scored(file, table, tmp_path / "run", ScriptedJudge(saying))
-    [left_out] = result.excluded
-    assert (left_out.reason, list(left_out.items)) == ("judge: no verdict", ["0001/0"])
+    [(reason, items)] = result.excluded.items()
+    assert (reason, list(items)) == ("judge: no verdict", ["0001/0"])
     am, gm = result.by_name("AM"), result.by_name("GM")
     assert (am.value, am.n, am.num_excluded) == (pytest.approx(0.2), 1, 1)
     assert gm.value == 0, "a wrong number has the probability 0, as upstream"

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from scripted_judge import ScriptedJudge
 from stub_endpoint import fault, said, stub
 
 from uae.backends.client import Client, EndpointConfig
 from uae.backends.endpoint import Endpoint
-from uae.backends.judge import ChatJudge, JudgeFailed, JudgeStamp
+from uae.backends.judge import ChatJudge, JudgeFailed
 from uae.benchmarks.benchmark import Plan, Work
 from uae.benchmarks.judged.images import check_images
-from uae.benchmarks.judged.rows import failed_row, judged_settings, unscored
+from uae.benchmarks.judged.rows import JudgedTask, failed_row, unscored
 from uae.benchmarks.prompt_set import PromptSet
 from uae.benchmarks.results.scores import Score
 from uae.benchmarks.run import run_plan
@@ -34,8 +35,7 @@ def images(tmp_path) -> Path:
 
 def settings(images: Path):
     found = check_images(images, {str(i): images / f"{i}.png" for i in range(8)})
-    stamp = JudgeStamp(kind="endpoint", name="m", dtype="unknown")
-    return judged_settings("b", "1", found, stamp, PromptSet({}), {})
+    return JudgedTask(PromptSet({}), found, ScriptedJudge(kind="endpoint")).settings("b", "1", {})
 
 
 def works(judge: ChatJudge, images: Path) -> list[Work]:
@@ -100,7 +100,7 @@ def test_a_failed_question_is_excluded_once_and_can_be_asked_again(images, tmp_p
         result = judged(server, images, tmp_path / "run")
         assert result.by_name("mean").n == 0
         assert result.by_name("mean").num_excluded == 1
-        assert [(x.reason, list(x.items)) for x in result.excluded] == [
+        assert [(x, list(of)) for x, of in result.excluded.items()] == [
             ("judge: server error", ["3"])
         ]
         broken.clear()

@@ -148,13 +148,13 @@ def test_what_fails_is_left_out_and_named(tmp_path: Path):
     tsv = write(tmp_path / "q.tsv", questions)
     config = MmtOptions(allow_missing=True)
     result = evaluate(Words(failing=[20]), tsv, tmp_path / "run", STAMP, config)
-    assert {x.reason: list(x.items) for x in result.excluded} == {
+    assert {x: list(of) for x, of in result.excluded.items()} == {
         "image: damaged": ["2"],
         "image: empty file": ["9"],
         "image: not an image": ["11", "5"],
         "model: no answer": ["20"],
     }
-    assert "no base64" in result.excluded[0].items["2"]
+    assert "no base64" in next(iter(result.excluded.values()))["2"]
     assert result.by_name("answer/VAL/overall").n == 25
     assert result.by_name("answer/VAL/overall").num_excluded == 5
     subtask = result.by_name("answer/VAL/subtask/localization/small_object_detection")
@@ -278,7 +278,7 @@ def test_hidden_answers_are_asked_and_not_scored(tmp_path: Path):
     tsv = write(tmp_path / "q.tsv", [*rows(6), *hidden])
     config = MmtOptions(hidden_answers=True)
     result = evaluate(Words(), tsv, tmp_path / "run", STAMP, config)
-    assert [(x.reason, sorted(x.items)) for x in result.excluded] == [
+    assert [(x, sorted(of)) for x, of in result.excluded.items()] == [
         ("the file holds no answer", ["100", "101", "102"])
     ]
     assert {x.score.where.get("split") for x in result.scores} == {"VAL"}

@@ -8,10 +8,9 @@ import pytest
 
 from uae.backends.roles import Written
 from uae.backends.uae import Uae
-from uae.benchmarks.pair_audit.findings import PIXELS, TEXT, audits_of
-from uae.benchmarks.pair_audit.questions import UNDERSTANDING, QuestionSet
-from uae.benchmarks.pair_audit.run import AuditTask, audit_pair, matrix_name
-from uae.benchmarks.pair_audit.summary import settings_of, summary_text
+from uae.benchmarks.pair_audit.findings import PIXELS, TEXT, audits_of, matrix_name, summary_text
+from uae.benchmarks.pair_audit.questions import IMAGE, KIND, UNDERSTANDING, QuestionSet
+from uae.benchmarks.pair_audit.run import AuditTask, audit_pair, settings_of
 from uae.benchmarks.results.compare import compare
 from uae.benchmarks.unified_bench import making
 from uae.benchmarks.unified_bench.budgets import Tokens
@@ -82,7 +81,7 @@ def task(tmp_path, model, backbones) -> AuditTask:
 
 def audited(task: AuditTask, *questions: QuestionSet):
     stamp = ModelStamp(name="tiny", dtype="float32", backend="test", files={"weights": "1"})
-    settings = settings_of(task, dict.fromkeys(("before", "after"), stamp), {"clip": "1"}, "1")
+    settings = settings_of(task, dict.fromkeys(("before", "after"), stamp), {"clip": "1"})
     return audit_pair(
         task,
         settings,
@@ -146,9 +145,7 @@ def test_answers_are_items_of_the_result_and_those_left_out_are_named(task):
     before, after = (result.by_name(f"{side} understanding") for side in ("before", "after"))
     assert (before.value, before.n, before.num_excluded) == (1.0, 2, 1)
     assert (after.value, after.n, after.num_excluded) == (0.5, 2, 1)
-    assert [(x.reason, dict(x.items)) for x in result.excluded] == [
-        ("image: damaged", {"understanding question 1": "cut short"})
-    ]
+    assert result.excluded == {"image: damaged": {"understanding question 1": "cut short"}}
     similarity = result.by_name(matrix_name("after", "after", "clip"))
     assert (similarity.n, similarity.num_excluded) == (3, 0)  # a question is no image left out
     text = summary_text(result, audits)
@@ -210,12 +207,12 @@ def rows(changes: dict[str, float], num: int = 40) -> list[ItemRow]:
         samples |= {f"{of} {m}": 0.3 for of in ("original", "before", "after") for m in PIXELS}
         for name, change in changes.items():
             samples[name] += change + rng.normal(0, 0.005)
-        found.append(ItemRow(item=f"{i:02d}", samples=samples))
+        found.append(ItemRow(item=f"{i:02d}", labels={KIND: IMAGE}, samples=samples))
     return found
 
 
 def statuses(changes: dict[str, float]) -> dict[str, str]:
-    return {a.name: a.status for a in audits_of(rows(changes), ("clip",), BACKBONES, None)}
+    return {a.name: a.status for a in audits_of(rows(changes), ("clip",), BACKBONES)}
 
 
 def test_a_reward_that_rises_while_a_stranger_sees_less_is_a_private_code():
@@ -226,7 +223,7 @@ def test_a_reward_that_rises_while_a_stranger_sees_less_is_a_private_code():
 
 
 def test_without_a_held_out_backbone_nothing_is_said_of_it():
-    audits = audits_of(rows({}), BACKBONES, BACKBONES, None)
+    audits = audits_of(rows({}), BACKBONES, BACKBONES)
     assert next(a for a in audits if a.name == "Held-out similarity").status == "not measured"
 
 

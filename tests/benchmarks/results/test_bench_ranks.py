@@ -179,12 +179,12 @@ def test_a_failed_row_of_another_rank_can_be_tried_again(tmp_path: Path):
     size=st.integers(1, 4),
 )
 def test_groups_stay_together_and_go_to_the_ranks_in_turn(groups, done, size):
-    rows = [ItemRow(item=str(i)) for i in sorted(done) if i < len(groups)]
+    rows = {str(i): ItemRow(item=str(i)) for i in sorted(done) if i < len(groups)}
     shares: list[list[int]] = []
     with pytest.MonkeyPatch.context() as patch, Journal(Path(os.devnull), lock=False) as journal:
         for rank in range(size):
             patch.setattr(run_module, "current", lambda rank=rank: Ranks(rank, size, rank))
-            run = BenchRun(Path(), {}, rows, journal, ExitStack())
+            run = BenchRun(Path(), {}, rows, len(rows), journal, ExitStack())
             items = range(len(groups))
             shares.append(list(run.todo(items, str, lambda i: str(groups[i]))))
     assert sorted(i for part in shares for i in part) == sorted(set(range(len(groups))) - done)

@@ -200,7 +200,7 @@ def test_a_result_says_which_scores_are_shares(tmp_path: Path):
         settings={},
         num_items=2,
         scores=tuple(ScoreResult(x, estimate_score(x, table)) for x in scores),
-        excluded=(),
+        excluded={},
         environment={},
     )
     values = result_values(result)

@@ -11,7 +11,6 @@ from uae.benchmarks.unified_bench.duel import (
     plan_of,
     read_verdict,
     samples_of,
-    settings_of,
 )
 from uae.core.errors import UsageError
 from uae.runs.rows import read_rows
@@ -63,7 +62,7 @@ def files(tmp_path):
 def judged(files, answer, out, **options):
     images, first, second = files
     duels, judge = pair_up(images, first, second)[0], Script(answer)
-    plan = plan_of(judge, duels, settings_of(judge, duels, first, second))
+    plan = plan_of(judge, duels, first, second)
     return run_plan(plan, out, **options), judge
 
 
@@ -122,7 +121,7 @@ def test_failures_are_counted_apart_and_tried_again_when_asked(files, tmp_path):
 
     result, _ = judged(files, fails_on_b, tmp_path / "run")
     assert result.by_name("second preferred").n == 1
-    assert [(x.reason, list(x.items)) for x in result.excluded] == [("judge: timed out", ["b.png"])]
+    assert {x: list(of) for x, of in result.excluded.items()} == {"judge: timed out": ["b.png"]}
     result, judge = judged(files, prefers_two, tmp_path / "run", retry_failed=True)
     assert result.num_excluded == 0
     assert judge.num_asked == 2

@@ -9,7 +9,7 @@ from PIL import Image
 
 from uae.backends.failure import Failure
 from uae.backends.roles import Request, Written, written
-from uae.benchmarks.unified_bench.budgets import Budget, Tokens, area, check_sizes, write_within
+from uae.benchmarks.unified_bench.budgets import Curve, Tokens, area, write_within
 from uae.core.errors import UsageError
 from uae.data.folder import NamedImage
 
@@ -58,8 +58,9 @@ ITEM = NamedImage("a.png", Image.new("RGB", (4, 4)))
 
 def within(method, captioner, plain="one two three four five six"):
     count = len(getattr(captioner, "lengths", [])) or 1
-    found = write_within(captioner, [ITEM], [Written(plain)], method, SIZES, TOKENS, count)
-    firsts = {budget.num_tokens: captions[0] for budget, captions in found.items()}
+    curve = Curve(methods=(method,), sizes=SIZES, num_samples=count)
+    found = write_within(captioner, [ITEM], [Written(plain)], method, curve, TOKENS)
+    firsts = {size: found[x][0] for size, x in curve.variants(method).items()}
     return {size: x.text if isinstance(x, Written) else x for size, x in firsts.items()}
 
 
@@ -110,13 +111,13 @@ def test_a_character_cut_in_two_is_left_out():
 
 
 def test_names_of_budgets():
-    assert Budget("cut", 16).name == "cut-16"
+    assert Curve(sizes=(16,)).variants("cut") == {16: "cut-16"}
 
 
 @pytest.mark.parametrize("sizes", [(), (8,), (8, 8), (16, 8)])
 def test_budgets_that_make_no_curve_are_refused(sizes):
     with pytest.raises(UsageError, match="expected at least two, each larger"):
-        check_sizes(sizes)
+        Curve(methods=("cut",), sizes=sizes)
 
 
 def test_area_by_hand():

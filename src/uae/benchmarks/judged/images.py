@@ -22,15 +22,10 @@ _MAX_LISTED = 20
 
 @dataclass(frozen=True, slots=True)
 class ImageSet:
-    """The images of a benchmark's items.
+    """The images of a benchmark's items, those that are there, readable or not.
 
-    Attributes:
-        root: Where they lie.
-        paths: Those that are there, by the item's name, readable or not.
-        missing: Names of items without one.
-        extra: Files that no item has.
-        faults: Why an image cannot be judged, by the item's name.
-        shown: What messages call an item's image, by the item's name; the name itself if not given.
+    `faults` says why an image cannot be judged; `shown` what messages call it instead of the item's
+    name; `extra` are files of no item.
     """
 
     root: Path
@@ -59,16 +54,7 @@ class ImageSet:
 def files_of_no_item(
     root: Path, expected: Mapping[str, Path], id_of: Callable[[str], str] = str
 ) -> list[str]:
-    """Return the names of a folder's image files, of any suffix, that are no item's.
-
-    Args:
-        root: The folder.
-        expected: The file of each item, by the item's name.
-        id_of: Says which item a file's name means, its suffix taken off.
-
-    Raises:
-        UsageError: Two files are of one item: which one is meant nobody can tell.
-    """
+    """Return the names of a folder's image files, of any suffix, that are no item's."""
     entries = sorted(root.iterdir()) if root.is_dir() else []
     files = [p for p in entries if p.suffix.lower() in SUFFIXES and p.is_file()]
     by_item: dict[str, list[str]] = {name: [] for name in expected}
@@ -96,20 +82,12 @@ def check_images(
 ) -> ImageSet:
     """Look for each item's image and open it, so that faults show at the start.
 
-    Args:
-        root: Where they lie.
-        expected: The file of each item, by the item's name; None if no file is named.
-        extra: Files beside them that no item has.
-        allow_missing: Accept what is there; the caller marks the result.
-        shown: What messages call an item's image, where its name would say nothing.
-        fault_of: Says what is wrong with an image that opens, its size say; "" if nothing.
-
-    Raises:
-        UsageError: The set is incomplete and need not be, or there is nothing to judge.
+    What is not complete is refused, unless `allow_missing`; `fault_of` says what is wrong with an
+    image that opens, its size say.
     """
     paths = {name: path for name, path in expected.items() if path and path.is_file()}
     faults = {name: _fault(path, fault_of) for name, path in paths.items()}
-    found = ImageSet(
+    images = ImageSet(
         root=root,
         paths=paths,
         missing=tuple(name for name in expected if name not in paths),
@@ -117,16 +95,16 @@ def check_images(
         faults={name: fault for name, fault in faults.items() if fault},
         shown=shown,
     )
-    if len(found.faults) == len(paths):
-        raise UsageError(f"{root} holds no image to judge:\n{found.summary()}")
-    if not found.is_complete and not allow_missing:
+    if len(images.faults) == len(paths):
+        raise UsageError(f"{root} holds no image to judge:\n{images.summary()}")
+    if not images.is_complete and not allow_missing:
         raise UsageError(
-            f"{root} is no complete set of {len(expected)} images:\n{found.summary()}\nAdd or "
+            f"{root} is no complete set of {len(expected)} images:\n{images.summary()}\nAdd or "
             "repair them; or give --allow-missing, and the result will be marked"
         )
-    if found.extra and found.is_complete and current().is_first:
-        log.warning("%s holds more than the benchmark:\n%s", root, found.summary())
-    return found
+    if images.extra and images.is_complete and current().is_first:
+        log.warning("%s holds more than the benchmark:\n%s", root, images.summary())
+    return images
 
 
 def _fault(path: Path, fault_of: Callable[[Image.Image], str]) -> str:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from uae.backends.judge import Judge, JudgeFailed, JudgeStamp
+from uae.backends.failure import BackendFailed, Failure
+from uae.backends.judge import Judge
 from uae.benchmarks.benchmark import Plan, Work
 from uae.benchmarks.image_origin import drawn_by, wording_of
 from uae.benchmarks.judged.images import ImageSet
@@ -37,62 +38,36 @@ class JudgedTask(Generic[P]):
         scores: Callable[[Sequence[ItemRow]], Sequence[Score]],
         options: Mapping[str, Any],
     ) -> Plan:
-        """Plan the run.
-
-        Args:
-            benchmark: Its name with this judge.
-            version: Of its rules.
-            num_published: Prompts of the benchmark.
-            works: Of the prompts that have an image.
-            scores: Tells from the rows what is computed.
-            options: What else the numbers depend on.
+        """Plan a run over the prompts that have an image, of `num_published` in the benchmark.
 
         Raises:
             UsageError: The images show prompts in different wordings.
         """
         num = len(self.prompts.prompts)
         counts = {"num_prompts": num, **part_option(num, num_published, "prompts")}
-        settings = judged_settings(
-            benchmark,
-            version,
-            self.images,
-            self.judge.stamp,
-            self.prompts,
-            {**counts, **options},
-        )
+        settings = self.settings(benchmark, version, {**counts, **options})
         why = f"the set of images is incomplete:\n{self.images.summary()}"
         incomplete = "" if self.images.is_complete else why
         return Plan(settings, works, scores, incomplete=lambda _: incomplete)
 
-
-def judged_settings(
-    benchmark: str,
-    version: str,
-    images: ImageSet,
-    judge: JudgeStamp,
-    prompts: PromptSet[Any],
-    options: Mapping[str, Any],
-) -> BenchSettings:
-    """Return what the numbers of a judged run depend on; another judge is other data.
-
-    Raises:
-        UsageError: The images show prompts in different wordings.
-    """
-    digests = image_digests(images.paths)
-    return BenchSettings(
-        benchmark=benchmark,
-        version=version,
-        model=images_stamp(images.root, digests),
-        data={"prompts": prompts.sha256, "judge": judge.identity},
-        options={
-            "judge": judge.values(),
-            "is_complete": images.is_complete,
-            **gaps_option(images.by_kind()),
-            **options,
-            **_origin(images),
-        },
-        inputs={"image": digests, "prompt": prompts.digests},
-    )
+    def settings(self, benchmark: str, version: str, options: Mapping[str, Any]) -> BenchSettings:
+        """Return what the numbers depend on; another judge is other data."""
+        images, judge = self.images, self.judge.stamp
+        digests = image_digests(images.paths)
+        return BenchSettings(
+            benchmark=benchmark,
+            version=version,
+            model=images_stamp(images.root, digests),
+            data={"prompts": self.prompts.sha256, "judge": judge.identity},
+            options={
+                "judge": judge.values(),
+                "is_complete": images.is_complete,
+                **gaps_option(images.by_kind()),
+                **options,
+                **_origin(images),
+            },
+            inputs={"image": digests, "prompt": self.prompts.digests},
+        )
 
 
 def _origin(images: ImageSet) -> dict[str, Any]:
@@ -108,25 +83,20 @@ def _origin(images: ImageSet) -> dict[str, Any]:
                 f"{folders[0]} and {folder} show prompts in different wordings: judge them in "
                 "runs of their own"
             )
-    drawn = {str(folder): drawn_by(folder) for folder in folders}
-    by, *others = drawn.values()
+    origins = {str(folder): drawn_by(folder) for folder in folders}
+    by, *others = origins.values()
     if any(other != by for other in others):
-        by = drawn
+        by = origins
     return {**first, **({"drawn_by": by} if by else {})}
 
 
-def failed_row(row: ItemRow, error: JudgeFailed | UnreadableImage) -> ItemRow:
-    """Exclude an item that could not be judged."""
-    if isinstance(error, JudgeFailed):
-        return replace(
-            row,
-            excluded=error.reason,
-            excluded_detail=error.detail,
-            can_retry=error.can_retry,
-        )
-    return replace(row, excluded=f"image: {error.reason}", excluded_detail=error.detail)
+def failed_row(row: ItemRow, why: BackendFailed | Failure | UnreadableImage) -> ItemRow:
+    """Exclude an item that could not be measured."""
+    if isinstance(why, UnreadableImage):
+        return replace(row, excluded=f"image: {why.reason}", excluded_detail=why.detail)
+    return replace(row, excluded=why.reason, excluded_detail=why.detail, can_retry=why.can_retry)
 
 
-def unscored(row: ItemRow, asked: Sequence[ItemRow]) -> ItemRow:
+def unscored(row: ItemRow, questions: Sequence[ItemRow]) -> ItemRow:
     """Leave a row without a sample for want of answers: their own rows say why, and are counted."""
-    return replace(row, can_retry=any(other.can_retry for other in asked))
+    return replace(row, can_retry=any(other.can_retry for other in questions))

@@ -81,7 +81,7 @@ def summary_text(result: BenchResult) -> str:
     """Write a result as tables, one for each split and sample."""
     lines = [f"{result.num_items} questions, {result.num_excluded} left out; 95 % intervals"]
     lines += result.marks
-    lines += [f"  {x.reason}: {len(x.items)} ({_named(list(x.items))})" for x in result.excluded]
+    lines += [f"  {x}: {len(of)} ({_named(list(of))})" for x, of in result.excluded.items()]
     width = max((len(_short(x.score)) for x in result.scores), default=0)
     for x in result.scores:
         sample = x.score.sample

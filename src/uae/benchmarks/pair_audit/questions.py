@@ -3,28 +3,23 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from jaxtyping import Float
-
 from uae.benchmarks.results.scores import Score
 from uae.runs.rows import ItemRow
 
 SIDES = ("before", "after")
 KIND = "of"
 """Label of what a row is of: an image, or one of the kinds of questions."""
+IMAGE = "image"
 UNDERSTANDING, TEXT_SKILLS = "understanding", "text skills"
 """Questions about images, and questions of text alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuestionSet:
-    """Questions that both sides are asked.
+    """Questions of one kind that both sides are asked.
 
-    Attributes:
-        kind: What they ask for, `UNDERSTANDING` say: names samples and rows.
-        items: Their names, all of them.
-        ask: Asks both sides all questions that have no answer yet, and returns their rows by side,
-            as `eval.mmt_bench` makes them.
+    `ask` asks both all questions that have no answer yet, and returns their rows by side, as
+    `benchmarks.mmt_bench` makes them; `items` are the names of all.
     """
 
     kind: str
@@ -39,9 +34,15 @@ class QuestionSet:
     @property
     def scores(self) -> list[Score]:
         """Share of right answers of each side, then that of the replies that named an option."""
-        names = [sample_name(side, self.kind) for side in SIDES]
-        names += [parsed_name(side, self.kind) for side in SIDES]
+        names = [name(side, self.kind) for name in (sample_name, parsed_name) for side in SIDES]
         return [Score(name=name, sample=name, where={KIND: self.kind}) for name in names]
+
+    def rows(self, todo: Sequence[str]) -> Iterator[ItemRow]:
+        """Ask, and yield the rows of these names; what either side was not asked is left out."""
+        sides = {side: {row.item: row for row in rows} for side, rows in self.ask().items()}
+        items = self.names
+        for name in todo:
+            yield _row(name, self.kind, {side: sides[side][items[name]] for side in SIDES})
 
 
 def sample_name(side: str, kind: str) -> str:
@@ -54,19 +55,6 @@ def parsed_name(side: str, kind: str) -> str:
     return f"{side} {kind}, parsed"
 
 
-def question_rows(questions: QuestionSet, todo: Sequence[str]) -> Iterator[ItemRow]:
-    """Ask, and yield a row of each question; one that either side could not be asked is left out.
-
-    Args:
-        questions: What is asked.
-        todo: Names of the rows that are to be made.
-    """
-    sides = {side: {row.item: row for row in rows} for side, rows in questions.ask().items()}
-    items = questions.names
-    for name in todo:
-        yield _row(name, questions.kind, {side: sides[side][items[name]] for side in SIDES})
-
-
 def _row(name: str, kind: str, answers: Mapping[str, ItemRow]) -> ItemRow:
     for row in answers.values():
         if row.excluded:
@@ -77,7 +65,7 @@ def _row(name: str, kind: str, answers: Mapping[str, ItemRow]) -> ItemRow:
                 excluded_detail=row.excluded_detail,
             )
     first, second = (answers[side].details for side in SIDES)
-    asked = {key: second[key] for key in ("question", "options", "answer") if key in second}
+    question = {key: second[key] for key in ("question", "options", "answer") if key in second}
     return ItemRow(
         item=name,
         labels={KIND: kind},
@@ -85,20 +73,5 @@ def _row(name: str, kind: str, answers: Mapping[str, ItemRow]) -> ItemRow:
             **{sample_name(side, kind): row.samples["answer"] for side, row in answers.items()},
             **{parsed_name(side, kind): row.samples["parsed"] for side, row in answers.items()},
         },
-        details=asked | {"first": first.get("reply", ""), "second": second.get("reply", "")},
+        details=question | {"first": first.get("reply", ""), "second": second.get("reply", "")},
     )
-
-
-def answers_of(
-    rows: Sequence[ItemRow], kind: str
-) -> tuple[Float[np.ndarray, " q"], Float[np.ndarray, " q"]] | None:
-    """Return before and after, 1 where the same question was answered rightly; None if none was."""
-    asked = sorted((row for row in rows if row.labels.get(KIND) == kind), key=lambda row: row.item)
-    scored = [row for row in asked if not row.excluded]
-    if not scored:
-        return None
-    before, after = (
-        np.array([row.samples[sample_name(side, kind)] for row in scored], dtype=np.float64)
-        for side in SIDES
-    )
-    return before, after

@@ -1,58 +1,46 @@
 """Audits of a trained pair against the pair it began as, on any images, as a benchmark run.
 
     RUN/pairs/W-D/   captions of the encoder W, redrawn by the decoder D (`unified_bench.task`)
-    RUN/settings.json, items.jsonl, result.json   see `eval.results.run`
-    RUN/audits.json  what the changes mean, see `eval.audit`
+    RUN/settings.json, items.jsonl, result.json   see `benchmarks.results.run`
+    RUN/audits.json  what the changes mean, see `report.audit`
 
 W and D are `before` and `after`. The four redraws of an image share their noise. The swap matrix of
 their similarities tells whether captions got better for everybody or for one decoder alone.
 """
 
-import itertools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from PIL import Image
 
 from uae.backends.failure import Failure
 from uae.backends.files import CaptionsFile
-from uae.benchmarks.pair_audit.findings import PIXELS, SHARES, TEXT, audits_of
-from uae.benchmarks.pair_audit.questions import (
-    KIND,
-    SIDES,
-    TEXT_SKILLS,
-    UNDERSTANDING,
-    QuestionSet,
-    answers_of,
-    question_rows,
-)
+from uae.benchmarks.pair_audit.findings import PIXELS, TEXT, audits_of, matrix_name, scores_of
+from uae.benchmarks.pair_audit.questions import IMAGE, KIND, SIDES, QuestionSet
+from uae.benchmarks.results.folder import write_json
 from uae.benchmarks.results.page import AUDITS
 from uae.benchmarks.results.result import BenchResult, estimate_values
 from uae.benchmarks.results.run import BenchRun, Resume
-from uae.benchmarks.results.scores import Score
 from uae.benchmarks.unified_bench.budgets import PLAIN
-from uae.benchmarks.unified_bench.making import Show, draw_redraws, write_captions
-from uae.benchmarks.unified_bench.run import compared_with, features
-from uae.benchmarks.unified_bench.task import Task, check_stems, read_captions
-from uae.core.durable import replace_file, storage_faults
-from uae.core.provenance import BenchSettings
+from uae.benchmarks.unified_bench.making import Show, make_missing
+from uae.benchmarks.unified_bench.run import compared_with, features, measured
+from uae.benchmarks.unified_bench.task import Task, check_stems
+from uae.core.durable import storage_faults
+from uae.core.provenance import BenchSettings, ModelStamp, image_digests, images_stamp
 from uae.core.ranks import once, share
 from uae.data.captions import CaptionRow
 from uae.data.opening import open_image
 from uae.data.sources import to_pixels
 from uae.report.audit import Audit
-from uae.report.pixel_audit import audit_pixels
-from uae.report.text_audit import audit_captions, training_words
+from uae.report.pixel_audit import PixelAudit, audit_pixels
+from uae.report.text_audit import TextAudit, audit_captions, training_words
 from uae.rewards.similarity import Similarity
 from uae.runs.rows import ITEMS, ItemRow, read_rows
 
 RULES = "uae-pair-audit-2"
-IMAGE = "image"
 PAIRS = (("before", "before"), ("after", "after"), ("before", "after"), ("after", "before"))
 """Whose captions, whose decoder: the own ones first, whose captions the others redraw."""
 
@@ -62,8 +50,7 @@ class AuditTask:
     """What is audited.
 
     Attributes:
-        own: Each side's captions redrawn by its own decoder, by side; same images, seeds and
-            backbones.
+        own: Each side's captions redrawn by its own decoder; same images, seeds and backbones.
         max_caption_tokens: Longest caption that each side's decoder was trained for.
         reward: Names of the backbones that were the reward; the others are held out.
         out: Run folder.
@@ -81,17 +68,40 @@ class AuditTask:
 
     def pair(self, writes: str, draws: str) -> Task:
         """Return the task of one side's captions and one side's decoder."""
-        folder = self.out / "pairs" / f"{writes}-{draws}"
         own = replace(self.own[writes], out=self.out / "pairs" / f"{writes}-{writes}")
         if writes == draws:
             return own
         captions = own.captions_path(PLAIN)
         return replace(
             own,
-            out=folder,
+            out=self.out / "pairs" / f"{writes}-{draws}",
             captioner=lambda: CaptionsFile(captions, own.images),
             generator=self.own[draws].generator,
         )
+
+
+def settings_of(
+    task: AuditTask,
+    stamps: Mapping[str, ModelStamp],
+    backbones: Mapping[str, str],
+    questions: Mapping[str, str] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> BenchSettings:
+    """Return what the numbers of a run depend on; what is measured is the trained model."""
+    before, images = stamps["before"], image_digests(task.images)
+    return BenchSettings(
+        benchmark="pair-audit",
+        version=RULES,
+        model=stamps["after"],
+        data={
+            **images_stamp(task.out, images).files,
+            **{f"backbone {name}": digest for name, digest in backbones.items()},
+            **{f"before {name}": digest for name, digest in before.files.items()},
+            **{f"questions {kind}": digest for kind, digest in (questions or {}).items()},
+        },
+        options={"before": before.name, "reward": list(task.reward), **(options or {})},
+        inputs={"image": images},
+    )
 
 
 def audit_pair(
@@ -105,17 +115,8 @@ def audit_pair(
 ) -> tuple[BenchResult, tuple[Audit, ...]]:
     """Make captions, redraws and rows that are missing; then the scores, and what they mean.
 
-    Args:
-        task: What is audited.
-        settings: What the numbers depend on.
-        backbone_names: In the order of the scores.
-        resume: `must` refuses a folder without a run, `never` one with a run.
-        questions: What both sides are asked, in the open run folder.
-        show: Told (what, done, in all).
-
-    Raises:
-        UsageError: The folder is of another run, or two images have the same stem.
-        EnvironmentFault: It cannot be written.
+    `backbone_names` is in the order of the scores; `resume` is that of `BenchRun.open`; both sides
+    are asked the questions in the open run folder.
     """
     check_stems(task.images)
     with BenchRun.open(task.out, settings, resume=resume) as run:
@@ -129,60 +130,46 @@ def audit_pair(
         for asked in questions:
             names = asked.names
             todo = [name for name in missing if name in names]
-            for row in question_rows(asked, share(todo)) if todo else ():
+            for row in asked.rows(share(todo)) if todo else ():
                 run.add(row)
         result = run.finish(scores_of(backbone_names, questions))
-    rows = read_rows(task.out / ITEMS)
-    seen = [row for row in rows if row.labels[KIND] == IMAGE]
-    answers = (answers_of(rows, kind) for kind in (UNDERSTANDING, TEXT_SKILLS))
-    audits = audits_of(seen, task.reward, backbone_names, *answers)
-    text = json.dumps([_values(audit) for audit in audits], indent=1, allow_nan=False)
+    audits = audits_of(read_rows(task.out / ITEMS), task.reward, backbone_names)
+    values = [asdict(x) | {"change": x.change and estimate_values(x.change)} for x in audits]
     with storage_faults("cannot write", task.out):
-        once(lambda: replace_file(task.out / AUDITS, (text + "\n").encode()))
+        once(lambda: write_json(task.out / AUDITS, values))
     return result, audits
 
 
 def _make(task: AuditTask, images: Sequence[str], show: Show) -> dict[str, Failure]:
     """Make the captions and redraws that are missing; return the images that lack one."""
     failures: dict[str, Failure] = {}
-    for writes, draws in PAIRS if images else ():
-        pair, good = task.pair(writes, draws), [x for x in images if x not in failures]
-        told = _told(f"{writes} captions, {draws} decoder", show)
-        failures |= write_captions(pair, good, told)[PLAIN]
-        failures |= draw_redraws(pair, [x for x in good if x not in failures], told)[PLAIN]
+    for pair in PAIRS if images else ():
+        failures |= _make_pair(task, *pair, [x for x in images if x not in failures], show)
     return failures
 
 
-def _values(audit: Audit) -> dict[str, Any]:
-    change = estimate_values(audit.change) if audit.change else None
-    return asdict(audit) | {"change": change}
+def _make_pair(
+    task: AuditTask, writes: str, draws: str, images: Sequence[str], show: Show
+) -> Mapping[str, Failure]:
+    def show_pair(what: str, done: int, total: int) -> None:
+        show(f"{writes} captions, {draws} decoder: {what}", done, total)
 
-
-def _told(pair: str, show: Show) -> Show:
-    return lambda what, done, total: show(f"{pair}: {what}", done, total)
+    return make_missing(task.pair(writes, draws), images, show_pair)[PLAIN]
 
 
 def _rows(
     task: AuditTask, todo: Sequence[str], failures: Mapping[str, Failure], show: Show
 ) -> Iterator[ItemRow]:
     """Yield a row of each image, or why there is none."""
-    captions = {side: read_captions(task.pair(side, side), PLAIN) for side in SIDES}
+    captions = {side: task.pair(side, side).captions(PLAIN) for side in SIDES}
     known = training_words(row.caption for row in captions["before"].values())
-    is_measured = any(name not in failures for name in todo)
-    backbones = task.own["after"].backbones() if is_measured else {}
-    for done, name in enumerate(todo, start=1):
-        failure = failures.get(name)
-        if failure:
-            yield ItemRow(
-                item=name,
-                labels={KIND: IMAGE},
-                excluded=failure.reason,
-                excluded_detail=failure.detail,
-            )
-        else:
-            texts = {side: captions[side][name] for side in SIDES}
-            yield _row(task, name, texts, known, backbones)
-        show("measures", done, len(todo))
+
+    def row(name: str, backbones: Mapping[str, Similarity]) -> ItemRow:
+        return _row(task, name, {side: captions[side][name] for side in SIDES}, known, backbones)
+
+    load = task.own["after"].backbones
+    for made in measured(todo, failures, load, row, partial(show, "measures")):
+        yield replace(made, labels={KIND: IMAGE}, can_retry=False)  # an audit tries nothing again
 
 
 def _row(
@@ -193,24 +180,27 @@ def _row(
     backbones: Mapping[str, Similarity],
 ) -> ItemRow:
     original = open_image(task.images[name])
-    paths = {
-        (writes, draws): task.pair(writes, draws).redraw_path(PLAIN, name)
-        for writes, draws in PAIRS
-    }
+    paths = {pair: task.pair(*pair).redraw_path(PLAIN, name) for pair in PAIRS}
     redraws = {pair: open_image(path) for pair, path in paths.items()}
     embedded = features(original, backbones)
     samples: dict[str, float] = {}
     for (writes, draws), redraw in redraws.items():
         for key, value in compared_with(embedded, redraw, backbones).items():
             samples[matrix_name(writes, draws, key)] = value
-    for side in SIDES:
-        samples |= _text_samples(side, captions[side], task.max_caption_tokens[side], known)
-    seen = {"original": original, **{side: redraws[side, side] for side in SIDES}}
-    for of, image in seen.items():
-        samples |= {f"{of} {measure}": x for measure, x in _pixel_values(image).items()}
+    for side, row in captions.items():
+        audit = audit_captions(
+            [row.caption],
+            num_tokens=[row.num_tokens or 0],
+            max_tokens=task.max_caption_tokens[side],
+            truncated=[row.is_truncated],
+            vocabulary=known,
+        )
+        samples |= _named(side, audit, TEXT)
+    pictures = {"original": original, **{side: redraws[side, side] for side in SIDES}}
+    for of, image in pictures.items():
+        samples |= _named(of, audit_pixels(to_pixels([image]).numpy()), PIXELS)
     return ItemRow(
         item=name,
-        labels={KIND: IMAGE},
         samples={key: value for key, value in samples.items() if np.isfinite(value)},
         details={
             "first": captions["before"].caption,
@@ -223,41 +213,6 @@ def _row(
     )
 
 
-def _text_samples(
-    side: str, row: CaptionRow, max_tokens: int, known: frozenset[str]
-) -> dict[str, float]:
-    audit = audit_captions(
-        [row.caption],
-        num_tokens=[row.num_tokens or 0],
-        max_tokens=max_tokens,
-        truncated=[row.is_truncated],
-        vocabulary=known,
-    )
-    return {f"{side} {measure}": float(getattr(audit, measure)[0]) for measure in TEXT}
-
-
-@torch.no_grad()
-def _pixel_values(image: Image.Image) -> dict[str, float]:
-    audit = audit_pixels(to_pixels([image]).numpy())
-    return {measure: float(getattr(audit, measure)[0]) for measure in PIXELS}
-
-
-def matrix_name(writes: str, draws: str, key: str) -> str:
-    """Name a cell of the swap matrix."""
-    return f"{writes} captions, {draws} decoder: {key}"
-
-
-def scores_of(backbone_names: Sequence[str], questions: Sequence[QuestionSet]) -> list[Score]:
-    """Return the swap matrix by backbone, text and pixels of both sides, then their answers."""
-    names = [
-        matrix_name(writes, draws, key)
-        for key in backbone_names
-        for writes, draws in itertools.product(SIDES, SIDES)
-    ]
-    names += [f"{side} {measure}" for measure in TEXT for side in SIDES]
-    names += [f"{of} {measure}" for measure in PIXELS for of in ("original", *SIDES)]
-    scores = [
-        Score(name=name, sample=name, where={KIND: IMAGE}, is_share=name.split()[-1] in SHARES)
-        for name in names
-    ]
-    return [*scores, *(score for asked in questions for score in asked.scores)]
+def _named(of: str, audit: TextAudit | PixelAudit, measures: Sequence[str]) -> dict[str, float]:
+    """Name the measures of one caption or one image."""
+    return {f"{of} {measure}": float(getattr(audit, measure)[0]) for measure in measures}

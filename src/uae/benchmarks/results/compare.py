@@ -1,6 +1,6 @@
 """Two runs of one benchmark, item by item: paired differences with intervals, and what moved."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from uae.benchmarks.results.result import BenchResult, estimate_values, read_result
-from uae.benchmarks.results.scores import RowTable, Score, ScoreChange, score_change
+from uae.benchmarks.results.scores import RowTable, ScoreChange, score_change
 from uae.core.config import config_differences
 from uae.core.errors import UsageError
 from uae.report.format import Kind, evidence_text, value_text
-from uae.runs.rows import ITEMS, ItemRow, read_rows
+from uae.runs.claim import plain
+from uae.runs.rows import ITEMS, read_rows
 
 _NUM_NAMED = 5
-_FILES = "model.files."
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +44,22 @@ class Comparison:
     """What changed from one run to another.
 
     Attributes:
+        num_items: Items that both runs have.
+        settings: How the runs' settings differ, one line each.
+        marks: In what each run is not the whole benchmark, by side, "first" and "second".
         scores: Those that both runs have, in the order of the second.
         moves: By sample.
         kinds: How a sample's figures are written: shares where it is right or wrong, else numbers.
-        num_items: Items that both runs have.
-        only_before: Names of items that only the first run has.
-        only_after: Names of items that only the second run has.
-        settings: How the runs' settings differ, one line each.
-        marks: In what each run is not the whole benchmark, by side, "first" and "second".
     """
 
-    scores: tuple[ScoreChange, ...]
-    moves: Mapping[str, SampleMoves]
-    kinds: Mapping[str, Kind]
     num_items: int
     only_before: tuple[str, ...]
     only_after: tuple[str, ...]
     settings: tuple[str, ...]
     marks: Mapping[str, tuple[str, ...]]
+    scores: tuple[ScoreChange, ...]
+    moves: Mapping[str, SampleMoves]
+    kinds: Mapping[str, Kind]
 
 
 def compare(
@@ -69,47 +67,16 @@ def compare(
 ) -> Comparison:
     """Compare the folders of two finished runs.
 
-    Args:
-        before: Run folder.
-        after: Run folder of the same benchmark and version.
-        allow_different_items: Compare the items that both have, though one has others too, or
-            though their data differ.
-        num_moved: Items to name for each sample.
+    With `allow_different_items` those that both have are compared, though one has others too, or
+    though their data differ; `num_moved` items are named for each sample.
 
     Raises:
         UsageError: A folder holds no finished run, the runs are not of one benchmark and version,
             or their items differ and that is not allowed; the message says which.
     """
     first, second = read_result(before), read_result(after)
-    _check_benchmark(before, first, after, second)
-    rows = [_rows_by_item(folder) for folder in (before, after)]
+    rows = [{row.item: row for row in read_rows(folder / ITEMS)} for folder in (before, after)]
     only_before, only_after = (sorted(set(a) - set(b)) for a, b in (rows, rows[::-1]))
-    if not allow_different_items:
-        _check_items(before, after, only_before, only_after)
-        _check_data(before, first, after, second)
-    common = sorted(set(rows[0]) & set(rows[1]))
-    if not common:
-        raise UsageError(f"{before} and {after} have no item in common")
-    first_table, second_table = (RowTable([side[item] for item in common]) for side in rows)
-    known = [x.score for x in first.scores]
-    scores = [x.score for x in second.scores if x.score in known]
-    return Comparison(
-        scores=tuple(score_change(score, first_table, second_table) for score in scores),
-        moves={s: _moves(s, first_table, second_table, num_moved) for s in _samples(scores)},
-        kinds={s: _kind(s, first_table, second_table) for s in _samples(scores)},
-        num_items=len(common),
-        only_before=tuple(only_before),
-        only_after=tuple(only_after),
-        settings=tuple(_setting_lines(first.settings, second.settings)),
-        marks={"first": first.marks, "second": second.marks},
-    )
-
-
-def _rows_by_item(folder: Path) -> dict[str, ItemRow]:
-    return {row.item: row for row in read_rows(folder / ITEMS)}
-
-
-def _check_benchmark(before: Path, first: BenchResult, after: Path, second: BenchResult) -> None:
     for key in ("benchmark", "version"):
         ours, theirs = first.settings[key], second.settings[key]
         if ours != theirs:
@@ -117,17 +84,31 @@ def _check_benchmark(before: Path, first: BenchResult, after: Path, second: Benc
                 f"{before} is of {key} {ours!r}, {after} of {theirs!r}: only runs of one benchmark "
                 "and version can be compared"
             )
-
-
-def _check_items(
-    before: Path, after: Path, only_before: Sequence[str], only_after: Sequence[str]
-) -> None:
-    if only_before or only_after:
-        raise UsageError(
-            f"the runs have different items: {_named(only_before)} only in {before}, "
-            f"{_named(only_after)} only in {after}; allow different items to compare those that "
-            "both have"
-        )
+    if not allow_different_items:
+        if only_before or only_after:
+            raise UsageError(
+                f"the runs have different items: {_named(only_before)} only in {before}, "
+                f"{_named(only_after)} only in {after}; allow different items to compare those "
+                "that both have"
+            )
+        _check_data(before, first, after, second)
+    common = sorted(set(rows[0]) & set(rows[1]))
+    if not common:
+        raise UsageError(f"{before} and {after} have no item in common")
+    first_table, second_table = (RowTable([side[item] for item in common]) for side in rows)
+    known = [x.score for x in first.scores]
+    scores = [x.score for x in second.scores if x.score in known]
+    samples = list(dict.fromkeys(score.sample for score in scores))
+    return Comparison(
+        num_items=len(common),
+        only_before=tuple(only_before),
+        only_after=tuple(only_after),
+        settings=tuple(_setting_lines(first.settings, second.settings)),
+        marks={"first": first.marks, "second": second.marks},
+        scores=tuple(score_change(score, first_table, second_table) for score in scores),
+        moves={sample: _moves(sample, first_table, second_table, num_moved) for sample in samples},
+        kinds={sample: _kind(sample, first_table, second_table) for sample in samples},
+    )
 
 
 def _check_data(before: Path, first: BenchResult, after: Path, second: BenchResult) -> None:
@@ -139,16 +120,12 @@ def _check_data(before: Path, first: BenchResult, after: Path, second: BenchResu
         )
 
 
-def _setting_lines(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[str]:
-    """Yield how settings differ; of a model's files only how many."""
-    num_files = 0
-    for line in config_differences(dict(first), dict(second)):
-        if line.startswith(_FILES):
-            num_files += 1
-        else:
-            yield line
-    if num_files:
-        yield f"{num_files} of the model's files"
+def _setting_lines(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    """Say how settings differ; of a model's files only how many."""
+    lines = config_differences(dict(first), dict(second))
+    kept = [line for line in lines if not line.startswith("model.files.")]
+    num_files = len(lines) - len(kept)
+    return [*kept, f"{num_files} of the model's files"] if num_files else kept
 
 
 def _named(items: Sequence[str]) -> str:
@@ -156,10 +133,6 @@ def _named(items: Sequence[str]) -> str:
         return "0"
     more = ", ..." if len(items) > _NUM_NAMED else ""
     return f"{len(items)} ({', '.join(items[:_NUM_NAMED])}{more})"
-
-
-def _samples(scores: Sequence[Score]) -> list[str]:
-    return list(dict.fromkeys(score.sample for score in scores))
 
 
 def _kind(sample: str, before: RowTable, after: RowTable) -> Kind:
@@ -184,26 +157,14 @@ def _moves(sample: str, before: RowTable, after: RowTable, num_moved: int) -> Sa
 
 def comparison_values(comparison: Comparison) -> dict[str, Any]:
     """Return a comparison as JSON values; null stands for what is undefined."""
-    return {
-        "num_items": comparison.num_items,
-        "only_before": list(comparison.only_before),
-        "only_after": list(comparison.only_after),
-        "settings": list(comparison.settings),
-        "marks": {side: list(marks) for side, marks in comparison.marks.items()},
-        "scores": [
-            {"name": x.score.name}
-            | {
-                side: estimate_values(figure)
-                for side, figure in (
-                    ("before", x.before),
-                    ("after", x.after),
-                    ("difference", x.difference),
-                )
-            }
-            for x in comparison.scores
-        ],
-        "moves": {sample: asdict(moves) for sample, moves in comparison.moves.items()},
-    }
+    values = asdict(comparison)
+    del values["kinds"]
+    values["scores"] = [
+        {"name": x.score.name}
+        | {side: estimate_values(getattr(x, side)) for side in ("before", "after", "difference")}
+        for x in comparison.scores
+    ]
+    return plain(values)
 
 
 def comparison_text(comparison: Comparison) -> str:

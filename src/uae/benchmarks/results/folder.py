@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,7 @@ BENCHMARK = FolderKind(
 
 
 def settle(folder: Path, settings: BenchSettings) -> dict[str, Any]:
-    """Write what the run is, or compare with what was written when it was begun.
-
-    Raises:
-        UsageError: It was begun with other settings.
-    """
+    """Write what the run is, or compare with what was written when it was begun."""
     # torch stands behind it, which reading and comparing results do without
     from uae.core.environment import describe_environment, numeric_differences
 
@@ -49,7 +45,7 @@ def settle(folder: Path, settings: BenchSettings) -> dict[str, Any]:
             "environment": environment,
             "environment_changes": [],
         }
-        replace_file(folder / SETTINGS, to_json(begun))
+        write_json(folder / SETTINGS, begun)
         write_inputs(folder, settings.inputs)
         return begun
     check_settings(folder, begun, settings)
@@ -58,17 +54,12 @@ def settle(folder: Path, settings: BenchSettings) -> dict[str, Any]:
     if new:
         log.warning("%s was begun in another environment: %s", folder, ", ".join(new))
         begun["environment_changes"] += new
-        replace_file(folder / SETTINGS, to_json(begun))
+        write_json(folder / SETTINGS, begun)
     return begun
 
 
 def check_settings(folder: Path, begun: Mapping[str, Any], settings: BenchSettings) -> None:
-    """Refuse to go on with other settings, or other data, than a run was begun with.
-
-    Raises:
-        UsageError: Names the differences; of images, captions and prompts how many, and the first.
-            Earlier runs have kept digests of all together.
-    """
+    """Refuse to go on with other settings, or other data, than a run was begun with."""
     differences = [
         *input_differences(read_inputs(folder) or settings.inputs, settings.inputs),
         *config_differences(begun["settings"], plain(settings.values())),
@@ -81,9 +72,6 @@ def take_up(folder: Path, *, retry_failed: bool) -> list[ItemRow]:
 
     `items.jsonl` then holds just these: without a torn last line, and without what is to be tried
     again.
-
-    Raises:
-        UsageError: A row is wrong.
     """
     path = folder / ITEMS
     path.touch()
@@ -95,14 +83,19 @@ def take_up(folder: Path, *, retry_failed: bool) -> list[ItemRow]:
     if len(kept) < len(rows):
         (folder / RESULT).unlink(missing_ok=True)
         sync_folder(folder)
-    write_journal(path, map(row_values, kept))
-    for part in parts:
-        part.unlink()
+    write_rows(folder, kept)
     if kept:
         log.info("%s: %d items are done", folder, len(kept))
     return kept
 
 
-def to_json(values: Mapping[str, Any]) -> bytes:
-    """Write a file's values."""
-    return (json.dumps(values, indent=1, allow_nan=False) + "\n").encode()
+def write_rows(folder: Path, rows: Iterable[ItemRow]) -> None:
+    """Write all rows to the one file, and take the files of other ranks away."""
+    write_journal(folder / ITEMS, map(row_values, rows))
+    for part in other_paths(folder / ITEMS):
+        part.unlink()
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write a file of values whole."""
+    replace_file(path, (json.dumps(values, indent=1, allow_nan=False) + "\n").encode())

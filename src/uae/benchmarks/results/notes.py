@@ -4,17 +4,21 @@ What its images lack and prompts that were cut down stand in the options of its 
 left out and what an address refused come about as it runs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from uae.backends.client import Refusal
 
+Reasons = Mapping[str, Mapping[str, str]]
+"""Items by what they lack or failed at, each with what was wrong with it."""
+
 _NUM_NAMED = 5
 _NUM_KEPT = 20
-_DRAWN = {
+_NOT_REPEATABLE = {
     "temperature": "its answers are drawn at random",
     "seed": "what it draws is another each time",
 }
+"""What a refused parameter makes another at the next time; the other refusals change no number."""
 
 
 def gaps_option(names_by_kind: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -32,13 +36,7 @@ def gaps_option(names_by_kind: Mapping[str, Sequence[str]]) -> dict[str, Any]:
 
 
 def part_option(num: int, published: int, unit: str) -> dict[str, Any]:
-    """Return as options that a run is over fewer prompts than were published; none if it is not.
-
-    Args:
-        num: Prompts of the run.
-        published: Prompts of the benchmark.
-        unit: What they are, "prompts" say.
-    """
+    """Return as options that a run is over fewer `unit` than were published; none if it is not."""
     return {"part": {"num": num, "published": published, "unit": unit}} if num < published else {}
 
 
@@ -48,49 +46,36 @@ def marks_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
     Args:
         settings: Of the run, as `result.json` holds them.
     """
-    options = settings.get("options", {})
-    found = []
+    options, marks = settings.get("options", {}), []
     if not options.get("is_complete", True) or "gaps" in options:
-        said = "; ".join(_gap(kind, **gap) for kind, gap in options.get("gaps", {}).items())
-        lacking = said or "not every prompt has an image"
-        found.append(f"INCOMPLETE, no score of the benchmark: {lacking}")
-    if "part" in options:
-        part = options["part"]
-        found.append(
-            f"PART of the benchmark: {part['num']:,} of {part['published']:,} {part['unit']}"
-        )
-    return tuple(found)
+        gaps = "; ".join(_gap(kind, **gap) for kind, gap in options.get("gaps", {}).items())
+        lacking = gaps or "not every prompt has an image"
+        marks.append(f"INCOMPLETE, no score of the benchmark: {lacking}")
+    if part := options.get("part"):
+        of = f"{part['num']:,} of {part['published']:,} {part['unit']}"
+        marks.append(f"PART of the benchmark: {of}")
+    return tuple(marks)
 
 
-def left_out_mark(num_by_reason: Mapping[str, int], num_items: int) -> tuple[str, ...]:
-    """Say how many items count in no score, and why; nothing where all count."""
-    if not num_by_reason:
-        return ()
-    num = sum(num_by_reason.values())
-    return (
-        f"LEFT OUT: {num:,} of {num_items:,} items count in no score: {_counts(num_by_reason)}",
-    )
+def failure_marks(
+    num_items: int, excluded: Reasons, failed: Reasons, refused: Sequence[Refusal]
+) -> Iterator[str]:
+    """Say how many items count in no score, which lack a part, and what is not repeatable."""
+    if excluded:
+        num = sum(map(len, excluded.values()))
+        counts = _counts(excluded)
+        yield f"LEFT OUT: {num:,} of {num_items:,} items count in no score: {counts}"
+    if failed:
+        yield f"PARTS FAILED, items by part: {_counts(failed)}"
+    for x in refused:
+        if why := _NOT_REPEATABLE.get(x.param):
+            yield f"NOT REPEATABLE: {x.model} at {x.base_url} refuses {x.param}, and {why}"
 
 
-def failed_parts_mark(num_by_part: Mapping[str, int]) -> tuple[str, ...]:
-    """Say of how many items a part is missing; nothing where none is."""
-    return (f"PARTS FAILED, items by part: {_counts(num_by_part)}",) if num_by_part else ()
-
-
-def refusal_marks(refusals: Sequence[Refusal]) -> tuple[str, ...]:
-    """Say what makes a run's numbers others at the next time; the other refusals change none."""
-    return tuple(
-        f"NOT REPEATABLE: {x.model} at {x.base_url} refuses {x.param}, and {_DRAWN[x.param]}"
-        for x in refusals
-        if x.param in _DRAWN
-    )
-
-
-def _counts(nums: Mapping[str, int]) -> str:
-    return ", ".join(f"{num:,} {name}" for name, num in nums.items())
+def _counts(items_by_reason: Reasons) -> str:
+    return ", ".join(f"{len(items):,} {reason}" for reason, items in items_by_reason.items())
 
 
 def _gap(kind: str, *, num: int, first: Sequence[str]) -> str:
-    shown = ", ".join(first[:_NUM_NAMED])
     more = f", and {num - _NUM_NAMED} more" if num > _NUM_NAMED else ""
-    return f"{num} {kind}: {shown}{more}"
+    return f"{num} {kind}: {', '.join(first[:_NUM_NAMED])}{more}"

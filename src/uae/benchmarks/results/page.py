@@ -10,6 +10,7 @@ of its rows:
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -32,22 +33,14 @@ T = TypeVar("T")
 
 PAGE = "report.html"
 AUDITS = "audits.json"
-"""What a run's changes mean, see `eval.audit`; of an audit alone."""
+"""What a run's changes mean, see `report.audit`; of an audit alone."""
 
 _NUM_SHOWN = 48
 _BUDGETS = tuple(PictureBudget(size, 78, 1.0) for size in (256, 192, 128, 96, 64))
 _MAX_WORDS = 60
 _TEXTS = (
-    "prompt",
-    "question",
-    "hint",
-    "options",
-    "answer",
-    "caption",
-    "first",
-    "second",
-    "reply",
-    "reason",
+    *("prompt", "question", "hint", "options", "answer"),
+    *("caption", "first", "second", "reply", "reason"),
 )
 
 
@@ -62,11 +55,7 @@ class Card:
 
 
 def write_page(folder: Path) -> Path:
-    """Write the page of a finished run into its folder, and return its path.
-
-    Raises:
-        UsageError: The folder holds no finished run.
-    """
+    """Write the page of a finished run into its folder, and return its path."""
     result = read_result(folder)
     rows = read_rows(folder / ITEMS)
     sample = result.scores[0].score.sample if result.scores else ""
@@ -76,13 +65,12 @@ def write_page(folder: Path) -> Path:
     )
     half = _NUM_SHOWN // 2
     groups = {"Lowest": scored[:half], "Highest": scored[half:][-half:][::-1]}
-    cards = {title: _cards(folder, group, sample) for title, group in groups.items()}
     path = folder / PAGE
     _write(
         path,
         "bench.html.j2",
         result=result,
-        cards=cards,
+        cards={title: _cards(folder, group, sample) for title, group in groups.items()},
         sample=sample,
         rate_distortion=rate_distortion(result),
         audits=_audits(folder),
@@ -95,8 +83,8 @@ def write_page(folder: Path) -> Path:
 def _audits(folder: Path) -> list[Audit]:
     """Read what an audit found, the gravest first; nothing of other benchmarks."""
     path = folder / AUDITS
-    found = json.loads(path.read_bytes()) if path.exists() else []
-    return by_gravity([Audit(x["name"], x["status"], x["sentence"]) for x in found])
+    audits = json.loads(path.read_bytes()) if path.exists() else []
+    return by_gravity([Audit(x["name"], x["status"], x["sentence"]) for x in audits])
 
 
 def rate_distortion(result: BenchResult) -> Markup | None:
@@ -104,29 +92,23 @@ def rate_distortion(result: BenchResult) -> Markup | None:
     curve = result.settings.get("options", {}).get("curve")
     if not curve:
         return None
-    found = {x.score.name: x.estimate for x in result.scores}
+    figures = {x.score.name: x.estimate for x in result.scores}
     lines = []
     for method in curve["methods"]:
         names = [f"{method}-{size}" for size in curve["sizes"]]
-        points = [(found[f"{name} tokens"].value, found[f"{name} overall"]) for name in names]
+        points = [(figures[f"{x} tokens"].value, figures[f"{x} overall"]) for x in names]
         kept = sorted((point for point in points if point[1].n), key=lambda point: point[0])
         if len(kept) > 1:
             lines.append(Line(method, tuple(x for x, _ in kept), tuple(e for _, e in kept)))
     return rate_chart(lines, "tokens in a caption", "similarity") if lines else None
 
 
-def write_comparison(path: Path, before: Path, after: Path, found: Comparison) -> None:
-    """Write a page with what changed between two runs, and the items that moved most in pictures.
-
-    Raises:
-        UsageError: The page cannot be made small enough.
-    """
-    sides = [
-        (folder, {row.item: row for row in read_rows(folder / ITEMS)}) for folder in (before, after)
-    ]
-    cards = {}
-    for sample, moves in found.moves.items():
-        cards[sample] = [
+def write_comparison(path: Path, before: Path, after: Path, comparison: Comparison) -> None:
+    """Write what changed between two runs, and the items that moved most in pictures."""
+    folders = (before, after)
+    sides = [(folder, {x.item: x for x in read_rows(folder / ITEMS)}) for folder in folders]
+    cards = {
+        sample: [
             Card(
                 move.item,
                 f"{move.before:.3g} \u2192 {move.after:.3g}",
@@ -135,7 +117,10 @@ def write_comparison(path: Path, before: Path, after: Path, found: Comparison) -
             )
             for move in moves.most
         ]
-    _write(path, "comparison.html.j2", found=found, before=before, after=after, cards=cards)
+        for sample, moves in comparison.moves.items()
+    }
+    values = {"comparison": comparison, "before": before, "after": after, "cards": cards}
+    _write(path, "comparison.html.j2", **values)
 
 
 def _cards(folder: Path, rows: Sequence[ItemRow], sample: str) -> list[Card]:
@@ -151,45 +136,37 @@ def _pictures(folder: Path, row: ItemRow) -> list[tuple[str, Image.Image]]:
     places = {label: folder / place for label, place in row.details.get("pictures", {}).items()}
     if not places and "filename" in row.details:
         places["image"] = Path(row.details["filename"])  # as the command was given it
-    found = []
+    pictures = []
     for label, place in places.items():
-        try:
-            found.append((label, open_image(place)))
-        except UnreadableImage:
-            continue
-    return found
+        with suppress(UnreadableImage):
+            pictures.append((label, open_image(place)))
+    return pictures
 
 
 def _texts(row: ItemRow) -> list[tuple[str, str]]:
     """Return what the row says in words, cut, and what its image was asked, the worst first."""
     said = {key: row.details[key] for key in _TEXTS if row.details.get(key)}
-    texts = [(key, _cut(_plain(value))) for key, value in said.items()]
+    texts = [(key, _cut(value)) for key, value in said.items()]
     asked = sorted(row.details.get("questions", ()), key=lambda pair: pair[1])
     return texts + [(question, f"{value:.2f}") for question, value in asked]
 
 
-def _plain(value: object) -> str:
+def _cut(value: object) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{letter}. {text}" for letter, text in value.items())
-    return str(value)
-
-
-def _cut(text: str) -> str:
-    words = text.split()
+        value = ", ".join(f"{letter}. {text}" for letter, text in value.items())
+    words = str(value).split()
     return " ".join(words[:_MAX_WORDS]) + (" ..." if len(words) > _MAX_WORDS else "")
 
 
 def _side_by_side(before: Mapping[str, T], after: Mapping[str, T]) -> list[tuple[str, T]]:
     """Label the pictures or texts of both runs; one that is the same in both stands once."""
-    found = []
+    sides, pairs = {"before": before, "after": after}, []
     for label in {**before, **after}:
         if label in before and label in after and before[label] == after[label]:
-            found.append((label, before[label]))
-            continue
-        for when, side in (("before", before), ("after", after)):
-            if label in side:
-                found.append((f"{label}, {when}", side[label]))
-    return found
+            pairs.append((label, before[label]))
+        else:
+            pairs += [(f"{label}, {when}", x[label]) for when, x in sides.items() if label in x]
+    return pairs
 
 
 def _write(path: Path, template: str, **values: object) -> None:

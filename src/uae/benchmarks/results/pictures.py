@@ -22,36 +22,17 @@ _BUDGET = PictureBudget(256, 90, 1.0)  # the largest that a page shows
 
 
 def with_pictures(row: ItemRow, pictures: Mapping[str, Path], folder: Path) -> ItemRow:
-    """Name a row's pictures in it.
-
-    Args:
-        row: Of any item.
-        pictures: Files by label.
-        folder: Of the run.
-    """
-    places = {label: _place(path, folder) for label, path in pictures.items()}
+    """Name a row's pictures in it: files by label, in the folder of the run or elsewhere."""
+    places = {
+        # links are followed, as opening a picture does
+        label: Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+        for label, path in pictures.items()
+    }
     return replace(row, details={**row.details, "pictures": places})
 
 
-def _place(picture: Path, folder: Path) -> str:
-    """Return a picture's path from the run folder; links are followed, as opening it does."""
-    return Path(os.path.relpath(picture.resolve(), folder.resolve())).as_posix()
-
-
 def save_thumbnails(images: Sequence[Image.Image], folder: Path, item: str) -> dict[str, Path]:
-    """Write small copies of an item's images into a run folder.
-
-    Args:
-        images: In their order.
-        folder: Of the run.
-        item: The item's name, which is a file's name too.
-
-    Returns:
-        Files by label: "image", or "image 1" and so on where there are several.
-
-    Raises:
-        OSError: One cannot be written.
-    """
+    """Write small copies of an item's images into a run folder, and return the files by label."""
     (folder / THUMBNAILS).mkdir(exist_ok=True)
     written = {}
     for number, image in enumerate(images, start=1):

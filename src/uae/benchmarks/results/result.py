@@ -6,14 +6,13 @@ on. It names no time: a run that was stopped and taken up again gives the same b
 
 import json
 import math
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from uae.backends.client import Refusal
-from uae.benchmarks.results.notes import failed_parts_mark, left_out_mark, marks_of, refusal_marks
+from uae.benchmarks.results.notes import Reasons, failure_marks, marks_of
 from uae.benchmarks.results.scores import RowTable, Score, estimate_score
 from uae.core.errors import UsageError
 from uae.report.statistics import Estimate
@@ -22,7 +21,6 @@ from uae.runs.rows import ItemRow
 RESULT = "result.json"
 
 _FORMAT = "uae-result-1"
-_NAN = float("nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,22 +31,6 @@ class ScoreResult:
     estimate: Estimate
 
 
-@dataclass(frozen=True, slots=True)
-class Exclusion:
-    """Items left out for one reason; `items` says for each what was wrong with it."""
-
-    reason: str
-    items: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class FailedPart:
-    """A part that could not be measured of some items, and why of each: they count elsewhere."""
-
-    part: str
-    items: Mapping[str, str]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchResult:
     """What `result.json` holds.
@@ -57,8 +39,8 @@ class BenchResult:
         settings: Benchmark, version, model, data and options, as nested plain values.
         num_items: Items in all, excluded ones with them.
         scores: In the benchmark's order.
-        excluded: By reason.
-        failed: Of items that are not left out, by part.
+        excluded: Items left out, by reason, each with what was wrong with it.
+        failed: Items that are not left out and lack a part, by part, each with the reason.
         refused: Parameters that an address did not take.
         environment: What the run was begun on.
         environment_changes: What was different when it was taken up again, one line each.
@@ -67,26 +49,22 @@ class BenchResult:
     settings: Mapping[str, Any]
     num_items: int
     scores: tuple[ScoreResult, ...]
-    excluded: tuple[Exclusion, ...]
+    excluded: Reasons
     environment: Mapping[str, Any]
     environment_changes: tuple[str, ...] = ()
-    failed: tuple[FailedPart, ...] = ()
+    failed: Reasons = field(default_factory=dict)
     refused: tuple[Refusal, ...] = ()
 
     @property
     def num_excluded(self) -> int:
         """Items left out."""
-        return sum(len(exclusion.items) for exclusion in self.excluded)
+        return sum(map(len, self.excluded.values()))
 
     @property
     def marks(self) -> tuple[str, ...]:
         """In what the run is not the whole benchmark or not repeatable, one line each."""
-        return (
-            marks_of(self.settings)
-            + left_out_mark({x.reason: len(x.items) for x in self.excluded}, self.num_items)
-            + failed_parts_mark({x.part: len(x.items) for x in self.failed})
-            + refusal_marks(self.refused)
-        )
+        failures = failure_marks(self.num_items, self.excluded, self.failed, self.refused)
+        return (*marks_of(self.settings), *failures)
 
     def by_name(self, name: str) -> Estimate:
         """Return a score's value; a name that is not there is a `KeyError`."""
@@ -101,22 +79,21 @@ def score_rows(rows: Sequence[ItemRow], scores: Sequence[Score]) -> tuple[ScoreR
     return tuple(ScoreResult(score, estimate_score(score, table)) for score in scores)
 
 
-def exclusions(rows: Sequence[ItemRow]) -> tuple[Exclusion, ...]:
+def exclusions(rows: Sequence[ItemRow]) -> dict[str, dict[str, str]]:
     """Gather what was excluded, by reason, sorted."""
-    found: defaultdict[str, dict[str, str]] = defaultdict(dict)
-    for row in sorted(rows, key=lambda row: row.item):
-        if row.excluded:
-            found[row.excluded][row.item] = row.excluded_detail
-    return tuple(Exclusion(reason, found[reason]) for reason in sorted(found))
+    return _sorted((row.excluded, row.item, row.excluded_detail) for row in rows if row.excluded)
 
 
-def failed_parts(rows: Sequence[ItemRow]) -> tuple[FailedPart, ...]:
+def failed_parts(rows: Sequence[ItemRow]) -> dict[str, dict[str, str]]:
     """Gather which parts of items failed, by part, sorted."""
-    found: defaultdict[str, dict[str, str]] = defaultdict(dict)
-    for row in sorted(rows, key=lambda row: row.item):
-        for part, why in row.failed.items():
-            found[part][row.item] = why
-    return tuple(FailedPart(part, found[part]) for part in sorted(found))
+    return _sorted((part, row.item, why) for row in rows for part, why in row.failed.items())
+
+
+def _sorted(failures: Iterable[tuple[str, str, str]]) -> dict[str, dict[str, str]]:
+    groups: dict[str, dict[str, str]] = {}
+    for group, item, why in sorted(failures):
+        groups.setdefault(group, {})[item] = why
+    return groups
 
 
 def result_values(result: BenchResult) -> dict[str, Any]:
@@ -128,18 +105,16 @@ def result_values(result: BenchResult) -> dict[str, Any]:
         "num_items": result.num_items,
         "num_excluded": result.num_excluded,
         "scores": [asdict(x.score) | estimate_values(x.estimate) for x in result.scores],
-        "excluded": [
-            {"reason": x.reason, "num_items": len(x.items), "items": dict(x.items)}
-            for x in result.excluded
-        ],
-        "failed": [
-            {"part": x.part, "num_items": len(x.items), "items": dict(x.items)}
-            for x in result.failed
-        ],
+        "excluded": _lists("reason", result.excluded),
+        "failed": _lists("part", result.failed),
         "refused": [asdict(x) for x in result.refused],
         "environment": dict(result.environment),
         "environment_changes": list(result.environment_changes),
     }
+
+
+def _lists(key: str, groups: Reasons) -> list[dict[str, Any]]:
+    return [{key: x, "num_items": len(items), "items": items} for x, items in groups.items()]
 
 
 def estimate_values(figure: Estimate) -> dict[str, Any]:
@@ -164,9 +139,9 @@ def read_result(folder: Path) -> BenchResult:
         raise UsageError(
             f"{folder} holds no {RESULT}: expected the folder of a benchmark run that is finished"
         ) from error
+    except UsageError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, UsageError):
-            raise
         raise UsageError(
             f"{path} is damaged ({type(error).__name__}: {error}): run the benchmark again on this "
             "folder; what is done stays done"
@@ -174,22 +149,24 @@ def read_result(folder: Path) -> BenchResult:
 
 
 def _to_result(values: Mapping[str, Any]) -> BenchResult:
-    scores = []
-    for row in values["scores"]:
-        of = {key: row[key] for key in ("name", "sample", "where", "mean_over")}
-        score = Score(**of, is_share=row.get("is_share", False))
-        value, low, high = (
-            _NAN if row[key] is None else float(row[key]) for key in ("value", "low", "high")
-        )
-        figure = Estimate(value, low, high, row["n"], row["num_excluded"])
-        scores.append(ScoreResult(score, figure))
     return BenchResult(
         settings=values["settings"],
         num_items=values["num_items"],
-        scores=tuple(scores),
-        excluded=tuple(Exclusion(x["reason"], x["items"]) for x in values["excluded"]),
-        failed=tuple(FailedPart(x["part"], x["items"]) for x in values.get("failed", ())),
+        scores=tuple(map(_to_score, values["scores"])),
+        excluded={x["reason"]: x["items"] for x in values["excluded"]},
+        failed={x["part"]: x["items"] for x in values.get("failed", ())},
         refused=tuple(Refusal(**x) for x in values.get("refused", ())),
         environment=values["environment"],
         environment_changes=tuple(values["environment_changes"]),
+    )
+
+
+def _to_score(row: Mapping[str, Any]) -> ScoreResult:
+    of = {key: row[key] for key in ("name", "sample", "where", "mean_over")}
+    value, low, high = (
+        math.nan if row[key] is None else float(row[key]) for key in ("value", "low", "high")
+    )
+    return ScoreResult(
+        Score(**of, is_share=row.get("is_share", False)),
+        Estimate(value, low, high, row["n"], row["num_excluded"]),
     )

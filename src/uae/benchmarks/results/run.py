@@ -18,50 +18,39 @@ the end, or when a stopped run is taken up.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from uae.backends.refused_parameters import gather_refusals
-from uae.benchmarks.results.folder import BENCHMARK, check_settings, settle, take_up, to_json
-from uae.benchmarks.results.result import (
-    RESULT,
-    BenchResult,
-    exclusions,
-    failed_parts,
-    result_values,
-    score_rows,
-)
+from uae.benchmarks.results import folder as folders
+from uae.benchmarks.results import result as results
+from uae.benchmarks.results.result import BenchResult
 from uae.benchmarks.results.scores import Score
-from uae.core.durable import replace_file, storage_faults
+from uae.core.durable import storage_faults
 from uae.core.errors import UsageError
-from uae.core.journal import Journal, write_journal
+from uae.core.journal import Journal
 from uae.core.provenance import BenchSettings
-from uae.core.ranks import current, gathered, once, other_paths, own_path
+from uae.core.ranks import current, gathered, once, own_path
 from uae.runs.claim import Resume, claim
 from uae.runs.rows import ITEMS, ItemRow, row_values
 
 T = TypeVar("T")
+Scores = Sequence[Score] | Callable[[Sequence[ItemRow]], Sequence[Score]]
+"""What is computed; or a function that tells it from the rows."""
 
 
+@dataclass(eq=False)
 class BenchRun:
-    """An open run folder. Use as a context manager."""
+    """An open run folder, see `BenchRun.open`. Use as a context manager."""
 
-    def __init__(
-        self,
-        folder: Path,
-        begun: Mapping[str, Any],
-        rows: Sequence[ItemRow],
-        journal: Journal,
-        held: ExitStack,
-    ) -> None:
-        """Hold the parts; `BenchRun.open` makes them."""
-        self.folder = folder
-        self._begun = begun
-        self._rows = {row.item: row for row in rows}
-        self._num_before = len(rows)
-        self._items: dict[str, None] | None = None
-        self._journal = journal
-        self._held = held
+    folder: Path
+    _begun: Mapping[str, Any]
+    _rows: dict[str, ItemRow]
+    _num_before: int
+    _journal: Journal
+    _held: ExitStack
+    _items: dict[str, None] | None = None
 
     @classmethod
     def open(
@@ -82,18 +71,22 @@ class BenchRun:
 
         Raises:
             UsageError: The folder is in use, of another run, no run folder or against `resume`, or
-                a row in it is wrong; the message says which.
+                a row in it is wrong.
             EnvironmentFault: It cannot be written.
         """
         with storage_faults("cannot write the run folder", folder), ExitStack() as undo:
             if current().is_first:
-                undo.callback(claim(folder, BENCHMARK, resume).release)
+                undo.callback(claim(folder, folders.BENCHMARK, resume).release)
             begun, rows = once(
-                lambda: (settle(folder, settings), take_up(folder, retry_failed=retry_failed))
+                lambda: (
+                    folders.settle(folder, settings),
+                    folders.take_up(folder, retry_failed=retry_failed),
+                )
             )
-            check_settings(folder, begun, settings)  # those of every rank
+            folders.check_settings(folder, begun, settings)  # those of every rank
             journal = undo.enter_context(Journal(own_path(folder / ITEMS), lock=False))
-            return cls(folder, begun, rows, journal, undo.pop_all())
+            by_item = {row.item: row for row in rows}
+            return cls(folder, begun, by_item, len(rows), journal, undo.pop_all())
 
     def __enter__(self) -> "BenchRun":
         return self
@@ -112,11 +105,7 @@ class BenchRun:
         return self._num_before + (len(self._rows) - self._num_before) * current().size
 
     def missing(self, items: Iterable[T], name_of: Callable[[T], str]) -> Iterator[T]:
-        """Yield the items that have no row, in their order; nothing is kept of the others.
-
-        Args:
-            items: All items of the run, the same each time.
-            name_of: An item's name, unique.
+        """Yield those of all items of the run that have no row; nothing is kept of the others.
 
         Raises:
             UsageError: Two items share a name, or there are rows of items that are not among these.
@@ -143,18 +132,10 @@ class BenchRun:
         name_of: Callable[[T], str],
         group_of: Callable[[T], str] | None = None,
     ) -> Iterator[T]:
-        """Yield this rank's share of the items that have no row; a process alone has all of them.
+        """Yield this rank's share of what is `missing`; a process alone has all of it.
 
         Groups with something missing go to the ranks in turn, so that shares are even after a
-        resume too.
-
-        Args:
-            items: All items of the run, the same each time.
-            name_of: An item's name, unique.
-            group_of: What items have in common that one rank must do; by default nothing.
-
-        Raises:
-            UsageError: As `missing`.
+        resume too: `group_of` says what items have in common that one rank must do.
         """
         ranks = current()
         numbers: dict[str, int] = {}
@@ -168,25 +149,15 @@ class BenchRun:
 
         Raises:
             NonFinite: A sample is NaN or infinite; nothing is written.
-            EnvironmentFault: The row cannot be written; the file is as it was.
         """
         assert row.item not in self._rows, f"item {row.item} has a row already"
         self._journal.append(row_values(row))
         self._rows[row.item] = row
 
-    def finish(
-        self, scores: Sequence[Score] | Callable[[Sequence[ItemRow]], Sequence[Score]]
-    ) -> BenchResult:
+    def finish(self, scores: Scores) -> BenchResult:
         """Compute the scores from the rows of all ranks and write `result.json`.
 
         `items.jsonl` then has the rows in the order of the items.
-
-        Args:
-            scores: What is computed; or a function that tells it from the rows.
-
-        Raises:
-            EnvironmentFault: The file cannot be written.
-            RunFailed: Another rank has ended.
         """
         items = self._items
         assert items is not None, "finish() comes after all of todo()"
@@ -196,30 +167,22 @@ class BenchRun:
         assert not missing, f"{len(missing)} items got no row, {missing[:3]} first"
         return once(lambda: self._write([rows[item] for item in items], scores))
 
-    def _write(
-        self,
-        rows: Sequence[ItemRow],
-        scores: Sequence[Score] | Callable[[Sequence[ItemRow]], Sequence[Score]],
-    ) -> BenchResult:
-        """Write all rows, take other ranks' files away, and write the result."""
+    def _write(self, rows: Sequence[ItemRow], scores: Scores) -> BenchResult:
         by_name = sorted(rows, key=lambda row: row.item)
         with storage_faults("cannot write", self.folder):
             refused = gather_refusals(self.folder)
         result = BenchResult(
             settings=self._begun["settings"],
             num_items=len(rows),
-            scores=score_rows(by_name, scores(by_name) if callable(scores) else scores),
-            excluded=exclusions(by_name),
-            failed=failed_parts(by_name),
+            scores=results.score_rows(by_name, scores(by_name) if callable(scores) else scores),
+            excluded=results.exclusions(by_name),
+            failed=results.failed_parts(by_name),
             refused=refused,
             environment=self._begun["environment"],
             environment_changes=tuple(self._begun["environment_changes"]),
         )
-        path = self.folder / ITEMS
         self._journal.sync()
         with storage_faults("cannot write the result in", self.folder):
-            write_journal(path, map(row_values, rows))
-            for part in other_paths(path):
-                part.unlink()
-            replace_file(self.folder / RESULT, to_json(result_values(result)))
+            folders.write_rows(self.folder, rows)
+            folders.write_json(self.folder / results.RESULT, results.result_values(result))
         return result

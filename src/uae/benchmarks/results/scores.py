@@ -4,7 +4,7 @@ So one function computes the scores of every benchmark from its rows, and anothe
 differences between two runs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -44,7 +44,7 @@ class RowTable:
     def __init__(self, rows: Sequence[ItemRow]) -> None:
         self.rows = sorted(rows, key=lambda row: row.item)
         clusters = [row.cluster or f"\0{row.item}" for row in self.rows]
-        _, self._cluster_id = np.unique(np.array(clusters, dtype=np.str_), return_inverse=True)
+        _, self.cluster_id = np.unique(np.array(clusters, dtype=np.str_), return_inverse=True)
         self._samples: dict[str, Float[np.ndarray, " n"]] = {}
         self._labels: dict[str, np.ndarray] = {}
 
@@ -72,10 +72,6 @@ class RowTable:
         labels = self.labels(score.mean_over)
         return [chosen & (labels == value) for value in np.unique(labels[chosen])]
 
-    def cluster_id(self, chosen: Bool[np.ndarray, " n"]) -> Int[np.ndarray, " m"]:
-        """Number what the chosen rows share."""
-        return self._cluster_id[chosen]
-
 
 @dataclass(frozen=True, slots=True)
 class ScoreChange:
@@ -89,10 +85,7 @@ class ScoreChange:
 
 def estimate_score(score: Score, table: RowTable) -> Estimate:
     """Estimate a score with its 95 % interval."""
-    values = table.samples(score.sample)
-    return _joined(
-        score, [_mean(score, values[part], table.cluster_id(part)) for part in table.parts(score)]
-    )
+    return _over_parts(score, table, estimate, table.samples(score.sample))
 
 
 def score_change(score: Score, before: RowTable, after: RowTable) -> ScoreChange:
@@ -104,43 +97,40 @@ def score_change(score: Score, before: RowTable, after: RowTable) -> ScoreChange
     first, second = before.samples(score.sample), after.samples(score.sample)
     unpaired = np.isnan(first + second)
     first, second = (np.where(unpaired, np.nan, x) for x in (first, second))
-    parts = [(first[p], second[p], after.cluster_id(p)) for p in after.parts(score)]
     return ScoreChange(
         score,
-        _joined(score, [_mean(score, x, cluster_id) for x, _, cluster_id in parts]),
-        _joined(score, [_mean(score, y, cluster_id) for _, y, cluster_id in parts]),
-        _joined(score, [_difference(score, *part) for part in parts]),
+        _over_parts(score, after, estimate, first),
+        _over_parts(score, after, estimate, second),
+        _over_parts(score, after, paired_difference, first, second),
     )
 
 
-def _joined(score: Score, means: Sequence[Estimate]) -> Estimate:
-    return mean_of(means) if score.mean_over else means[0]
-
-
-def _mean(
-    score: Score, values: Float[np.ndarray, " n"], cluster_id: Int[np.ndarray, " n"]
-) -> Estimate:
-    plain, kept = estimate(values, is_share=score.is_share), ~np.isnan(values)
-    if len(np.unique(cluster_id[kept])) == kept.sum():
-        return plain
-    return _wider(estimate(values, cluster_id=cluster_id, is_share=score.is_share), plain)
-
-
-def _difference(
+def _over_parts(
     score: Score,
-    before: Float[np.ndarray, " n"],
-    after: Float[np.ndarray, " n"],
-    cluster_id: Int[np.ndarray, " n"],
+    table: RowTable,
+    measure: Callable[..., Estimate],
+    *columns: Float[np.ndarray, " n"],
 ) -> Estimate:
-    plain = paired_difference(before, after, is_share=score.is_share)
-    kept = ~np.isnan(before + after)
-    if len(np.unique(cluster_id[kept])) == kept.sum():
+    """Measure columns of samples over each part of a score, and join the parts."""
+    measures = [
+        _measured(score, measure, table.cluster_id[part], *(column[part] for column in columns))
+        for part in table.parts(score)
+    ]
+    return mean_of(measures) if score.mean_over else measures[0]
+
+
+def _measured(
+    score: Score,
+    measure: Callable[..., Estimate],
+    cluster_id: Int[np.ndarray, " m"],
+    *columns: Float[np.ndarray, " m"],
+) -> Estimate:
+    """Measure samples, by their clusters where some share one."""
+    plain = measure(*columns, is_share=score.is_share)
+    kept = cluster_id[~np.isnan(sum(columns))]
+    if len(np.unique(kept)) == len(kept):
         return plain
-    clustered = paired_difference(before, after, cluster_id=cluster_id, is_share=score.is_share)
-    return _wider(clustered, plain)
-
-
-def _wider(clustered: Estimate, plain: Estimate) -> Estimate:
-    """Never claim more than independent items would show: few clusters resample too narrowly."""
+    clustered = measure(*columns, cluster_id=cluster_id, is_share=score.is_share)
+    # few clusters resample too narrowly: never claim more than independent items would show
     low, high = np.fmin(clustered.low, plain.low), np.fmax(clustered.high, plain.high)
     return replace(clustered, low=float(low), high=float(high))

@@ -6,7 +6,6 @@ Three ways to keep a caption within a budget of b tokens:
     sample  the longest of several sampled captions that fits; the shortest one, cut, if none does
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,17 +13,15 @@ from itertools import pairwise
 from math import log2
 from typing import Any, Literal
 
-from transformers import AutoTokenizer
-
 from uae.backends.failure import Failure
 from uae.backends.roles import Captioner, Request, Written, written
 from uae.core.errors import UsageError
+from uae.core.identity import text_digest
 from uae.data.folder import NamedImage
 
 Method = Literal["cut", "ask", "sample"]
 
 PLAIN = "plain"
-BUDGETS = (8, 16, 32, 64, 128, 256, 512)
 _WORDS_PER_TOKEN = 0.75
 """Of English text, roughly; what is longer all the same is cut."""
 
@@ -34,14 +31,8 @@ class Tokens:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        vocabulary = json.dumps(tokenizer.get_vocab(), sort_keys=True)
-        self.sha256 = hashlib.sha256(vocabulary.encode()).hexdigest()
+        self.sha256 = text_digest(json.dumps(tokenizer.get_vocab(), sort_keys=True))
         """Of the vocabulary: which yardstick it is, wherever its files lie."""
-
-    @classmethod
-    def from_pretrained(cls, name: str) -> "Tokens":
-        """Load the tokenizer of a folder or hub id."""
-        return cls(AutoTokenizer.from_pretrained(name))
 
     def count(self, text: str) -> int:
         """Count the tokens of a text."""
@@ -60,30 +51,34 @@ class Tokens:
         return self._tokenizer(text, **given)["input_ids"]
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """A way of keeping captions short, and how short."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """Which rate-distortion curves are measured.
 
-    method: Method
-    num_tokens: int
-
-    @property
-    def name(self) -> str:
-        """Its name in files and scores."""
-        return f"{self.method}-{self.num_tokens}"
-
-
-def check_sizes(sizes: Sequence[int]) -> None:
-    """Refuse budgets that make no curve.
+    Attributes:
+        methods: How captions are kept short; none for no curve.
+        sizes: Budgets in tokens.
+        num_samples: Captions to choose from by the method `sample`.
 
     Raises:
-        UsageError: There are fewer than two, or they do not rise.
+        UsageError: There are fewer than two sizes, or they do not rise.
     """
-    if len(sizes) < 2 or any(a >= b for a, b in pairwise(sizes)):
-        raise UsageError(
-            f"budgets {' '.join(map(str, sizes))}: expected at least two, each larger than the one "
-            "before"
-        )
+
+    methods: tuple[Method, ...] = ()
+    sizes: tuple[int, ...] = ()
+    num_samples: int = 8
+
+    def __post_init__(self) -> None:
+        sizes = self.sizes
+        if self.methods and (len(sizes) < 2 or any(a >= b for a, b in pairwise(sizes))):
+            raise UsageError(
+                f"budgets {' '.join(map(str, sizes))}: expected at least two, each larger than the "
+                "one before"
+            )
+
+    def variants(self, method: Method) -> dict[int, str]:
+        """Return what the captions of each size are called in files and scores."""
+        return {size: f"{method}-{size}" for size in self.sizes}
 
 
 def write_within(
@@ -91,41 +86,27 @@ def write_within(
     items: Sequence[NamedImage],
     plain: Sequence[Written],
     method: Method,
-    sizes: Sequence[int],
+    curve: Curve,
     tokens: Tokens,
-    num_samples: int,
-) -> dict[Budget, list[Written | Failure]]:
-    """Return captions of at most so many tokens, for each size.
-
-    Args:
-        captioner: Writes the new ones.
-        items: Images.
-        plain: The plain caption of each.
-        method: How they are kept short.
-        sizes: Budgets in tokens.
-        tokens: Counts them.
-        num_samples: Captions to choose from by the method `sample`.
-    """
-    if method == "sample":
-        draws = [
-            captioner.write(items, Request(temperature=1.0, draw=k)) for k in range(num_samples)
-        ]
-        choices = list(zip(*draws, strict=True))
-    found: dict[Budget, list[Written | Failure]] = {}
-    for size in sizes:
+) -> dict[str, list[Written | Failure]]:
+    """Return captions of at most so many tokens, by variant."""
+    draws = range(curve.num_samples if method == "sample" else 0)
+    sampled = [captioner.write(items, Request(temperature=1.0, draw=k)) for k in draws]
+    short: dict[str, list[Written | Failure]] = {}
+    for size, variant in curve.variants(method).items():
         if method == "cut":
             captions: Sequence[Written | Failure] = plain
         elif method == "ask":
             num_words = max(1, round(size * _WORDS_PER_TOKEN))
-            captions = captioner.write(
-                items, Request(instruction=f"Use at most {num_words} words.")
-            )
+            asked = Request(instruction=f"Use at most {num_words} words.")
+            captions = captioner.write(items, asked)
         else:
-            captions = [_longest_within(options, size, tokens) for options in choices]
-        found[Budget(method, size)] = [
-            x if isinstance(x, Failure) else _cut(x, size, tokens) for x in captions
+            captions = [_longest_within(x, size, tokens) for x in zip(*sampled, strict=True)]
+        short[variant] = [
+            x if isinstance(x, Failure) else written(tokens.head(x.text, size), x.is_truncated)
+            for x in captions
         ]
-    return found
+    return short
 
 
 def _longest_within(
@@ -138,10 +119,6 @@ def _longest_within(
     return (
         max(fitting, key=lengths.__getitem__) if fitting else min(lengths, key=lengths.__getitem__)
     )
-
-
-def _cut(caption: Written, size: int, tokens: Tokens) -> Written | Failure:
-    return written(tokens.head(caption.text, size), caption.is_truncated)
 
 
 def area(similarity: Mapping[int, float]) -> float:

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
+from uae.backends.failure import Failure
 from uae.backends.files import CaptionsFile
 from uae.backends.judge import Judge, JudgeFailed
 from uae.backends.replies import json_objects
 from uae.benchmarks.benchmark import Plan, Work
+from uae.benchmarks.judged.rows import failed_row
 from uae.benchmarks.results.scores import Score
-from uae.benchmarks.unified_bench.summary import summary_text
+from uae.benchmarks.unified_bench.run import summary_text
 from uae.core.errors import UsageError
 from uae.core.identity import file_digest, text_digests
 from uae.core.provenance import BenchSettings, ModelStamp, image_digests, images_stamp
@@ -41,6 +43,25 @@ is said, and what is said is there), fluency, and insight (what the image means 
 Then choose the better caption. Answer with one JSON object and nothing else:
 {{"A": {{"completeness": 1, "fluency": 1, "insight": 1}}, "B": {{"completeness": 1, "fluency": 1, \
 "insight": 1}}, "choice": "A"}}"""
+_MAX_LISTED = 20
+
+
+class Points(BaseModel, frozen=True):
+    """Scores of one caption, 1 to 10."""
+
+    completeness: float = Field(ge=1, le=10)
+    fluency: float = Field(ge=1, le=10)
+    insight: float = Field(ge=1, le=10)
+
+
+class Verdict(BaseModel, frozen=True):
+    """What a judge says of caption A and caption B."""
+
+    A: Points
+    B: Points
+    choice: Literal["A", "B"]
+
+
 SCORES = (
     Score(name="second preferred", sample="second_preferred"),
     Score(name="orders agree", sample="agree"),
@@ -48,31 +69,9 @@ SCORES = (
     *(
         Score(name=f"{which} {point}", sample=f"{which}_{point}")
         for which in ("first", "second")
-        for point in ("completeness", "fluency", "insight")
+        for point in Points.model_fields
     ),
 )
-
-_MAX_LISTED = 20
-
-
-class Points(BaseModel):
-    """Scores of one caption, 1 to 10."""
-
-    model_config = ConfigDict(frozen=True)
-
-    completeness: float = Field(ge=1, le=10)
-    fluency: float = Field(ge=1, le=10)
-    insight: float = Field(ge=1, le=10)
-
-
-class Verdict(BaseModel):
-    """What a judge says of caption A and caption B."""
-
-    model_config = ConfigDict(frozen=True)
-
-    A: Points
-    B: Points
-    choice: Literal["A", "B"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +85,7 @@ class Duel:
 
 
 def read_verdict(reply: str) -> Verdict:
-    """Read a judge's reply: its first JSON object.
-
-    Raises:
-        JudgeFailed: It holds no such object, or one of another form.
-    """
+    """Read a judge's reply: its first JSON object."""
     values = next(json_objects(reply), None)
     if values is None:
         raise JudgeFailed(
@@ -105,66 +100,40 @@ def read_verdict(reply: str) -> Verdict:
         raise JudgeFailed("judge: not the form asked for", f"{where}: {fault['msg']}") from error
 
 
-def plan_of(judge: Judge, duels: Mapping[str, Duel], settings: BenchSettings) -> Plan:
-    """Plan to judge each pair in both orders; one without two verdicts is excluded and counted.
-
-    Args:
-        judge: Looks at image and captions.
-        duels: By image name.
-        settings: What the numbers depend on, see `settings_of`.
-    """
-    works = [
-        Work(item=name, make=lambda _, duel=duel: _row(judge, duel)) for name, duel in duels.items()
-    ]
-    return Plan(settings, works, lambda _: SCORES, text=summary_text)
-
-
 def pair_up(
     images: Mapping[str, Path], first: Path, second: Path
 ) -> tuple[dict[str, Duel], list[CaptionsFile]]:
-    """Pair the captions of each image; return the pairs, and both files.
-
-    Raises:
-        UsageError: An image has no caption in one of the files, or a file is wrong.
-    """
-    items = list(images)
+    """Pair the captions of each image; return the pairs, and both files."""
     given = [CaptionsFile(path, images) for path in (first, second)]
     for captions in given:
-        missing = [name for name in items if name not in captions.texts]
+        missing = [name for name in images if name not in captions.texts]
         if missing:
             gaps = listed({"images without a caption": missing}, _MAX_LISTED)
             raise UsageError(
-                f"{captions.path}: not all of {len(items)} images have a caption:\n{gaps}\n"
+                f"{captions.path}: not all of {len(images)} images have a caption:\n{gaps}\n"
                 "Add what is missing: a duel needs two captions of each image"
             )
-    texts = [captions.texts for captions in given]
     duels = {
-        name: Duel(name, path, texts[0][name], texts[1][name]) for name, path in images.items()
+        name: Duel(name, path, *(captions.texts[name] for captions in given))
+        for name, path in images.items()
     }
     return duels, given
 
 
-def settings_of(
+def plan_of(
     judge: Judge,
     duels: Mapping[str, Duel],
     first: Path,
     second: Path,
     gaps: Mapping[str, Any] | None = None,
-) -> BenchSettings:
-    """Return what the numbers depend on; the second captions are what is measured.
+) -> Plan:
+    """Plan to judge each pair in both orders; one without two verdicts is excluded and counted.
 
-    Args:
-        judge: Who judges.
-        duels: By image name.
-        first: The file of the first captions.
-        second: That of the second.
-        gaps: Options that say which images do not open.
-
-    Raises:
-        UsageError: A file cannot be read.
+    The captions of `second` are what is measured; `gaps` are options that say which images do not
+    open.
     """
     images = image_digests({name: duel.path for name, duel in duels.items()})
-    return BenchSettings(
+    settings = BenchSettings(
         benchmark="caption-duel",
         version=RULES,
         model=ModelStamp(
@@ -185,6 +154,10 @@ def settings_of(
             "second caption": text_digests({name: duel.second for name, duel in duels.items()}),
         },
     )
+    works = [
+        Work(item=name, make=lambda _, duel=duel: _row(judge, duel)) for name, duel in duels.items()
+    ]
+    return Plan(settings, works, lambda _: SCORES, text=summary_text)
 
 
 def _row(judge: Judge, duel: Duel) -> ItemRow:
@@ -197,15 +170,9 @@ def _row(judge: Judge, duel: Duel) -> ItemRow:
             replies.append(judge.reply(image, SYSTEM, question, MAX_TOKENS))
             verdicts.append(read_verdict(replies[-1]))
     except UnreadableImage as error:
-        return ItemRow(item=duel.name, excluded="unreadable image", excluded_detail=str(error))
+        return failed_row(ItemRow(item=duel.name), Failure("unreadable image", str(error)))
     except JudgeFailed as error:
-        return ItemRow(
-            item=duel.name,
-            excluded=error.reason,
-            excluded_detail=error.detail,
-            can_retry=error.can_retry,
-            details={"replies": replies},
-        )
+        return failed_row(ItemRow(item=duel.name, details={"replies": replies}), error)
     return ItemRow(
         item=duel.name,
         samples=samples_of(*verdicts),
@@ -219,19 +186,16 @@ def _row(judge: Judge, duel: Duel) -> ItemRow:
 
 
 def samples_of(forth: Verdict, back: Verdict) -> dict[str, float]:
-    """Return a pair's samples.
-
-    Args:
-        forth: The first caption was shown as A.
-        back: The second caption was shown as A.
-    """
+    """Return a pair's samples: the first caption was shown as A `forth`, and as B `back`."""
     second_wins = [forth.choice == "B", back.choice == "A"]
-    samples = {
+    points = {"first": (forth.A, back.B), "second": (forth.B, back.A)}
+    return {
         "second_preferred": sum(second_wins) / 2,
         "agree": float(second_wins[0] == second_wins[1]),
         "first_place": ((forth.choice == "A") + (back.choice == "A")) / 2,
+        **{
+            f"{which}_{key}": sum(getattr(x, key) for x in both) / 2
+            for which, both in points.items()
+            for key in Points.model_fields
+        },
     }
-    for which, seen in (("first", (forth.A, back.B)), ("second", (forth.B, back.A))):
-        for key in Points.model_fields:
-            samples[f"{which}_{key}"] = sum(getattr(points, key) for points in seen) / 2
-    return samples

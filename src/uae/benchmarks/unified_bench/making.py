@@ -3,6 +3,7 @@
 Several processes (`uae.core.ranks`) share the batches, which are those of one process.
 """
 
+import functools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,145 +13,161 @@ from PIL import Image
 
 from uae.backends.circuit_breaker import Outages
 from uae.backends.failure import Failure
-from uae.backends.roles import Caption, Captioner, Written
+from uae.backends.roles import Caption, Captioner, Generator, Written
 from uae.benchmarks.unified_bench.budgets import PLAIN, Method, write_within
-from uae.benchmarks.unified_bench.task import Task, opened, read_captions
+from uae.benchmarks.unified_bench.task import Task
 from uae.core.errors import UnfitName
 from uae.core.ranks import gathered, once, other_paths, own_path, share
 from uae.data.captions import CaptionRow, CaptionsWriter, take_in
 from uae.data.folder import NamedImage, write_image
-from uae.data.opening import opens
+from uae.data.opening import open_image, opens
+from uae.data.untrusted.file import UnreadableImage
 
-T = TypeVar("T")
-Failures = Mapping[str, Mapping[str, Failure]]
+Half = TypeVar("Half", Captioner, Generator)
+Failures = dict[str, dict[str, Failure]]
 """Why there is no caption or redraw: by variant, then by image."""
 Show = Callable[[str, int, int], None]
 """Told (what, done, in all)."""
 
 
-def batches(
-    names: Sequence[str], missing: Collection[str], size: int, *, whole: bool
-) -> list[list[str]]:
-    """Split the names that are missing into batches.
+def make_missing(task: Task, names: Sequence[str], show: Show) -> Failures:
+    """Write the captions and draw the redraws that are missing; return what failed.
 
-    Args:
-        names: All of them.
-        missing: What is to be made.
-        size: Names in a batch.
-        whole: Keep the batches of all names, and leave out those with nothing missing: the result
-            of a batch may depend in its last digits on all that is in it, and a run that was
-            stopped is to end as if it had not been.
+    Without its plain caption an image has none within a budget either, and no redraw; one within a
+    budget that fails leaves its point of the curve empty for that image.
     """
-    chosen = names if whole else list(missing)
-    wanted = set(missing)
-    parts = [list(chosen[i : i + size]) for i in range(0, len(chosen), size)]
-    return [part for part in parts if wanted.intersection(part)]
+    failures = _write_captions(task, names, show)
+    described = [name for name in names if name not in failures[PLAIN]]
+    redraws = _draw_redraws(task, described, show)
+    return {variant: failures[variant] | redraws[variant] for variant in task.variants}
 
 
-def _own_batches(
-    task: Task, names: Sequence[str], missing: Collection[str], *, whole: bool
-) -> Sequence[list[str]]:
-    """Return this rank's batches; what is made one by one comes so, and an outage shows at once."""
-    return share(batches(names, missing, task.batch_size if whole else 1, whole=whole))
+class _Maker(Generic[Half]):
+    """A half at work: loaded for the first batch that lacks something, stopped by outages."""
+
+    def __init__(
+        self, role: str, load: Callable[[], Half], task: Task, show: Show, *, has_answered: bool
+    ) -> None:
+        self.load = functools.cache(load)
+        self.task = task
+        self._show = show
+        again = "repeat the command"
+        self._outages = Outages(role, task.out, has_answered=has_answered, again=again)
+
+    def batches(
+        self, what: str, names: Sequence[str], missing: Collection[str]
+    ) -> Iterator[list[str]]:
+        """Yield this rank's batches of names, and show how far it is after each.
+
+        A half that works in batches gets those of all names, without the ones that lack nothing:
+        the result of a batch may depend in its last digits on all that is in it, and a run that was
+        stopped is to end as if it had not been. What is made one by one comes so, and an outage
+        shows at once.
+        """
+        batches = [[name] for name in names if name in missing]
+        if batches and self.load().in_batches:
+            size = self.task.batch_size
+            whole = [list(names[i : i + size]) for i in range(0, len(names), size)]
+            batches = [batch for batch in whole if any(name in missing for name in batch)]
+        for batch in share(batches):
+            yield batch
+            self._show(what, names.index(batch[-1]) + 1, len(names))
+
+    def count(self, name: str, outcome: object) -> None:
+        """Take in what became of an image; raises as `Outages.add`."""
+        is_failure = isinstance(outcome, Failure)
+        reason, detail = (outcome.reason, outcome.detail) if is_failure else ("", "")
+        self._outages.add(name, reason, detail)
 
 
-class Once(Generic[T]):
-    """Loads a thing at the first call, and returns it at every later one."""
-
-    def __init__(self, load: Callable[[], T]) -> None:
-        self._load = load
-        self._loaded: T | None = None
-
-    def __call__(self) -> T:
-        if self._loaded is None:
-            self._loaded = self._load()
-        return self._loaded
-
-
-# -- captions ---------------------------------------------------------------------------------
-
-
-def write_captions(task: Task, todo: Sequence[str], show: Show) -> Failures:
-    """Write the captions that are missing; return those that failed.
-
-    Without its plain caption an image has none within a budget either; one within a budget that
-    fails leaves its point of the curve empty for that image.
-
-    Raises:
-        RunFailed: The captioner failed for several images running; what is written stays.
-    """
-    captioner = Once(task.captioner)
-    outages = _outages("captioner", task, has_answered=bool(read_captions(task, PLAIN)))
-    failures: dict[str, Mapping[str, Failure]] = {
-        PLAIN: _write_plain(task, captioner, todo, show, outages)
-    }
-    good = [name for name in todo if name not in failures[PLAIN]]
+def _write_captions(task: Task, names: Sequence[str], show: Show) -> Failures:
+    has_answered = bool(task.captions(PLAIN))
+    maker = _Maker("captioner", task.captioner, task, show, has_answered=has_answered)
+    failures = _write(
+        maker,
+        "captions",
+        names,
+        [PLAIN],
+        lambda items: {PLAIN: maker.load().write(items, task.plain)},
+    )
+    described = [name for name in names if name not in failures[PLAIN]]
     for method in task.curve.methods:
-        failures |= _write_curve(task, captioner, method, good, show, outages)
+        failures |= _write_curve(maker, method, described)
     return failures
 
 
-def _write_plain(
-    task: Task, captioner: "Once[Captioner]", todo: Sequence[str], show: Show, outages: Outages
-) -> dict[str, Failure]:
-    failures: dict[str, Failure] = {}
-    missing = _missing(task, PLAIN, todo)
-    whole = bool(missing) and captioner().in_batches
-    with _writer(task.captions_path(PLAIN)) as writer:
-        for batch in _own_batches(task, todo, missing, whole=whole):
-            items, unreadable = opened(task, batch)
-            failures |= unreadable
-            captions = captioner().write(items, task.plain) if items else []
-            failures |= _append(task, writer, missing, items, captions)
-            _count(outages, items, captions)
-            show("captions", _place(todo, batch), len(todo))
-    return _joined(failures)
+def _write_curve(maker: _Maker[Captioner], method: Method, names: Sequence[str]) -> Failures:
+    curve, tokens = maker.task.curve, maker.task.tokens
+    assert tokens is not None, "a curve needs a tokenizer"
+    rows = maker.task.captions(PLAIN)
+
+    def within(items: Sequence[NamedImage]) -> Mapping[str, Sequence[Written | Failure]]:
+        plain = [Written(x.caption, x.is_truncated) for x in (rows[item.name] for item in items)]
+        return write_within(maker.load(), items, plain, method, curve, tokens)
+
+    variants = list(curve.variants(method).values())
+    return _write(maker, f"captions, {method}", names, variants, within)
 
 
-def _write_curve(
-    task: Task,
-    captioner: "Once[Captioner]",
-    method: Method,
+def _write(
+    maker: _Maker[Captioner],
+    what: str,
     names: Sequence[str],
-    show: Show,
-    outages: Outages,
+    variants: Sequence[str],
+    make: Callable[[Sequence[NamedImage]], Mapping[str, Sequence[Written | Failure]]],
 ) -> Failures:
-    assert task.tokens is not None, "a curve needs a tokenizer"
-    curve, plain = task.curve, read_captions(task, PLAIN)
-    lacking = {size: _missing(task, f"{method}-{size}", names) for size in curve.sizes}
-    missing = [x for x in names if any(x in lacks for lacks in lacking.values())]
-    failures: dict[str, dict[str, Failure]] = {f"{method}-{size}": {} for size in curve.sizes}
-    whole = bool(missing) and captioner().in_batches
+    """Write variants of captions that are made together, those that are missing."""
+    task = maker.task
+    lacking = {variant: _not_written(task, variant, names) for variant in variants}
+    missing = {name for lacks in lacking.values() for name in lacks}
+    failures: Failures = {variant: {} for variant in variants}
     with ExitStack() as stack:
-        writers = {
-            size: stack.enter_context(_writer(task.captions_path(f"{method}-{size}")))
-            for size in curve.sizes
-        }
-        for batch in _own_batches(task, names, missing, whole=whole):
-            items, unreadable = opened(task, batch)
-            rows = [plain[item.name] for item in items]
-            texts = [Written(row.caption, row.is_truncated) for row in rows]
-            found = write_within(
-                captioner(), items, texts, method, curve.sizes, task.tokens, curve.num_samples
-            )
-            for budget, captions in found.items():
-                num = budget.num_tokens
-                failed = _append(task, writers[num], lacking[num], items, captions)
-                failed |= {x: why for x, why in unreadable.items() if x in lacking[num]}
-                failures[budget.name] |= failed
-            _count(outages, items, list(found.values())[-1])  # of each image one
-            show(f"captions, {method}", _place(names, batch), len(names))
-    return {variant: _joined(found) for variant, found in failures.items()}
+        writers = {x: stack.enter_context(_writer(task.captions_path(x))) for x in variants}
+        for batch in maker.batches(what, names, missing):
+            items, unreadable = _opened(task, batch)
+            captions = make(items) if items else dict.fromkeys(variants, ())
+            by_name = {
+                x: dict(zip((item.name for item in items), captions[x], strict=True))
+                for x in variants
+            }
+            for variant, outcomes in by_name.items():
+                for name, outcome in (unreadable | outcomes).items():
+                    if name not in lacking[variant]:
+                        continue
+                    if isinstance(outcome, Failure):
+                        failures[variant][name] = outcome
+                    else:
+                        writers[variant].append(_row(task, name, outcome))
+            for name, outcome in by_name[variants[-1]].items():  # of each image one
+                maker.count(name, outcome)
+    return {variant: _of_all_ranks(of) for variant, of in failures.items()}
 
 
-def _missing(task: Task, variant: str, names: Sequence[str]) -> Collection[str]:
+def _row(task: Task, name: str, caption: Written) -> CaptionRow:
+    num_tokens = task.tokens.count(caption.text) if task.tokens else None
+    return CaptionRow(
+        image=name, caption=caption.text, num_tokens=num_tokens, is_truncated=caption.is_truncated
+    )
+
+
+def _opened(task: Task, names: Sequence[str]) -> tuple[list[NamedImage], dict[str, Failure]]:
+    """Open images; those that do not open are failures."""
+    items, failures = [], {}
+    for name in names:
+        try:
+            items.append(NamedImage(name, open_image(task.images[name])))
+        except UnreadableImage as error:
+            failures[name] = Failure("unreadable image", str(error))
+    return items, failures
+
+
+def _not_written(task: Task, variant: str, names: Sequence[str]) -> Collection[str]:
     """Take captions of a stopped run's ranks into a variant's file; return who has none there."""
 
-    def look() -> dict[str, None]:
+    def look() -> set[str]:
         path = task.captions_path(variant)
         take_in(path, other_paths(path))
-        found = read_captions(task, variant)
-        return {name: None for name in names if name not in found}
+        return set(names) - task.captions(variant).keys()
 
     return once(look)
 
@@ -163,100 +180,33 @@ def _writer(path: Path) -> Iterator[CaptionsWriter]:
     once(lambda: take_in(path, other_paths(path)))
 
 
-def _outages(asked: str, task: Task, *, has_answered: bool) -> Outages:
-    return Outages(asked, task.out, has_answered=has_answered, again="repeat the command")
-
-
-def _count(
-    outages: Outages, items: Sequence[NamedImage], captions: Sequence[Written | Failure]
-) -> None:
-    """Take in what became of some images; raises as `Outages.add`."""
-    for item, caption in zip(items, captions, strict=True):
-        outages.add(item.name, *_said(caption))
-
-
-def _said(outcome: object) -> tuple[str, str]:
-    """Return reason and detail of a failure, and nothing of anything else."""
-    return (outcome.reason, outcome.detail) if isinstance(outcome, Failure) else ("", "")
-
-
-def _joined(failures: dict[str, Failure]) -> dict[str, Failure]:
-    """Return the failures of all ranks."""
+def _of_all_ranks(failures: dict[str, Failure]) -> dict[str, Failure]:
     return {name: x for part in gathered(failures) for name, x in part.items()}
 
 
-def _place(names: Sequence[str], batch: Sequence[str]) -> int:
-    """Return how many names stand up to the end of a batch."""
-    return names.index(batch[-1]) + 1
+def _draw_redraws(task: Task, names: Sequence[str], show: Show) -> Failures:
+    has_answered = (task.out / "images").exists()
+    maker = _Maker("generator", task.generator, task, show, has_answered=has_answered)
+    return {variant: _draw(maker, variant, names) for variant in task.variants}
 
 
-def _append(
-    task: Task,
-    writer: CaptionsWriter,
-    missing: Collection[str],
-    items: Sequence[NamedImage],
-    captions: Sequence[Written | Failure],
-) -> dict[str, Failure]:
-    """Write the captions that are missing, and return the failures."""
-    failures = {}
-    for item, caption in zip(items, captions, strict=True):
-        if item.name not in missing:
-            continue
-        if isinstance(caption, Failure):
-            failures[item.name] = caption
-        else:
-            writer.append(
-                CaptionRow(
-                    image=item.name,
-                    caption=caption.text,
-                    num_tokens=task.tokens.count(caption.text) if task.tokens else None,
-                    is_truncated=caption.is_truncated,
-                )
-            )
-    return failures
-
-
-# -- redraws ----------------------------------------------------------------------------------
-
-
-def draw_redraws(task: Task, todo: Sequence[str], show: Show) -> Failures:
-    """Draw what is missing; return the captions that were not drawn.
-
-    Raises:
-        RunFailed: The generator failed several times running; what is drawn stays.
-    """
-    generator = Once(task.generator)
-    outages = _outages("generator", task, has_answered=(task.out / "images").exists())
-    failures: dict[str, dict[str, Failure]] = {variant: {} for variant in task.variants}
-    for variant in task.variants:
-        captions = read_captions(task, variant)
-        wanted = [name for name in todo if name in captions]
-        missing = _not_drawn(task, variant, wanted)
-        whole = bool(missing) and generator().in_batches
-        for batch in _own_batches(task, wanted, missing, whole=whole):
-            rows = [Caption(name, captions[name].caption) for name in batch]
-            for name, drawn in zip(batch, generator().draw(rows), strict=True):
-                if name not in missing:
-                    continue
-                if isinstance(drawn, Failure):
-                    failures[variant][name] = drawn
-                elif unsaved := save(drawn, task.redraw_path(variant, name)):
-                    failures[variant][name] = unsaved
-                outages.add(name, *_said(drawn))
-            show(f"redraws, {variant}", _place(wanted, batch), len(wanted))
-    return {variant: _joined(found) for variant, found in failures.items()}
-
-
-def both(first: Failures, second: Failures) -> Failures:
-    """Return the failures of captions and redraws together."""
-    variants = dict.fromkeys([*first, *second])
-    return {x: {**first.get(x, {}), **second.get(x, {})} for x in variants}
-
-
-def _not_drawn(task: Task, variant: str, names: Sequence[str]) -> Collection[str]:
-    return once(
-        lambda: {name: None for name in names if not opens(task.redraw_path(variant, name))}
-    )
+def _draw(maker: _Maker[Generator], variant: str, names: Sequence[str]) -> dict[str, Failure]:
+    """Draw the captions of a variant whose redraw is missing."""
+    task, failures = maker.task, {}
+    captions = task.captions(variant)
+    wanted = [name for name in names if name in captions]
+    missing = once(lambda: {x for x in wanted if not opens(task.redraw_path(variant, x))})
+    for batch in maker.batches(f"redraws, {variant}", wanted, missing):
+        rows = [Caption(name, captions[name].caption) for name in batch]
+        for name, drawn in zip(batch, maker.load().draw(rows), strict=True):
+            if name not in missing:
+                continue
+            if isinstance(drawn, Failure):
+                failures[name] = drawn
+            elif unsaved := save(drawn, task.redraw_path(variant, name)):
+                failures[name] = unsaved
+            maker.count(name, drawn)
+    return _of_all_ranks(failures)
 
 
 def save(image: Image.Image, path: Path) -> Failure | None:

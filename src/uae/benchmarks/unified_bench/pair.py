@@ -1,19 +1,14 @@
 """Both halves of Unified-Bench as one: what captions the images and what redraws them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from transformers import AutoTokenizer
+
 from uae.backends.backbones import load_backbones
 from uae.backends.files import CaptionsFile, ImageFolder
-from uae.backends.load import (
-    CAPTIONER,
-    GENERATOR,
-    captioner_of,
-    generator_of,
-    kinds,
-    stamp_of,
-)
+from uae.backends.load import CAPTIONER, GENERATOR, captioner_of, generator_of, kinds, stamp_of
 from uae.backends.own import load
 from uae.backends.reference import Given, Spec
 from uae.backends.roles import Captioner, Generator
@@ -39,57 +34,52 @@ class Pair:
     @classmethod
     def read(
         cls,
-        model: str,
-        captioner: str | None,
-        generator: str | None,
         given: Given,
+        model: str,
+        captioner: str | None = None,
+        generator: str | None = None,
         *,
-        sees_image: bool,
+        sees_image: bool = False,
         flag: str = "--model",
     ) -> "Pair":
-        """Read both; `model`, given by `flag`, stands for a half that is not given.
-
-        Raises:
-            UsageError: One is of no known kind, or hidden states are asked of two models.
-        """
+        """Read both; `model`, given by `flag`, stands for a half that is not given."""
         ours = Spec(flag, "uae", model)
         writes = Spec.read(CAPTIONER, captioner, kinds(Captioner)) if captioner else ours
         draws = Spec.read(GENERATOR, generator, kinds(Generator)) if generator else ours
-        if sees_image and (
-            (writes.kind, writes.name) != (draws.kind, draws.name) or not writes.is_ours
-        ):
+        if sees_image and (writes.shown != draws.shown or not writes.is_ours):
             raise UsageError(
                 f"--hidden-states with {writes.shown} and {draws.shown}: "
                 "expected one uae model for both"
             )
         return cls(writes, draws, given, sees_image)
 
-    def captioner(self, images: Mapping[str, Path]) -> Callable[[], Captioner]:
-        """Return what loads the captioner of `images`."""
-        return captioner_of(self.writes, self.given, images)
+    @property
+    def ours(self) -> list[Spec]:
+        """The halves that are models of this package, the generator first."""
+        return [spec for spec in (self.draws, self.writes) if spec.is_ours]
 
-    def generator(self, images: Mapping[str, Path]) -> Callable[[], Generator]:
-        """Return what loads the generator of the redraws of `images`."""
-        given = self.given
-        if self.sees_image:
-            return lambda: HiddenStates(load(self.draws.name, given.device), images, given.seed)
-        return generator_of(self.draws, given, images)
+    @property
+    def backbones(self) -> list[str]:
+        """The backbones that its uae model names, as NAME=PLACE."""
+        places = self.ours[0].settings().similarity if self.ours else {}
+        return [f"{name}={place}" for name, place in places.items()]
+
+    def files(self, images: Mapping[str, Path]) -> tuple[CaptionsFile | None, ImageFolder | None]:
+        """Return what is there already of these images; two captions of one image are refused."""
+        writes, draws = self.writes, self.draws
+        captions = CaptionsFile(Path(writes.name), images) if writes.kind == "file" else None
+        redraws = ImageFolder(Path(draws.name), list(images)) if draws.kind == "folder" else None
+        return captions, redraws
 
     def given_inputs(self, images: Mapping[str, Path]) -> Inputs:
-        """Return what a captions file and a folder of redraws hold of these images.
-
-        Raises:
-            UsageError: As `captioner` and `generator`, or a redraw cannot be read.
-        """
+        """Return the digests of what is there already."""
         inputs: dict[str, Mapping[str, str | None]] = {}
-        if self.writes.kind == "file":
-            captions = CaptionsFile(Path(self.writes.name), images)
+        captions, redraws = self.files(images)
+        if captions:
             inputs["caption"] = text_digests(captions.texts)
-        if self.draws.kind == "folder":
-            folder = ImageFolder(Path(self.draws.name), list(images))
-            inputs["redraw"] = image_digests(
-                {name: folder.folder / file for name, file in folder.found.items()}
-            )
+        if redraws:
+            paths = {name: redraws.folder / file for name, file in redraws.found.items()}
+            inputs["redraw"] = image_digests(paths)
         return inputs
 
     def task(
@@ -101,12 +91,17 @@ class Pair:
         batch_size: int,
     ) -> Task:
         """Return what is to be described, redrawn and compared."""
+        given = self.given
+
+        def hidden_states() -> HiddenStates:
+            return HiddenStates(load(self.draws.name, given.device), images, given.seed)
+
         return Task(
             images=images,
             out=out,
-            captioner=self.captioner(images),
-            generator=self.generator(images),
-            backbones=lambda: load_backbones(backbones, self.given.device),
+            captioner=captioner_of(self.writes, given, images),
+            generator=hidden_states if self.sees_image else generator_of(self.draws, given, images),
+            backbones=lambda: load_backbones(backbones, given.device),
             tokens=tokens,
             batch_size=batch_size,
         )
@@ -128,29 +123,16 @@ class Pair:
             options={"prompt": self.given.prompt},
         )
 
-
-def tokens_of(pair: Pair, name: str | None, *, is_needed: bool) -> Tokens | None:
-    """Load what counts a caption's tokens: the one named, or that of the pair's uae model.
-
-    Raises:
-        UsageError: A curve needs one, and there is none; or there is no such tokenizer.
-    """
-    ours = [spec for spec in (pair.writes, pair.draws) if spec.is_ours]
-    if name is None and not ours:
-        if is_needed:
-            raise UsageError(
-                "--curve counts tokens, and neither half is a uae model: give --tokenizer, a "
-                "folder or hub id"
-            )
-        return None
-    place = name or str(Path(resolve(ours[0].name)) / "encoder")
-    with found("--tokenizer", place):
-        return Tokens.from_pretrained(str(resolve(place)))
-
-
-def own_backbones(pair: Pair) -> list[str]:
-    """Return the backbones that a pair's uae model names, as NAME=PLACE; the generator's first."""
-    for spec in (pair.draws, pair.writes):
-        if spec.is_ours:
-            return [f"{name}={place}" for name, place in spec.settings().similarity.items()]
-    return []
+    def tokens(self, name: str | None, *, is_needed: bool) -> Tokens | None:
+        """Load what counts a caption's tokens: the one named, or that of the pair's uae model."""
+        if name is None and not self.ours:
+            if is_needed:
+                raise UsageError(
+                    "--curve counts tokens, and neither half is a uae model: give --tokenizer, a "
+                    "folder or hub id"
+                )
+            return None
+        # what the captioner writes is counted in its own tokens
+        place = name or str(Path(resolve(self.ours[-1].name)) / "encoder")
+        with found("--tokenizer", place):
+            return Tokens(AutoTokenizer.from_pretrained(str(resolve(place))))

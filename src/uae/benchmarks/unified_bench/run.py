@@ -8,8 +8,9 @@ a backbone its mean over images, the overall one the unweighted mean over the pa
 over all where these are not used.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,12 +19,14 @@ from PIL import Image
 from torch import Tensor
 
 from uae.backends.failure import Failure
+from uae.benchmarks.judged.rows import failed_row
 from uae.benchmarks.results.result import BenchResult
 from uae.benchmarks.results.run import BenchRun, Resume
 from uae.benchmarks.results.scores import Score
-from uae.benchmarks.unified_bench.budgets import PLAIN, area
-from uae.benchmarks.unified_bench.making import Failures, Show, both, draw_redraws, write_captions
-from uae.benchmarks.unified_bench.task import Curve, Task, check_stems, read_captions
+from uae.benchmarks.summary import figure_text
+from uae.benchmarks.unified_bench.budgets import PLAIN, Curve, area
+from uae.benchmarks.unified_bench.making import Failures, Show, make_missing
+from uae.benchmarks.unified_bench.task import Task, check_stems
 from uae.core.durable import storage_faults
 from uae.core.identity import Inputs
 from uae.core.provenance import BenchSettings, ModelStamp, image_digests, images_stamp
@@ -52,17 +55,8 @@ def settings_of(
 ) -> BenchSettings:
     """Return what the numbers of a run depend on.
 
-    Args:
-        task: What is measured.
-        stamp: Of captioner and generator.
-        backbones: sha256 of the weights, by name.
-        gaps: Options that say which captions and redraws were missing from the start.
-        given: Captions and redraws that are there already.
-        sees_image: The decoder gets states that saw the image: no text bottleneck, and so another
-            benchmark.
-
-    Raises:
-        UsageError: An image cannot be read.
+    `gaps` are options that say what was missing from the start, `given` captions and redraws that
+    are there already. A decoder that `sees_image` has no text bottleneck: another benchmark.
     """
     images = image_digests(task.images)
     name = "unified-bench-hidden-states" if sees_image else "unified-bench"
@@ -95,54 +89,43 @@ def evaluate(
 ) -> BenchResult:
     """Make captions, redraws and similarities that are missing, and the scores.
 
-    Args:
-        task: What is measured.
-        settings: What the numbers depend on.
-        backbone_names: In the order of the scores.
-        resume: `must` refuses a folder without a run, `never` one with a run.
-        retry_failed: Try again where an address gave no answer.
-        show: Told (what, done, in all).
-
-    Raises:
-        UsageError: The folder is of another run, or two images have the same stem.
-        EnvironmentFault: The folder cannot be written.
+    `resume` and `retry_failed` are those of `BenchRun.open`; `backbone_names` is in the order of
+    the scores.
     """
     check_stems(task.images)
     with BenchRun.open(task.out, settings, resume=resume, retry_failed=retry_failed) as run:
         missing = list(run.missing(task.images, str))
         with storage_faults("cannot write", task.out):
-            failures = write_captions(task, missing, show)
-            described = [x for x in missing if x not in failures[PLAIN]]
-            failures = both(failures, draw_redraws(task, described, show))
-        for row in compared(task, share(missing), failures, show):
+            failures = make_missing(task, missing, show)
+        for row in _compared(task, share(missing), failures, show):
             run.add(row)
         return run.finish(scores_of(task, backbone_names))
 
 
-# -- similarities -----------------------------------------------------------------------------
-
-
-def compared(task: Task, todo: Sequence[str], failures: Failures, show: Show) -> Iterator[ItemRow]:
+def _compared(task: Task, todo: Sequence[str], failures: Failures, show: Show) -> Iterator[ItemRow]:
     """Yield a row of each image: similarities by variant and backbone, or why there are none."""
-    plain = failures[PLAIN]
-    captions = {variant: read_captions(task, variant) for variant in task.variants}
-    backbones = task.backbones() if any(name not in plain for name in todo) else {}
-    for done, name in enumerate(todo, start=1):
-        if name in plain:
-            yield _excluded(name, plain[name])
-        else:
-            found = {variant: each[name] for variant, each in failures.items() if name in each}
-            yield _row(task, name, captions, backbones, found)
-        show("similarities", done, len(todo))
+    captions = {variant: task.captions(variant) for variant in task.variants}
+
+    def row(name: str, backbones: Mapping[str, Similarity]) -> ItemRow:
+        of_image = {variant: each[name] for variant, each in failures.items() if name in each}
+        return _row(task, name, captions, backbones, of_image)
+
+    return measured(todo, failures[PLAIN], task.backbones, row, partial(show, "similarities"))
 
 
-def _excluded(name: str, failure: Failure) -> ItemRow:
-    return ItemRow(
-        item=name,
-        excluded=failure.reason,
-        excluded_detail=failure.detail,
-        can_retry=failure.can_retry,
-    )
+def measured(
+    names: Sequence[str],
+    failures: Mapping[str, Failure],
+    load: Callable[[], Mapping[str, Similarity]],
+    row: Callable[[str, Mapping[str, Similarity]], ItemRow],
+    show: Callable[[int, int], None],
+) -> Iterator[ItemRow]:
+    """Yield a row of each image, made with backbones that are loaded if any has a redraw."""
+    backbones = load() if any(name not in failures for name in names) else {}
+    for done, name in enumerate(names, start=1):
+        failure = failures.get(name)
+        yield failed_row(ItemRow(item=name), failure) if failure else row(name, backbones)
+        show(done, len(names))
 
 
 def _row(
@@ -152,7 +135,7 @@ def _row(
     backbones: Mapping[str, Similarity],
     failures: Mapping[str, Failure],
 ) -> ItemRow:
-    """Compare an image, opened again, with all of its redraws; `failures` are by variant."""
+    """Compare an image with all of its redraws; `failures` are by variant."""
     original = features(open_image(task.images[name]), backbones)
     samples: dict[str, float] = {}
     failed: dict[str, Failure] = {}
@@ -173,13 +156,12 @@ def _row(
         "image": str(task.images[name].resolve()),
         "redraw": task.redraw_path(PLAIN, name).relative_to(task.out).as_posix(),
     }
-    details = {"caption": captions[PLAIN][name].caption, "pictures": pictures}
     return ItemRow(
         item=name,
         samples=samples,
         failed={variant: str(failure) for variant, failure in failed.items()},
         can_retry=any(failure.can_retry for failure in failed.values()),
-        details=details,
+        details={"caption": captions[PLAIN][name].caption, "pictures": pictures},
     )
 
 
@@ -206,13 +188,10 @@ def _areas(curve: Curve, samples: Mapping[str, float]) -> dict[str, float]:
     """Return the area of each curve of which every point is there."""
     areas = {}
     for method in curve.methods:
-        names = {size: sample_name(f"{method}-{size}", OVERALL) for size in curve.sizes}
+        names = {size: sample_name(x, OVERALL) for size, x in curve.variants(method).items()}
         if all(name in samples for name in names.values()):
             areas[f"{method} area"] = area({size: samples[name] for size, name in names.items()})
     return areas
-
-
-# -- scores -----------------------------------------------------------------------------------
 
 
 def sample_name(variant: str, key: str) -> str:
@@ -226,10 +205,22 @@ def scores_of(task: Task, backbone_names: Sequence[str]) -> list[Score]:
     if task.tokens:
         names.append(NUM_TOKENS)
     for method in curve.methods:
-        names += [
-            sample_name(f"{method}-{size}", key)
-            for size in curve.sizes
-            for key in (OVERALL, NUM_TOKENS)
-        ]
+        variants = curve.variants(method).values()
+        names += [sample_name(x, key) for x in variants for key in (OVERALL, NUM_TOKENS)]
         names.append(f"{method} area")
     return [Score(name=name, sample=name) for name in names]
+
+
+def summary_text(result: BenchResult) -> str:
+    """Write a result of Unified-Bench or of a duel as a table, with n and 95 % intervals."""
+    settings = result.settings
+    lines = [
+        f"{settings['benchmark']}: {settings['model']['name']}",
+        f"{result.num_items} images, {result.num_excluded} left out; 95 % intervals",
+        *result.marks,
+    ]
+    width = max(len(x.score.name) for x in result.scores)
+    for x in result.scores:
+        kind = "count" if x.score.name.endswith(NUM_TOKENS) else "number"
+        lines.append(f"  {x.score.name:{width}}  {figure_text(x.estimate, kind, 16)}")
+    return "\n".join(lines)

@@ -56,7 +56,7 @@ class Decoder:
 
     def keep_no_activations(self) -> None:
         """Compute activations again in the backward pass instead of keeping them."""
-        self.family.transformer.enable_gradient_checkpointing()
+        self.family.transformer.enable_gradient_checkpointing()  # pyright: ignore[reportCallIssue]
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
