@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 
+from uae.core.errors import UsageError
 from uae.data.folder import list_images
 from uae.models.settings import ModelSettings, find_settings
 from uae.models.unified import UnifiedAutoEncoder
