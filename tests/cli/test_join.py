@@ -172,7 +172,7 @@ def test_stages_over_a_pair_add_adapters_and_copy_no_weights(join, run, tmp_path
 def test_a_native_condition_reads_no_hidden_states(join, run, tmp_path):
     assert join("ZImagePipeline")[0] == 0
     flags = ("--cold_start.num_steps", 1, "--cold_start.condition", "image")
-    code, _, err = run("train", "--model", "pair", "--out", "run", *flags)
+    code, _, err = run("train", "--recipe", "demo", "--model", "pair", "--out", "run", *flags)
     assert code == 2
     assert "cold_start.condition is image: the model reads captions natively" in err
     assert not (tmp_path / "run").exists()
