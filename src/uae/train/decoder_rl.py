@@ -18,7 +18,7 @@ from uae.models.conditions import Conditions
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.decoder_rl import DecoderRLConfig
 from uae.rl.advantage import Advantages, group_advantages
-from uae.rl.decoder.objective import DecoderObjective, Policy
+from uae.rl.decoder.objective import DecoderObjective, Feedback, Policy, Start
 from uae.rl.decoder.table import objective_of
 from uae.train.learner import check_finite
 from uae.train.rollout import original_pixels, redraw_noise, shown, write_captions
@@ -85,14 +85,10 @@ def explore(
         for part in parts_of(len(of_captions), config.micro_redraws or len(of_captions)):
             rows = range(captions.start * m + part.start, captions.start * m + part.stop)
             conditions = of_captions[part]
-            latents, rollout = objective.draw(
-                policy_of(model, conditions, config),
-                noise[rows.start : rows.stop],
-                group_id_of(rows, config),
-                rows,
-                seed,
-                step,
+            start = Start(
+                noise[rows.start : rows.stop], group_id_of(rows, config), rows, seed, step
             )
+            latents, rollout = objective.draw(policy_of(model, conditions, config), start)
             batches.append(MicroBatch(rows, conditions, rollout))
             pixels.append(model.decoder.to_pixels(latents))
     return batches, torch.cat(pixels)
@@ -111,13 +107,9 @@ def improve(
         measured = []
         for batch in batches:
             rows = slice(batch.rows.start, batch.rows.stop)
-            loss, of_batch = objective.loss(
-                policy_of(session.model, batch.conditions, config),
-                batch.rollout,
-                advantages.values[rows],
-                advantages.kept[rows],
-                num_kept,
-            )
+            policy = policy_of(session.model, batch.conditions, config)
+            feedback = Feedback(advantages.values[rows], advantages.kept[rows], num_kept)
+            loss, of_batch = objective.loss(policy, batch.rollout, feedback)
             check_finite(loss, f"decoder loss of step {session.step}", "decoder_rl.optimizer.lr")
             loss.backward()
             measured.append(of_batch)
