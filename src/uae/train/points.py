@@ -20,7 +20,7 @@ from uae.runs.metrics import Metrics
 from uae.runs.progress import Progress
 from uae.runs.tracking import SampleRow
 from uae.train.evaluator import Evaluator, Point
-from uae.train.observe import ShowProgress, in_silence
+from uae.train.observe import ShowProgress, in_silence, observe
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,19 @@ def evaluate_point(
         if point_name(folder) == name:
             return folder
     folder = run_folder / EVALUATIONS / f"{len(done)}-{name}"
-    evaluator.observe(model, untrained(), backbones, folder, show)
+    pair, subjects = untrained(), evaluator.subjects(model, show)
+    observe(
+        model,
+        pair,
+        backbones,
+        subjects.images,
+        evaluator.config,
+        folder,
+        show,
+        texts=subjects.texts,
+        described=subjects.described,
+        replies=subjects.replies,
+    )
     return folder
 
 

@@ -18,12 +18,7 @@ from torch import Tensor
 
 from uae.data.sources import Sample
 from uae.flow.noise import stream
-from uae.flow.path import (
-    flow_matching_loss,
-    logit_normal_sigma,
-    noised,
-    velocity_target,
-)
+from uae.flow.path import flow_matching_loss, logit_normal_sigma, noised, velocity_target
 from uae.models.batches import parts_by_length
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.supervised import PretrainConfig
@@ -81,13 +76,7 @@ def train(
                 loss.backward()
                 total += loss.item()
             report = learner.step()
-        session.log(
-            {
-                "loss/flow_matching": total,
-                "optim/grad_norm": report.grad_norm,
-                "optim/lr": report.lr,
-            }
-        )
+        session.log({"loss/flow_matching": total} | report.metrics())
 
 
 def draw_noising(
