@@ -20,10 +20,10 @@ from uae.train.session import Session
 from uae.train.step_metrics import caption_metrics
 
 
-def train(session: Session, config: ColdStartConfig, num_steps: int) -> None:
+def train(session: Session, config: ColdStartConfig) -> None:
     """Run the cold start: caption, render with gradients, compare, update."""
     model, learner = session.model, session.learners["decoder"]
-    for step in session.steps("cold_start", num_steps):
+    for step in session.steps("cold_start", config.num_steps):
         samples = session.samples(config.batch_size)
         with session.timed("caption"):
             prompts, captions = write_captions(session, samples, config.captioning)

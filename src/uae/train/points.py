@@ -42,7 +42,8 @@ def evaluate_point(
 ) -> Path:
     """Observe the model at a point of the run, unless that is done; return the point's folder.
 
-    `untrained` loads the model that the run began with.
+    `untrained` loads the model that the run began with, which redraws for the swap test; None
+    leaves it out.
     """
     done = point_folders(run_folder)
     for folder in done:
@@ -87,21 +88,14 @@ def shown_as(title: str, progress: Progress) -> ShowProgress:
 
 
 def record_point(folder: Path, metrics: Metrics, evaluator: Evaluator, num_shown: int) -> None:
-    """Write a point's headline numbers and show its pictures, unless that is done.
-
-    Args:
-        folder: Written by `evaluate_point`.
-        metrics: Of the run.
-        evaluator: The one that observed it.
-        num_shown: Held-out images whose captions and redraws are shown.
-    """
+    """Write a point's headline numbers and show its first pictures, unless that is done."""
     number = point_number(folder)
     if metrics.holds(number, STAGE):
         return
     point = evaluator.score(folder, point_name(folder))
     metrics.table(number, STAGE, sample_rows(point, evaluator, num_shown))
-    numbers = headlines(point.metrics, evaluator.headlines)
-    metrics.write_at(number, STAGE, numbers, session=STAGE)
+    means = headlines(point.metrics, evaluator.headlines)
+    metrics.write_at(number, STAGE, means, session=STAGE)
 
 
 def sample_rows(point: Point, evaluator: Evaluator, num_shown: int) -> list[SampleRow]:
@@ -126,13 +120,7 @@ def headlines(metrics: Sequence[Metric], keys: Sequence[str]) -> dict[str, float
 
 
 def check_gate(recipe: Recipe, run_folder: Path, model: str | Path, evaluator: Evaluator) -> None:
-    """Say what encoder RL would make the encoder forget, before it begins.
-
-    Args:
-        recipe: Of the run; its `gate` says what a failure means.
-        run_folder: Holds the evaluation points up to here.
-        model: The folder or preset that RL would start from.
-        evaluator: Of the run.
+    """Say what encoder RL, begun from `model`, would make the encoder forget.
 
     Raises:
         RunFailed: The gate failed, and the recipe stops at that.
