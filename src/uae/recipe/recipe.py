@@ -100,36 +100,21 @@ class Recipe:
 
 
 def check_groups(recipe: Recipe) -> None:
-    """Refuse a group of one, which teaches nothing.
-
-    Raises:
-        ValueError: Names the key.
-    """
-    encoder, decoder = recipe.encoder_rl, recipe.decoder_rl
-    for key, size, is_trained in (
-        (
-            "encoder_rl.captioning.num_captions",
-            encoder.captioning.num_captions,
-            encoder.num_steps and recipe.schedule != "decoder",
-        ),
-        (
-            "decoder_rl.num_redraws",
-            decoder.num_redraws,
-            decoder.num_steps and recipe.schedule != "encoder",
-        ),
-    ):
-        if is_trained and size < 2:
+    """Refuse a group of one, which teaches nothing."""
+    sizes = {}
+    if recipe.encoder_rl.num_steps and recipe.schedule != "decoder":
+        sizes["encoder_rl.captioning.num_captions"] = recipe.encoder_rl.captioning.num_captions
+    if recipe.decoder_rl.num_steps and recipe.schedule != "encoder":
+        sizes["decoder_rl.num_redraws"] = recipe.decoder_rl.num_redraws
+    for key, size in sizes.items():
+        if size < 2:
             raise ValueError(
                 f"{key} {size}: an advantage compares the samples of a group, expected at least 2"
             )
 
 
 def check_divides(section: str, num_images: int, micro_images: int) -> None:
-    """Refuse a step that does not split into equal micro-batches.
-
-    Raises:
-        ValueError: Shows the arithmetic and the nearest settings that fit.
-    """
+    """Refuse a step that does not split into equal micro-batches; say what would fit."""
     if num_images % micro_images:
         fitting = [m for m in range(1, num_images + 1) if num_images % m == 0]
         near = min(fitting, key=lambda m: abs(m - micro_images))
