@@ -6,7 +6,7 @@ import torch
 from einops import rearrange
 
 from uae.models.unified import UnifiedAutoEncoder
-from uae.recipe.evaluation import EvaluationConfig
+from uae.recipe.recipe import EvaluationConfig
 from uae.report.statistics import weighted
 from uae.rewards.loading import load_similarity
 from uae.scenes.evaluator import SceneEvaluator

@@ -16,7 +16,7 @@ from stub_dreamsim import install
 
 from uae.core.errors import DamagedCheckpoint, EnvironmentFault, RunFailed, Stopped, UsageError
 from uae.models.unified import UnifiedAutoEncoder
-from uae.recipe.fine_tuning import FineTuneConfig
+from uae.recipe.optimizer import FineTuneConfig
 from uae.recipe.plan import point_after, stages_of
 from uae.recipe.recipe import Recipe
 from uae.runs import run, tracking

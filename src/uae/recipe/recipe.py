@@ -12,8 +12,7 @@ from pydantic.dataclasses import dataclass as config_dataclass
 from uae.core.config import STRICT, Share
 from uae.recipe.decoder_rl import DecoderRLConfig
 from uae.recipe.encoder_rl import EncoderRLConfig
-from uae.recipe.evaluation import EvaluationConfig
-from uae.recipe.fine_tuning import FineTuneConfig
+from uae.recipe.optimizer import FineTuneConfig
 from uae.recipe.supervised import ColdStartConfig, PretrainConfig
 
 Schedule = Literal["encoder", "decoder", "alternate", "joint"]
@@ -35,6 +34,26 @@ class DataConfig:
     """Share of scenes told by a short prompt ("a photo of ...") instead of a long caption."""
     terse_share: Share = 0.0
     """Share of scenes told in one sentence that lists every object."""
+
+
+@config_dataclass(frozen=True, kw_only=True, config=STRICT)
+class EvaluationConfig:
+    """Evaluation on held-out images, before and after each stage."""
+
+    num_images: PositiveInt = 64
+    """Held-out images of a folder that are captioned and redrawn, at most."""
+    num_scenes: PositiveInt = 256
+    """Held-out test scenes for captions, reconstructions and drawability."""
+    prompts_per_category: PositiveInt = 20
+    """Prompts for each of GenEval's six categories, raw and long."""
+    num_questions: PositiveInt = 40
+    """Questions of each subtask."""
+    num_shown: PositiveInt = 8
+    """Fixed held-out images followed through the run, in pictures."""
+    micro_batch: PositiveInt = 64
+    """Images captioned or drawn at once."""
+    seed: NonNegativeInt = 1234
+    """Seed of captions, noise and questions: the same before and after."""
 
 
 @config_dataclass(frozen=True, kw_only=True, config=STRICT)

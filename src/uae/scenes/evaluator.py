@@ -12,7 +12,7 @@ from PIL import Image
 from uae.benchmarks.mmt_bench.prompt import compact_text
 from uae.core.errors import UsageError
 from uae.models.unified import UnifiedAutoEncoder
-from uae.recipe.evaluation import EvaluationConfig
+from uae.recipe.recipe import EvaluationConfig
 from uae.report.text_audit import training_words
 from uae.scenes.drawability import (
     THRESHOLDS,
@@ -41,7 +41,6 @@ from uae.train.observe import (
     batches,
     in_silence,
     load,
-    load_pictures,
 )
 
 HEADLINES = (
@@ -142,11 +141,6 @@ class SceneEvaluator:
             audit=audit,
             gate=in_words(drawability_gate(drawn)),
         )
-
-    def gate(self, folder: Path) -> Gate:
-        """Hold the redraws of true captions against the drawability gate."""
-        redraws = [parse(image) for image in load_pictures(folder / "truths.png")]
-        return in_words(drawability_gate(drawability_samples(self._scenes(), redraws)))
 
     def originals(self, size_px: int) -> UInt8[np.ndarray, "n h w 3"]:
         """Render the held-out scenes."""

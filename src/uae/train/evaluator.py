@@ -18,7 +18,7 @@ from PIL import Image
 from uae.data.sources import ImageSource
 from uae.data.survey import Survey
 from uae.models.unified import UnifiedAutoEncoder
-from uae.recipe.evaluation import EvaluationConfig
+from uae.recipe.recipe import EvaluationConfig
 from uae.report.audit import AuditSamples
 from uae.report.pixel_audit import PixelAudit, audit_pixels
 from uae.report.statistics import weighted
@@ -113,11 +113,7 @@ class Evaluator(Protocol):
         ...
 
     def score(self, folder: Path, name: str) -> Point:
-        """Score what `observe` wrote to a folder, as the point `name`."""
-        ...
-
-    def gate(self, folder: Path) -> Gate | None:
-        """Hold what `observe` wrote against the gate before encoder RL; None without a gate."""
+        """Score what `observe` wrote to a folder, as the point `name`, its gate included."""
         ...
 
     def originals(self, size_px: int) -> UInt8[np.ndarray, "n h w 3"]:

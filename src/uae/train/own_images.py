@@ -27,14 +27,7 @@ from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.recipe import Recipe
 from uae.report.statistics import weighted
 from uae.report.tables import Metric
-from uae.train.evaluator import (
-    Gate,
-    Point,
-    Similarities,
-    Subjects,
-    audit_samples,
-    similarity_metric,
-)
+from uae.train.evaluator import Point, Similarities, Subjects, audit_samples, similarity_metric
 from uae.train.observe import Observations, ShowProgress, load
 
 log = logging.getLogger(__name__)
@@ -162,7 +155,7 @@ class OwnImages:
             redraws=redraws,
             metrics=(*similarities.metrics(), *self._given(seen), *_lengths(seen)),
             audit=audit_samples(seen, redraws, similarities, self._max_caption_tokens),
-            gate=None,
+            gate=None,  # what the decoder can draw of these images is not known
         )
 
     def _given(self, seen: Observations) -> Iterator[Metric]:
@@ -173,10 +166,6 @@ class OwnImages:
             note = "redraws of the captions that came with the images"
             samples = weighted(columns, others)
             yield similarity_metric(GIVEN, "given captions, held-out backbone", samples, note)
-
-    def gate(self, folder: Path) -> Gate | None:
-        """Return none: what the decoder can draw of these images is not known."""
-        return None
 
     def originals(self, size_px: int) -> UInt8[np.ndarray, "n h w 3"]:
         """Return the held-out images as squares."""

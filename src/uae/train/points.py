@@ -129,7 +129,7 @@ def check_gate(recipe: Recipe, run_folder: Path, model: str | Path, evaluator: E
     if recipe.gate == "off" or not trained & {"encoder", "joint"}:
         return
     before = [folder for folder in point_folders(run_folder) if point_name(folder) in BEFORE_RL]
-    gate = evaluator.gate(before[-1])
+    gate = evaluator.score(before[-1], point_name(before[-1])).gate
     if gate is None or gate.passed:
         return
     finding = f"the decoder does not pass the drawability gate: {gate.finding}; {gate.consequence}"
