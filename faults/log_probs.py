@@ -93,10 +93,10 @@ def measure(folder: Path, num_steps: int, seed: int) -> dict[str, Gaps]:
     gaps = {"encoder": Gaps(), "decoder": Gaps()}
     plain_encoder, plain_decoder = encoder_rl.improve, decoder_rl.improve
 
-    def improve_encoder(session, samples, captions, old, advantages, kept, config):
+    def improve_encoder(session, samples, captions, old, advantages, config):
         with torch.no_grad():
             gaps["encoder"].add(encoder_differences(session, samples, captions, config))
-        return plain_encoder(session, samples, captions, old, advantages, kept, config)
+        return plain_encoder(session, samples, captions, old, advantages, config)
 
     def improve_decoder(session, objective, batches, advantages, config):
         with torch.no_grad():

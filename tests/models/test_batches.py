@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from uae.models.batches import parts_by_length
 from uae.models.drawing import redraw
 from uae.models.unified import UnifiedAutoEncoder
-from uae.recipe.evaluation import EvaluationConfig
+from uae.recipe.recipe import EvaluationConfig
 from uae.recipe.sampling import SamplingConfig
 from uae.train.observe import draw
 

@@ -6,7 +6,7 @@ from peft import PeftModel
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from uae.models.unified import UnifiedAutoEncoder
-from uae.recipe.fine_tuning import FineTuneConfig
+from uae.recipe.optimizer import FineTuneConfig
 
 TEXT = ["A small red circle at the top."]
 

@@ -15,7 +15,7 @@ from uae.models.dit.pipeline import PipelineDit
 from uae.models.dit.table import FAMILIES, PIPELINES
 from uae.models.finetune import FineTuning
 from uae.models.native import Native
-from uae.recipe.fine_tuning import FineTuneConfig
+from uae.recipe.optimizer import FineTuneConfig
 from uae.recipe.sampling import SamplingConfig
 
 CAPTIONS = ["a red circle", "two blue squares on a green table, and some more words"]

@@ -6,13 +6,13 @@ import torch
 from einops import rearrange
 
 from uae.models.unified import UnifiedAutoEncoder
-from uae.recipe.evaluation import EvaluationConfig
+from uae.recipe.recipe import EvaluationConfig
 from uae.report.statistics import weighted
 from uae.rewards.loading import load_similarity
 from uae.scenes.evaluator import SceneEvaluator
 from uae.train.evaluator import Point
 from uae.train.observe import COLUMNS, load, load_pictures, save_pictures
-from uae.train.points import EVALUATIONS, headlines, point_folders, point_name
+from uae.train.points import EVALUATIONS, evaluate_point, headlines, point_folders, point_name
 from uae.train.run_report import before_rl
 
 
@@ -95,9 +95,16 @@ def observed(random_model_folder, tmp_path_factory):
     """A point observed without a second decoder, and all that its progress was told."""
     model = UnifiedAutoEncoder.from_pretrained(random_model_folder)
     clip = load_similarity(model.settings.similarity["clip"])
-    folder = tmp_path_factory.mktemp("points") / "0-start"
     told = []
-    EVALUATOR.observe(model, None, {"clip": clip}, folder, lambda *counts: told.append(counts))
+    folder = evaluate_point(
+        "start",
+        tmp_path_factory.mktemp("run"),
+        EVALUATOR,
+        model,
+        lambda: None,
+        {"clip": clip},
+        lambda *counts: told.append(counts),
+    )
     return folder, told
 
 

@@ -6,7 +6,7 @@ import torch
 from uae.flow.noise import gaussian, stream
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.decoder_rl import DecoderRLConfig
-from uae.recipe.fine_tuning import FineTuneConfig
+from uae.recipe.optimizer import FineTuneConfig
 from uae.rl.decoder.awm import matching_scores
 from uae.train.decoder_rl import policy_of
 

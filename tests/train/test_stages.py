@@ -16,7 +16,7 @@ from stub_dreamsim import install
 
 from uae.core.errors import DamagedCheckpoint, EnvironmentFault, RunFailed, Stopped, UsageError
 from uae.models.unified import UnifiedAutoEncoder
-from uae.recipe.fine_tuning import FineTuneConfig
+from uae.recipe.optimizer import FineTuneConfig
 from uae.recipe.plan import point_after, stages_of
 from uae.recipe.recipe import Recipe
 from uae.runs import run, tracking
@@ -186,7 +186,8 @@ def test_the_report_says_where_no_backbone_is_held_out(finished, tmp_path):
     config["reward"] = {"clip": 1.0, "dinov2": 1.0}
     (copy / "config.yaml").write_text(yaml.safe_dump(config))
     recipe = read_recipe(copy)
-    page = write_run_report(copy, recipe, run_images(recipe).evaluator).read_text()
+    write_run_report(copy, recipe, run_images(recipe).evaluator)
+    page = (copy / "report.html").read_text()
     said = "Held-out similarity was not measured: every backbone is in the reward. Audits: "
     assert said in page
     assert "Similarity by the backbone that is never a reward: not measured." in page

@@ -206,7 +206,7 @@ def _mend(name: str, error: Exception) -> str:
 def _drawability(model: "UnifiedAutoEncoder", num_scenes: int) -> Finding:
     """Warn of what encoder RL will forget, because the decoder cannot draw it."""
     from uae.data.sources import to_images
-    from uae.recipe.evaluation import EvaluationConfig
+    from uae.recipe.recipe import EvaluationConfig
     from uae.scenes.drawability import (
         consequence_in_words,
         drawability_gate,

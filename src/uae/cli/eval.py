@@ -23,7 +23,7 @@ from uae.core.durable import holds_nothing_but
 from uae.core.errors import EXIT_DONE, UsageError
 from uae.core.ranks import check_alone
 from uae.models.settings import find_settings
-from uae.recipe.evaluation import EvaluationConfig
+from uae.recipe.recipe import EvaluationConfig
 from uae.rewards.places import rewarding
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ def device_of(name: str) -> str:
         raise UsageError(f"device {name!r}: expected auto, cpu, cuda or cuda:1") from error
     num_gpus = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= num_gpus:
-        found = f"{num_gpus} GPUs" if num_gpus else "no GPU"
-        raise EnvironmentFault(f"device {name}: torch finds {found}; expected cpu, or auto")
+        there = f"{num_gpus} GPUs" if num_gpus else "no GPU"
+        raise EnvironmentFault(f"device {name}: torch finds {there}; expected cpu, or auto")
     return name
 
 

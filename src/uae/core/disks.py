@@ -35,7 +35,7 @@ def may_lack(what: str, path: Path, risk: str, *others: int) -> Iterator[None]:
         what: What the body needs, e.g. "file locks".
         path: Where.
         risk: What is less safe without it.
-        others: Further errors that mean the lack of this one.
+        others: Further error numbers that mean this lack.
     """
     try:
         yield
@@ -63,9 +63,8 @@ def fitting_name(name: str) -> str:
 def result_path(wanted: str, taken: Set[str]) -> str:
     """Return the relative path of a result: as wanted, or one that every disk tells from others.
 
-    Args:
-        wanted: With "/"; the folders in it are there already, so their names fit.
-        taken: The paths of other results, as `folded` returns them.
+    The folders in it are there already, so their names fit. `taken` holds the paths of other
+    results, as `folded` returns them.
     """
     folder, name = posixpath.split(wanted)
     path = posixpath.join(folder, fitting_name(name))

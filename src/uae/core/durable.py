@@ -5,12 +5,12 @@ A rename within one folder is atomic; it is durable once the folder itself is sy
 
 import errno
 import os
-import queue
 import re
 import shutil
 import stat
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Set
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -22,9 +22,22 @@ from uae.core.errors import EnvironmentFault, UnfitName
 
 T = TypeVar("T")
 
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_RIGHTS = {errno.EACCES, errno.EPERM, errno.EROFS}
-_OWN = (errno.EPERM, errno.EACCES)
+_WRITE_ADVICE = (
+    (
+        {errno.ENOSPC, errno.EDQUOT, errno.EFBIG},
+        "free some space (or raise the quota or file-size limit) and resume",
+    ),
+    (_NO_RIGHTS, "choose a folder that this user may write to"),
+    (NOT_OFFERED, "this disk cannot do what is needed there; choose a folder on another disk"),
+)
+_READ_ADVICE = (
+    (_NO_RIGHTS, "it is there; give this user the right to read it"),
+    (  # with ENODEV it cannot be mapped into memory
+        NOT_OFFERED | {errno.ENODEV},
+        "its disk cannot do what is needed to read it; copy it to another disk",
+    ),
+)
 _UNSYNCED = "what was written last may be lost if the machine or the disk stops all at once"
 
 
@@ -32,9 +45,7 @@ _UNSYNCED = "what was written last may be lost if the machine or the disk stops 
 def storage_faults(doing: str, path: Path) -> Iterator[None]:
     """Turn an `OSError` of the body into an `EnvironmentFault` that says what would help.
 
-    Args:
-        doing: What failed, e.g. "cannot save the checkpoint in".
-        path: Where.
+    `doing` is what failed, e.g. "cannot save the checkpoint in".
     """
     try:
         yield
@@ -54,12 +65,7 @@ def read_faults() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_RIGHTS:
-            advice = "it is there; give this user the right to read it"
-        elif error.errno in NOT_OFFERED | {errno.ENODEV}:  # it cannot be mapped into memory
-            advice = "its disk cannot do what is needed to read it; copy it to another disk"
-        else:
-            advice = "check that its disk is mounted and whole"
+        advice = _advice(error, _READ_ADVICE, "check that its disk is mounted and whole")
         fault = f"cannot read {error.filename}: {error.strerror or error}; {advice}"
         raise EnvironmentFault(fault) from error
 
@@ -67,25 +73,20 @@ def read_faults() -> Iterator[None]:
 def _fault(doing: str, path: Path, error: OSError) -> EnvironmentFault:
     if is_unfit_name(error.errno, path):
         return UnfitName(f"{doing} {path}: {error.strerror}; its disk takes no file of this name")
-    if error.errno in _NO_SPACE:
-        advice = "free some space (or raise the quota or file-size limit) and resume"
-    elif error.errno in _NO_RIGHTS:
-        advice = "choose a folder that this user may write to"
-    elif error.errno in NOT_OFFERED:
-        advice = "this disk cannot do what is needed there; choose a folder on another disk"
-    else:
-        advice = "check that the disk is mounted and that the path exists"
+    advice = _advice(
+        error, _WRITE_ADVICE, "check that the disk is mounted and that the path exists"
+    )
     return EnvironmentFault(f"{doing} {path}: {error.strerror or error}; {advice}")
+
+
+def _advice(error: OSError, known: Iterable[tuple[Set[int], str]], otherwise: str) -> str:
+    return next((advice for numbers, advice in known if error.errno in numbers), otherwise)
 
 
 def sync_tree(folder: Path) -> None:
     """Make a folder with all its files durable."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_dir():
-            sync_folder(path)
-        else:
-            sync_file(path)
-    sync_folder(folder)
+    for path in (*sorted(folder.rglob("*")), folder):
+        (sync_folder if path.is_dir() else sync_file)(path)
 
 
 def sync_folder(folder: Path) -> None:
@@ -101,11 +102,8 @@ def sync_folder(folder: Path) -> None:
 
 def sync_file(path: Path) -> None:
     """Make the content of a file durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        sync_open(descriptor, path)
-    finally:
-        os.close(descriptor)
+    with path.open("rb") as file:
+        sync_open(file.fileno(), path)
 
 
 def sync_open(descriptor: int, path: Path) -> None:
@@ -161,7 +159,8 @@ def give_usual_rights(place: Path) -> None:
     probe.unlink()
     for path in paths:
         if path.stat().st_mode != usual:
-            with may_lack("rights of single files", path, "others may be unable to read it", *_OWN):
+            risk = "others may be unable to read it"
+            with may_lack("rights of single files", path, risk, errno.EPERM, errno.EACCES):
                 path.chmod(stat.S_IMODE(usual))
 
 
@@ -210,9 +209,7 @@ def remove(path: Path) -> None:
 def holds_nothing_but(folder: Path, names: Collection[str]) -> bool:
     """Tell whether no file below a folder holds anything, but those in itself of these names.
 
-    Args:
-        folder: Is there.
-        names: Or patterns, `*.tmp` say.
+    Patterns will do as names, `*.tmp` say.
     """
     return all(
         (path.parent == folder and any(map(path.match, names))) or path.stat().st_size == 0
@@ -227,22 +224,18 @@ def answer_within(seconds: float, path: Path, work: Callable[[], T]) -> T:
     Raises:
         EnvironmentFault: No answer in time; the thread that waits is left behind.
     """
-    answers: queue.SimpleQueue[T | BaseException] = queue.SimpleQueue()
+    answer: Future[T] = Future()
 
     def attempt() -> None:
         try:
-            answers.put(work())
+            answer.set_result(work())
         except (OSError, ValueError) as error:
-            answers.put(error)
+            answer.set_exception(error)
 
     threading.Thread(target=attempt, daemon=True, name="storage-probe").start()
-    try:
-        answer = answers.get(timeout=seconds)
-    except queue.Empty:
+    if not wait([answer], seconds).done:
         raise EnvironmentFault(
             f"{path} gave no answer within {seconds:g} s: its disk is hung or far too slow; "
             "choose a folder on another disk"
-        ) from None
-    if isinstance(answer, BaseException):
-        raise answer
-    return answer
+        )
+    return answer.result()

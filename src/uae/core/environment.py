@@ -6,17 +6,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = (
-    "uae",
-    "torch",
-    "transformers",
-    "diffusers",
-    "accelerate",
-    "peft",
-    "safetensors",
-    "numpy",
-    "pillow",
-)
+_MODELS = ("torch", "transformers", "diffusers", "accelerate", "peft", "safetensors")
+_PACKAGES = ("uae", *_MODELS, "numpy", "pillow")
 _CHANGES_NUMBERS = ("packages", "revision", "python", "device", "num_threads")
 
 
@@ -49,32 +40,21 @@ def numeric_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str
 
 
 def source_revision(root: Path) -> str | None:
-    """Return the git commit of a source checkout, with `+` if files differ from it.
-
-    Args:
-        root: Root of the checkout. An installed package has no `.git` there; without that check git
-            would answer for any repository around the environment.
-    """
-    if not (root / ".git").exists():
+    """Return the git commit of a source checkout, with `+` if files differ from it."""
+    if not (root / ".git").exists():  # else git would answer for a repository further up
         return None
     commit = _git(root, "rev-parse", "HEAD")
-    if commit is None:
-        return None
-    return commit + ("+" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+    changes = _git(root, "status", "--porcelain", "--untracked-files=no")
+    return commit and commit + ("+" if changes else "")
 
 
 def _git(root: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(root), *arguments]
     try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return done.stdout.strip()
 
 
 def _version(package: str) -> str | None:
@@ -95,8 +75,6 @@ def _device_name() -> str:
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.machine()
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

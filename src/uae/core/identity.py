@@ -17,21 +17,13 @@ _END_BYTES = 2**16
 
 
 def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file, read in pieces.
-
-    Raises:
-        OSError: It cannot be read.
-    """
+    """Return the sha256 of a file, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def file_digest(path: Path) -> str:
-    """Return the sha256 of a file that the user gave.
-
-    Raises:
-        UsageError: It cannot be read.
-    """
+    """Return the sha256 of a file that the user gave; a `UsageError` if it cannot be read."""
     try:
         return sha256_of(path)
     except OSError as error:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from uae.core.durable import append_whole, replace_file, storage_faults, sync_open
 from uae.core.errors import UsageError
 from uae.core.json_lines import NotJson, parse_value
-from uae.core.lock import lock_rows
+from uae.core.lock import lock_file
 
 T = TypeVar("T")
 Parse = Callable[[Any, str], T]
@@ -36,20 +36,18 @@ class Journal:
     def __init__(self, path: Path, *, lock: bool) -> None:
         """Open or create the file, whose folder is there.
 
-        Args:
-            path: The file.
-            lock: Keep other processes from writing; needless in a folder with a lock of its own.
-
-        Raises:
-            UsageError: Another process is writing to it.
-            EnvironmentFault: It cannot be written.
+        `lock` keeps other processes from writing; needless in a folder with a lock of its own.
         """
         self.path = path
         with ExitStack() as undo:
             with storage_faults("cannot write", path):
                 self._stream = undo.enter_context(path.open("a+b", buffering=0))
             if lock:
-                lock_rows(self._stream.fileno(), path)
+                with storage_faults("cannot lock", path):
+                    try:
+                        lock_file(self._stream.fileno(), path)
+                    except BlockingIOError as error:
+                        raise UsageError(f"{path}: another process is writing to it") from error
             undo.pop_all()
 
     def take_up(self, parse: Parse[T], expected: str = ONE_OBJECT) -> list[T]:
@@ -72,8 +70,7 @@ class Journal:
     def append(self, values: Mapping[str, Any]) -> None:
         """Append a row; when this returns the operating system has it, and a kill loses nothing.
 
-        Raises:
-            EnvironmentFault: It cannot be written; the file is as it was.
+        If it cannot be written, the file is as it was.
         """
         self._write(to_line(values))
 
@@ -106,10 +103,7 @@ def read_journal(
         path: The file.
         parse: Makes a row of a line's value.
         expected: What a line should be, for messages.
-        can_miss: Leave wrong lines out with a warning.
-
-    Raises:
-        UsageError: A line is wrong; the message names file and line.
+        can_miss: Leave wrong lines out with a warning, rather than raise a `UsageError`.
     """
     return [row for row, _ in _scan(path, parse, expected, can_miss)]
 

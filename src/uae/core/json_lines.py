@@ -12,12 +12,7 @@ from uae.core.unicode import check_text
 def read_lines(path: Path, expected: str) -> list[tuple[str, str]]:
     """Return each line's place, for messages, and its text; blank lines are passed over.
 
-    Args:
-        path: The file.
-        expected: What it should be, for messages.
-
-    Raises:
-        UsageError: It is missing, empty or no UTF-8.
+    `expected` says what a file should be that is missing.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -37,12 +32,7 @@ class NotJson(UsageError):
 
 
 def parse_value(line: str | bytes, where: str, expected: str) -> Any:
-    """Return the value of a line.
-
-    Args:
-        line: JSON.
-        where: Its place, for messages.
-        expected: What it should be, for messages.
+    """Return the value of a line of JSON; `where` is its place, and `expected` what it should be.
 
     Raises:
         NotJson: It is none, or not in UTF-8.
@@ -56,22 +46,14 @@ def parse_value(line: str | bytes, where: str, expected: str) -> Any:
 
 
 def parse_json(line: str, where: str, expected: str) -> Any:
-    """Return the value of a line, as `parse_value`, whose texts are Unicode.
-
-    Raises:
-        UsageError: It is no JSON, or a text in it is no Unicode.
-    """
+    """Return the value of a line, as `parse_value`, and refuse texts that are no Unicode."""
     value = parse_value(line, where, expected)
     check_text(value, where)
     return value
 
 
 def check_keys(values: object, known: Iterable[str], needed: Iterable[str], where: str) -> None:
-    """Refuse what is no object of certain keys.
-
-    Raises:
-        UsageError: Names the key.
-    """
+    """Refuse what is no object of certain keys."""
     if not isinstance(values, dict):
         raise UsageError(f"{where}: {values!r}: expected an object with {', '.join(needed)}")
     for key in values:

@@ -18,29 +18,14 @@ LOCK_NAME = "lock"
 
 
 def lock_file(descriptor: int, path: Path) -> None:
-    """Lock an open file for this process alone, without waiting, until it is closed.
+    """Lock an open file for this process alone, until it is closed.
 
     Raises:
-        BlockingIOError: Another process holds it.
-        OSError: It cannot be locked.
+        BlockingIOError: Another process holds it; nothing is waited for.
     """
     risk = "nothing tells another process that writes here at the same time; start no second one"
     with may_lack("file locks", path, risk):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def lock_rows(descriptor: int, path: Path) -> None:
-    """Lock an open file of rows for this process alone.
-
-    Raises:
-        UsageError: Another process writes to it.
-        EnvironmentFault: It cannot be locked; names it.
-    """
-    with storage_faults("cannot lock", path):
-        try:
-            lock_file(descriptor, path)
-        except BlockingIOError as error:
-            raise UsageError(f"{path}: another process is writing to it") from error
 
 
 class RunLock:
@@ -51,11 +36,7 @@ class RunLock:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Take the lock, without waiting.
-
-        Raises:
-            UsageError: Another process holds it.
-        """
+        """Take the lock, or raise a `UsageError` that names the process that holds it."""
         path = folder / LOCK_NAME
         with storage_faults("cannot lock", path), ExitStack() as undo:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -88,18 +69,13 @@ class RunLock:
 
 
 def check_free(folder: Path) -> None:
-    """Refuse a folder that another process has locked now; nothing is made or held.
-
-    Raises:
-        UsageError: Another process holds it.
-    """
+    """Refuse a folder that another process has locked now; nothing is made or held."""
     if (folder / LOCK_NAME).exists():
         RunLock(folder).release()
 
 
 def _describe(holder: str) -> str:
     try:
-        held_by = json.loads(holder)
-        return f" (process {held_by['pid']} on {held_by['host']})"
+        return " (process {pid} on {host})".format(**json.loads(holder))
     except (ValueError, KeyError, TypeError):
         return ""

@@ -32,11 +32,7 @@ def wanted(error: BaseException) -> str:
 
 @contextmanager
 def left_out_if_too_large(failure: Callable[[str, str], Exception]) -> Iterator[None]:
-    """Raise what leaves an item out if it does not fit into memory.
-
-    Args:
-        failure: Makes the error from reason and detail.
-    """
+    """Raise what leaves an item out if it does not fit into memory: made of reason and detail."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

@@ -1,8 +1,7 @@
-"""Reads `metrics.jsonl`, for the run that goes on as for the report, bench and trials.
+"""Reads `metrics.jsonl`, which `runs/metrics.py` writes, for runs, reports, bench and trials.
 
-One JSON object per line, see `runs/metrics.py`. After a resume a step may stand twice: the later
-line is the one that counts. A line that a kill cut short, or that a disk damaged, is left out and
-named: what a step did is in the weights, and one point less of a curve ends no run and no report.
+After a resume a step may stand twice: the later line counts. A line that a kill cut short, or that
+a disk damaged, is left out and named: one point less of a curve ends no run and no report.
 """
 
 from pathlib import Path

@@ -17,45 +17,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelStamp:
-    """The model side of a run.
-
-    Attributes:
-        name: As the user gave it: folder, preset, Hub id or address.
-        dtype: Of weights and arithmetic, "float32" say.
-        backend: What runs it and prepares its inputs, "transformers, cpu" say.
-        seeds: By name; empty where nothing is drawn.
-        files: sha256 of each file of the model, by path within it; empty behind an address.
-        options: Anything else its outputs depend on, `max_new_tokens` say.
-    """
+    """The model side of a run."""
 
     name: str
+    """As the user gave it: folder, preset, Hub id or address."""
     dtype: str
     backend: str
+    """What runs it and prepares its inputs, "transformers, cpu" say."""
     seeds: Mapping[str, int] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    """sha256 of each file of the model, by path within it; empty behind an address."""
     options: Mapping[str, Any] = field(default_factory=dict)
+    """Anything else its outputs depend on, `max_new_tokens` say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchSettings:
-    """All that a benchmark's numbers depend on, versions of packages aside.
-
-    Attributes:
-        benchmark: Its name.
-        version: Of its rules; numbers of different versions are not comparable.
-        model: What is measured.
-        data: sha256 of the benchmark's files, by name.
-        options: How it was run: `limit`, say.
-        inputs: What the digests of `data` and `model` are made of: images, captions and prompts by
-            name. It adds nothing to them, but tells which have changed.
-    """
+    """All that a benchmark's numbers depend on, versions of packages aside."""
 
     benchmark: str
     version: str
+    """Of its rules; numbers of different versions are not comparable."""
     model: ModelStamp
     data: Mapping[str, str] = field(default_factory=dict)
+    """sha256 of the benchmark's files, by name."""
     options: Mapping[str, Any] = field(default_factory=dict)
+    """How it was run: `limit`, say."""
     inputs: Inputs = field(default_factory=dict)
+    """What the digests of `data` and `model` are made of, by name: tells which have changed."""
 
     def values(self) -> dict[str, Any]:
         """Return the settings as nested plain values, without the inputs one by one."""
@@ -72,25 +61,16 @@ def folder_digests(folder: Path) -> dict[str, str]:
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder: expected that of a model")
     paths = {path.relative_to(folder).as_posix(): path for path in files_below(folder)}
-    return {name: file_digest(paths[name]) for name in sorted(paths) if paths[name].is_file()}
+    return {name: file_digest(path) for name, path in sorted(paths.items()) if path.is_file()}
 
 
 def image_digests(paths: Mapping[str, Path]) -> dict[str, str | None]:
-    """Return the sha256 of each image, by the name that its rows have.
-
-    Raises:
-        UsageError: One cannot be read.
-    """
+    """Return the sha256 of each image, by the name that its rows have."""
     return {name: file_digest(path) for name, path in paths.items()}
 
 
 def images_stamp(root: Path, digests: Mapping[str, str | None]) -> ModelStamp:
-    """Return the stamp of whatever model drew the images of a folder.
-
-    Args:
-        root: The folder, which is its name.
-        digests: Of the images.
-    """
+    """Return the stamp of whatever model drew the images of the folder `root`."""
     images = text_digest(json.dumps(digests, sort_keys=True))
     return ModelStamp(name=str(root), dtype="none", backend="images", files={"images": images})
 

@@ -12,8 +12,8 @@ travel between them, over gloo on the CPU. A process alone needs no group, and i
 
 import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -34,17 +34,12 @@ _WAITING = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """The place of this process among all.
-
-    Attributes:
-        rank: From 0 to size - 1.
-        size: Processes in all.
-        local: Rank among those of this machine, and so the number of its GPU.
-    """
+    """The place of this process among all `size`."""
 
     rank: int = 0
     size: int = 1
     local: int = 0
+    """Rank among those of this machine, and so the number of its GPU."""
 
     @property
     def is_first(self) -> bool:
@@ -53,11 +48,7 @@ class Ranks:
 
 
 def current() -> Ranks:
-    """Read this process's place from the environment; without WORLD_SIZE it is alone.
-
-    Raises:
-        UsageError: A variable is wrong or missing.
-    """
+    """Read this process's place from the environment; without WORLD_SIZE it is alone."""
     size = _number("WORLD_SIZE") if "WORLD_SIZE" in os.environ else 1
     if size == 1:
         return Ranks()
@@ -87,19 +78,12 @@ def prefix() -> str:
 
 
 def check_alone(verb: str) -> None:
-    """Refuse to run a verb in several processes, which would write to the same files.
-
-    Raises:
-        UsageError: Names the verb.
-    """
+    """Refuse to run a verb in several processes, which would write to the same files."""
     size = current().size
     if size > 1:
         raise UsageError(
             f"{verb} runs in one process, and WORLD_SIZE is {size}: start it without torchrun"
         )
-
-
-# -- sharing ------------------------------------------------------------------------------------
 
 
 def share(items: Sequence[T]) -> Sequence[T]:
@@ -119,23 +103,17 @@ def other_paths(path: Path) -> list[Path]:
     return sorted(path.parent.glob(f"{path.stem}-rank*{path.suffix}"))
 
 
-# -- meeting ------------------------------------------------------------------------------------
-
-
 def once(make: Callable[[], T]) -> T:
     """Have rank 0 do something when all ranks are here, and give each of them what it returned.
 
-    If it raises there, rank 0 ends, and the others with it.
-
-    Raises:
-        UsageError: The ranks cannot find each other.
-        RunFailed: Another rank has ended.
+    If it raises there, rank 0 ends, and the others with it: see `gathered`.
     """
     ranks = current()
     if ranks.size == 1:
         return make()
     gathered(None)
-    return _from_first(make() if ranks.is_first else None)
+    values: list[Any] = gathered(make() if ranks.is_first else None)
+    return values[0]
 
 
 def gathered(value: T) -> list[T]:
@@ -151,8 +129,12 @@ def gathered(value: T) -> list[T]:
     import torch.distributed as dist
 
     values: list[Any] = [None] * ranks.size
-    with _connected() as group:
-        dist.all_gather_object(values, value, group=group)
+    try:
+        dist.all_gather_object(values, value, group=_group())
+    except RuntimeError as error:  # gloo's word for a connection that is gone
+        raise RunFailed(
+            "another process of this run has ended, or never came; its own message says why"
+        ) from error
     return values
 
 
@@ -171,25 +153,6 @@ def leave(*, is_done: bool) -> None:
             gathered(None)
     _group.cache_clear()
     dist.destroy_process_group()
-
-
-def _from_first(value: Any) -> Any:
-    import torch.distributed as dist
-
-    values = [value]
-    with _connected() as group:
-        dist.broadcast_object_list(values, src=0, group=group)
-    return values[0]
-
-
-@contextmanager
-def _connected() -> Iterator["ProcessGroup"]:
-    try:
-        yield _group()
-    except RuntimeError as error:  # gloo's word for a connection that is gone
-        raise RunFailed(
-            "another process of this run has ended, or never came; its own message says why"
-        ) from error
 
 
 @functools.cache

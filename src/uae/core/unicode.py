@@ -25,12 +25,7 @@ def escaped(json_text: str) -> str:
 def check_text(value: object, where: str) -> None:
     """Refuse text that is no Unicode, in nested values too, keys among them.
 
-    Args:
-        value: What came in, of JSON say.
-        where: File and line, or whatever names the place.
-
-    Raises:
-        UsageError: Names the place, the key and the half of a character.
+    `where` is file and line, or whatever names the place.
     """
     if isinstance(value, str):
         half = _HALVES.search(value)

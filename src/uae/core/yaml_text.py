@@ -71,11 +71,7 @@ Loader.add_constructor(_tag("float"), _number)
 
 @contextmanager
 def parsing(text: str, source: object) -> Iterator[Loader]:
-    """Give a loader of a text, and say what is no YAML by source and line.
-
-    Raises:
-        UsageError: It is no YAML.
-    """
+    """Give a loader of a text; what is no YAML is a `UsageError` by source and line."""
     loader = None
     try:
         loader = Loader(text)
@@ -91,11 +87,7 @@ def parsing(text: str, source: object) -> Iterator[Loader]:
 
 
 def text_of(path: Path) -> str:
-    """Read a file's text.
-
-    Raises:
-        UsageError: It is not UTF-8.
-    """
+    """Read a file's text."""
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -103,11 +95,7 @@ def text_of(path: Path) -> str:
 
 
 def read_yaml(path: Path) -> Any:
-    """Read a file's values.
-
-    Raises:
-        UsageError: It is no YAML; names the line.
-    """
+    """Read a file's values; what is no YAML is a `UsageError` that names the line."""
     with parsing(text_of(path), path) as loader:
         return loader.get_single_data()
 

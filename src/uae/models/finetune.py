@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from uae.core.errors import UsageError
 from uae.models.targets import Targets
-from uae.recipe.fine_tuning import FineTuneConfig
+from uae.recipe.optimizer import FineTuneConfig
 
 _PEFT_PREFIX = "base_model.model."
 _TRAINED = "default"  # PEFT's own name of an adapter

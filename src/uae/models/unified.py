@@ -52,7 +52,7 @@ from uae.models.settings import (
 from uae.models.vlm.encoder import Captions, Encoder
 from uae.models.vlm.sampling import caption_stream, uniforms
 from uae.models.vlm.table import vlm_loader
-from uae.recipe.fine_tuning import FineTuneConfig
+from uae.recipe.optimizer import FineTuneConfig
 from uae.recipe.sampling import SamplingConfig
 
 log = logging.getLogger(__name__)

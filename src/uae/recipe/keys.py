@@ -1,7 +1,7 @@
 """The keys of a recipe: names, types, defaults and meanings, from its dataclasses."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
@@ -14,21 +14,15 @@ CHOICES: Mapping[str, Mapping[str, type]] = {"decoder_rl.objective": OBJECTIVES}
 
 @dataclass(frozen=True, slots=True)
 class RecipeKey:
-    """One key.
-
-    Attributes:
-        name: Dotted name.
-        kind: Its type in words, "" for a section that holds other keys.
-        default: As it is written in a recipe.
-        help: What it is for.
-        only_with: Of a section with choices, the names that have this key; empty for all.
-    """
+    """One key by its dotted name."""
 
     name: str
     kind: str
+    """Its type in words, "" for a section that holds other keys."""
     default: str
     help: str
     only_with: tuple[str, ...] = ()
+    """Of a section with choices, the names that have this key; empty for all."""
 
     @property
     def is_table(self) -> bool:
@@ -66,11 +60,9 @@ def _keys_of_choices(choices: Mapping[str, type], prefix: str) -> Iterator[Recip
     keys: dict[str, RecipeKey] = {}
     for choice, settings in choices.items():
         for key in _keys_of(settings(), prefix):
-            names = (*keys[key.name].only_with, choice) if key.name in keys else (choice,)
-            first = keys.get(key.name, key)
-            keys[key.name] = RecipeKey(first.name, first.kind, first.default, first.help, names)
-    name = keys.pop(f"{prefix}name")
-    yield RecipeKey(name.name, _either(choices), name.default, name.help)
+            first = keys.setdefault(key.name, key)
+            keys[key.name] = replace(first, only_with=(*first.only_with, choice))
+    yield replace(keys.pop(f"{prefix}name"), kind=_either(choices), only_with=())
     yield from keys.values()
 
 

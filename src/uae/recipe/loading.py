@@ -4,9 +4,8 @@ Every value keeps the name of its source, so that an error can say where to look
 """
 
 import difflib
-import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +21,6 @@ RECIPES = Path(__file__).parent / "presets"
 ENVIRONMENT_PREFIX = "UAE_"
 OTHER_VARIABLES = {"UAE_API_KEY"}
 """Variables of `uae serve`."""
-
 _EXPECTED = {  # pydantic's error types, without the suffix
     "int": "a whole number",
     "float": "a number",
@@ -31,7 +29,6 @@ _EXPECTED = {  # pydantic's error types, without the suffix
     "string": "text",
     "dict": "names with values, e.g. {clip: 1.0}",
 }
-
 _BOUND = {  # pydantic's error types that come with what was expected
     "literal_error": "{expected}",
     "greater_than": "more than {gt:g}",
@@ -52,11 +49,7 @@ class Setting:
 
 
 def find_recipe(name: str) -> Path:
-    """Return the file of a recipe: a path, or the name of one that comes with the package.
-
-    Raises:
-        UsageError: Neither exists.
-    """
+    """Return the file of a recipe: a path, or the name of one that comes with the package."""
     path = Path(name)
     if path.is_file():
         return path
@@ -71,15 +64,8 @@ def find_recipe(name: str) -> Path:
     )
 
 
-# -- file -----------------------------------------------------------------------------------------
-
-
 def read_file(path: Path, keys: Keys) -> list[Setting]:
-    """Read a recipe's YAML.
-
-    Raises:
-        UsageError: Not YAML, a key unknown or written twice; names file, line and key.
-    """
+    """Read a recipe's YAML; what is wrong is a `UsageError` that names file, line and key."""
     with parsing(text_of(path), path) as loader:
         node = loader.get_single_node()
         return list(_settings_of(loader, node, path, "", keys)) if node else []
@@ -88,82 +74,59 @@ def read_file(path: Path, keys: Keys) -> list[Setting]:
 def _settings_of(
     loader: Loader, node: yaml.Node, path: Path, section: str, keys: Keys
 ) -> Iterator[Setting]:
-    where = f"{path}, line {node.start_mark.line + 1}"
     if isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null"):
         return
     if not isinstance(node, yaml.MappingNode):
         raise UsageError(
-            f"{where}: {section or 'the file'} holds no keys: expected "
+            f"{_place(path, node)}: {section or 'the file'} holds no keys: expected "
             + (f"{{name: {node.value}, ...}}" if section in CHOICES else "`key: value` lines")
         )
-    _refuse_repeats(node, path, section)
-    for name_node, value_node in node.value:
-        name = f"{section}.{name_node.value}" if section else str(name_node.value)
-        source = f"{path}, line {name_node.start_mark.line + 1}"
+    for name, name_node, value_node in _pairs(node, path, section):
         if name not in keys:
-            raise UsageError(f"{source}: unknown key {name}{_guess(name, keys)}")
+            raise UsageError(f"{_place(path, name_node)}: unknown key {name}{_guess(name, keys)}")
         if not keys[name].kind:
             yield from _settings_of(loader, value_node, path, name, keys)
             continue
-        _refuse_repeats(value_node, path, name)
-        yield Setting(name, loader.construct_object(value_node, deep=True), source)
+        if isinstance(value_node, yaml.MappingNode):
+            _pairs(value_node, path, name)
+        value = loader.construct_object(value_node, deep=True)
+        yield Setting(name, value, _place(path, name_node))
 
 
-def _refuse_repeats(node: yaml.Node, path: Path, section: str) -> None:
-    if not isinstance(node, yaml.MappingNode):
-        return
+def _pairs(
+    node: yaml.MappingNode, path: Path, section: str
+) -> list[tuple[str, yaml.Node, yaml.Node]]:
+    """Return the keys of a section, each with its nodes, and refuse one that is there twice."""
     first: dict[str, int] = {}
-    for name_node, _ in node.value:
-        line = name_node.start_mark.line + 1
+    pairs = []
+    for name_node, value_node in node.value:
         name = f"{section}.{name_node.value}" if section else str(name_node.value)
         if name in first:
             raise UsageError(
-                f"{path}, line {line}: key {name} is there twice, first in line {first[name]}: "
-                "keep one"
+                f"{_place(path, name_node)}: key {name} is there twice, first in line "
+                f"{first[name]}: keep one"
             )
-        first[name] = line
+        first[name] = name_node.start_mark.line + 1
+        pairs.append((name, name_node, value_node))
+    return pairs
 
 
-# -- environment ----------------------------------------------------------------------------------
+def _place(path: Path, node: yaml.Node) -> str:
+    return f"{path}, line {node.start_mark.line + 1}"
 
 
 def read_environment(environment: Mapping[str, str], keys: Keys) -> list[Setting]:
-    """Read the variables `UAE_*`, e.g. UAE_ENCODER_RL_KL_BETA.
-
-    Raises:
-        UsageError: A variable stands for no key.
-    """
-    variables = {_variable(key.name): key for key in keys.values() if key.kind}
-    sections = {_variable(key.name) for key in keys.values() if not key.kind}
+    """Read the variables `UAE_*`, e.g. UAE_ENCODER_RL_KL_BETA; each must stand for a key."""
+    spelled = {ENVIRONMENT_PREFIX + k.replace(".", "_").upper(): v for k, v in keys.items()}
     settings = []
     for variable in sorted(environment):
         if not variable.startswith(ENVIRONMENT_PREFIX) or variable in OTHER_VARIABLES:
             continue
-        value = environment[variable]
-        table = next(
-            (v for v, k in variables.items() if k.is_table and variable.startswith(v + "_")), ""
-        )
-        if variable in variables:
-            key = variables[variable]
-            settings.append(Setting(key.name, _parsed(value, key, variable), variable))
-        elif table:
-            inner = variable.removeprefix(table + "_").lower()
-            settings.append(Setting(variables[table].name, {inner: value}, variable))
-        elif variable in sections:
-            raise UsageError(_is_section(f"environment variable {variable}", variable, variables))
-        else:
-            raise UsageError(
-                f"environment variable {variable} stands for no recipe key"
-                f"{_guess(variable, variables)}"
-            )
+        given = f"environment variable {variable}"
+        unknown = f"{given} stands for no recipe key"
+        key, inner = _key_of(variable, spelled, "_", given, unknown)
+        settings.append(_setting(key, inner.lower(), environment[variable], variable))
     return settings
-
-
-def _variable(name: str) -> str:
-    return ENVIRONMENT_PREFIX + name.replace(".", "_").upper()
-
-
-# -- flags ----------------------------------------------------------------------------------------
 
 
 def read_flags(tokens: Sequence[str], keys: Keys, own_flags: Sequence[str] = ()) -> list[Setting]:
@@ -172,11 +135,9 @@ def read_flags(tokens: Sequence[str], keys: Keys, own_flags: Sequence[str] = ())
     Args:
         tokens: What the command line holds besides the command's own flags.
         keys: All keys.
-        own_flags: The command's own flags, to guess from.
-
-    Raises:
-        UsageError: A flag is unknown, lacks its value or is given twice.
+        own_flags: The command's own flags, to guess from where one is unknown.
     """
+    spelled = {_flag(name): key for name, key in keys.items()}
     settings: list[Setting] = []
     rest = list(tokens)
     while rest:
@@ -186,57 +147,65 @@ def read_flags(tokens: Sequence[str], keys: Keys, own_flags: Sequence[str] = ())
             raise UsageError(f"unexpected argument {token!r}: expected --KEY VALUE")
         if any(setting.source == flag for setting in settings):
             raise UsageError(f"{flag} is given twice: keep one")
-        key, inner = _key_of(flag, keys, own_flags)
+        name = _flag(flag.removeprefix("--"))
+        key, inner = _key_of(name, spelled, ".", flag, f"unknown option {flag}", own_flags)
         if not has_value:
             value = _value_after(flag, key, rest)
-        parsed = {inner: value} if inner else _parsed(value, key, flag)
-        settings.append(Setting(key.name, parsed, flag))
+        settings.append(_setting(key, inner.replace("-", "_"), value, flag))
     return settings
-
-
-def _key_of(flag: str, keys: Keys, own_flags: Sequence[str]) -> tuple[RecipeKey, str]:
-    """Return the key of a flag, and the name below it where the key is a table."""
-    name = flag.removeprefix("--").replace("-", "_")
-    table, _, inner = name.rpartition(".")
-    if name in keys and keys[name].kind:
-        return keys[name], ""
-    if table in keys and keys[table].is_table:
-        return keys[table], inner
-    flags = [_flag(key.name) for key in keys.values() if key.kind]
-    if name in keys:
-        raise UsageError(_is_section(flag, _flag(name), flags))
-    raise UsageError(f"unknown option {flag}{_guess(flag, [*flags, *own_flags])}")
-
-
-def _is_section(given: str, section: str, known: Iterable[str]) -> str:
-    inside = [name for name in known if name.startswith((f"{section}.", f"{section}_"))]
-    return f"{given} is a section: set a key of it: {', '.join(inside)}"
-
-
-def _value_after(flag: str, key: RecipeKey, rest: list[str]) -> str:
-    if key.kind == "bool" and (not rest or rest[0].startswith("--")):
-        return "true"
-    if not rest or rest[0].startswith("--"):
-        raise UsageError(f"{flag} needs a value ({key.kind})")
-    return rest.pop(0)
 
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _parsed(text: str, key: RecipeKey, source: str) -> Any:
+def _value_after(flag: str, key: RecipeKey, rest: list[str]) -> str:
+    is_alone = not rest or rest[0].startswith("--")
+    if is_alone and key.kind == "bool":
+        return "true"
+    if is_alone:
+        raise UsageError(f"{flag} needs a value ({key.kind})")
+    return rest.pop(0)
+
+
+def _key_of(
+    written: str, spelled: Keys, separator: str, given: str, unknown: str, own: Sequence[str] = ()
+) -> tuple[RecipeKey, str]:
+    """Return the key that is written so, and the name below it where the key is a table.
+
+    Args:
+        written: A flag or a variable.
+        spelled: All keys by how they are written there.
+        separator: What stands between the parts of a key.
+        given: What a message calls it that says that it is a section.
+        unknown: What a message says of it where there is no such key.
+        own: More names to guess from.
+    """
+    key = spelled.get(written)
+    if key and key.kind:
+        return key, ""
+    known = [name for name, each in spelled.items() if each.kind]
+    if key:
+        inside = [name for name in known if name.startswith(written + separator)]
+        raise UsageError(f"{given} is a section: set a key of it: {', '.join(inside)}")
+    for name in known:
+        inner = written.removeprefix(name + separator)
+        if spelled[name].is_table and inner != written and "." not in inner:
+            return spelled[name], inner
+    raise UsageError(f"{unknown}{_guess(written, [*known, *own])}")
+
+
+def _setting(key: RecipeKey, inner: str, text: str, source: str) -> Setting:
     """Read a value from a flag or a variable as YAML would, text excepted."""
+    if inner:
+        return Setting(key.name, {inner: text}, source)
     if key.is_text:
-        return text
+        return Setting(key.name, text, source)
     try:
         with parsing(text, source) as loader:
-            return loader.get_single_data()
+            return Setting(key.name, loader.get_single_data(), source)
     except UsageError as error:
         raise UsageError(f"{source}: {text!r} is no value: expected {key.kind}") from error
-
-
-# -- all together ---------------------------------------------------------------------------------
 
 
 def build(config_type: type[Config], *layers: Sequence[Setting]) -> Config:
@@ -247,7 +216,7 @@ def build(config_type: type[Config], *layers: Sequence[Setting]) -> Config:
     """
     chosen: dict[str, Setting] = {}
     for layer in layers:
-        chosen |= {setting.key: setting for setting in _joined(layer)}
+        chosen |= _joined(layer)
     adapter = TypeAdapter(config_type)
     # The defaults are written out: a section made of the given keys alone would take its class's
     # defaults where the recipe has others, e.g. lose the learning rate if only its warm-up is set.
@@ -256,7 +225,8 @@ def build(config_type: type[Config], *layers: Sequence[Setting]) -> Config:
     for key, setting in chosen.items():
         section, _, name = key.rpartition(".")
         place = _section(values, section)
-        _check_number(setting, is_number=not isinstance(place[name], bool | str))
+        if not isinstance(place[name], bool | str):
+            _refuse_true(setting)
         place[name] = setting.value
     try:
         return adapter.validate_python(values)
@@ -266,11 +236,7 @@ def build(config_type: type[Config], *layers: Sequence[Setting]) -> Config:
 
 
 def _take_choices(values: dict[str, Any], chosen: Mapping[str, Setting]) -> None:
-    """Put the defaults of what is chosen in its section, e.g. those of the objective `awm`.
-
-    Raises:
-        UsageError: A choice is unknown, or a key belongs to another one.
-    """
+    """Put the defaults of what is chosen in its section, e.g. those of the objective `awm`."""
     for section, choices in CHOICES.items():
         settings = {k: s for k, s in chosen.items() if k.startswith(f"{section}.")}
         choice = settings.pop(f"{section}.name", None)
@@ -297,37 +263,35 @@ def _section(values: dict[str, Any], name: str) -> dict[str, Any]:
     return values
 
 
-def _joined(layer: Sequence[Setting]) -> Iterator[Setting]:
-    """Put the entries of a table together that one layer gives one by one."""
-    tables: dict[str, Setting] = {}
+def _joined(layer: Sequence[Setting]) -> dict[str, Setting]:
+    """Return settings by key; entries of a table that are given one by one are put together."""
+    joined: dict[str, Setting] = {}
     for setting in layer:
-        before = tables.get(setting.key)
+        before = joined.get(setting.key)
         if before and isinstance(before.value, dict) and isinstance(setting.value, dict):
             sources = f"{before.source}, {setting.source}"
             setting = Setting(setting.key, before.value | setting.value, sources)
-        tables[setting.key] = setting
-    yield from tables.values()
+        joined[setting.key] = setting
+    return joined
 
 
-def _check_number(setting: Setting, *, is_number: bool) -> None:
-    """Refuse what pydantic would take: true for 1, nan and infinity."""
-    if not is_number:
-        return
+def _refuse_true(setting: Setting) -> None:
+    """Refuse true as a number, which pydantic would take for 1."""
     values = {setting.key: setting.value}
     if isinstance(setting.value, dict):
         values = {f"{setting.key}.{name}": value for name, value in setting.value.items()}
     for key, value in values.items():
         if isinstance(value, bool):
             raise UsageError(f"{setting.source}: {key} is {value}: expected a number")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UsageError(f"{setting.source}: {key} is {value}: expected a finite number")
 
 
 def _fault(fault: Any, chosen: Mapping[str, Setting]) -> str:
     """Say one of pydantic's errors in our words."""
-    place = [str(part) for part in fault["loc"]]
     if fault["type"] == "value_error":
-        return _say_sources(str(fault["ctx"]["error"]), chosen)
+        message = str(fault["ctx"]["error"])
+        named = [setting for key, setting in chosen.items() if key in message]
+        return "\n  ".join([message, *(f"{s.key} is set by {s.source}" for s in named)])
+    place = [str(part) for part in fault["loc"]]
     prefixes = [".".join(place[:n]) for n in range(len(place), 0, -1)]
     key = next((p for p in prefixes if p in chosen), ".".join(place))
     kind = fault["type"]
@@ -338,14 +302,6 @@ def _fault(fault: Any, chosen: Mapping[str, Setting]) -> str:
     source = f"{chosen[key].source}: " if key in chosen else ""
     shown = key if len(place) <= key.count(".") + 1 else ".".join(place)
     return f"{source}{shown} is {fault['input']!r}: expected {expected}"
-
-
-def _say_sources(message: str, chosen: Mapping[str, Setting]) -> str:
-    """Add where the keys that a message names were set."""
-    named = [s for key, s in chosen.items() if key in message and s.source != key]
-    if not named:
-        return message
-    return message + "".join(f"\n  {setting.key} is set by {setting.source}" for setting in named)
 
 
 def _guess(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:

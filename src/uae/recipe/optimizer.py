@@ -1,9 +1,9 @@
-"""Settings of an optimizer, and the learning rate that they give at each update."""
+"""Settings of learning: the part of a model that is trained, its optimizer and learning rate."""
 
 import math
 from typing import Literal
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass as config_dataclass
 
 from uae.core.config import STRICT
@@ -37,3 +37,15 @@ class OptimizerConfig:
         progress = (step - self.warmup_steps) / max(1, self.decay_steps - self.warmup_steps)
         cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
         return self.lr * (_FINAL_SHARE + (1 - _FINAL_SHARE) * cosine)
+
+
+@config_dataclass(frozen=True, kw_only=True, config=STRICT)
+class FineTuneConfig:
+    """The part of a model that is trained."""
+
+    mode: Literal["lora", "full"] = "lora"
+    """LoRA adapters, or all weights (of the encoder: all of its language model)."""
+    rank: PositiveInt = 32
+    """Rank of the LoRA adapters."""
+    alpha: PositiveInt = 64
+    """LoRA scale is alpha / rank."""

@@ -18,21 +18,16 @@ class Turn:
 
 def turns(schedule: Schedule, encoder_steps: int, decoder_steps: int, every: int = 0) -> list[Turn]:
     """Lay out the RL stage: whole turns, or turns of `every` steps that alternate."""
-    if schedule == "encoder":
-        plan = [Turn("encoder", encoder_steps)]
-    elif schedule == "decoder":
-        plan = [Turn("decoder", decoder_steps)]
-    elif schedule == "joint":
-        plan = [Turn("joint", encoder_steps)]
-    else:
-        plan = []
-        left = {"encoder": encoder_steps, "decoder": decoder_steps}
-        while any(left.values()):
-            for side in ("encoder", "decoder"):
-                size = min(every or left[side], left[side])
-                plan.append(Turn(side, size))
-                left[side] -= size
-    return [turn for turn in plan if turn.num_steps]
+    left = {"encoder": encoder_steps, "decoder": decoder_steps, "joint": encoder_steps}
+    if schedule != "alternate":
+        return [Turn(schedule, left[schedule])] if left[schedule] else []
+    plan = []
+    while left["encoder"] or left["decoder"]:
+        for side in ("encoder", "decoder"):
+            size = min(every or left[side], left[side])
+            plan += [Turn(side, size)] if size else []
+            left[side] -= size
+    return plan
 
 
 def turns_of(recipe: Recipe) -> list[Turn]:

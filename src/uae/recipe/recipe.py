@@ -12,8 +12,7 @@ from pydantic.dataclasses import dataclass as config_dataclass
 from uae.core.config import STRICT, Share
 from uae.recipe.decoder_rl import DecoderRLConfig
 from uae.recipe.encoder_rl import EncoderRLConfig
-from uae.recipe.evaluation import EvaluationConfig
-from uae.recipe.fine_tuning import FineTuneConfig
+from uae.recipe.optimizer import FineTuneConfig
 from uae.recipe.placement import PlacementConfig
 from uae.recipe.supervised import ColdStartConfig, PretrainConfig
 
@@ -36,6 +35,26 @@ class DataConfig:
     """Share of scenes told by a short prompt ("a photo of ...") instead of a long caption."""
     terse_share: Share = 0.0
     """Share of scenes told in one sentence that lists every object."""
+
+
+@config_dataclass(frozen=True, kw_only=True, config=STRICT)
+class EvaluationConfig:
+    """Evaluation on held-out images, before and after each stage."""
+
+    num_images: PositiveInt = 64
+    """Held-out images of a folder that are captioned and redrawn, at most."""
+    num_scenes: PositiveInt = 256
+    """Held-out test scenes for captions, reconstructions and drawability."""
+    prompts_per_category: PositiveInt = 20
+    """Prompts for each of GenEval's six categories, raw and long."""
+    num_questions: PositiveInt = 40
+    """Questions of each subtask."""
+    num_shown: PositiveInt = 8
+    """Fixed held-out images followed through the run, in pictures."""
+    micro_batch: PositiveInt = 64
+    """Images captioned or drawn at once."""
+    seed: NonNegativeInt = 1234
+    """Seed of captions, noise and questions: the same before and after."""
 
 
 @config_dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -103,36 +122,21 @@ class Recipe:
 
 
 def check_groups(recipe: Recipe) -> None:
-    """Refuse a group of one, which teaches nothing.
-
-    Raises:
-        ValueError: Names the key.
-    """
-    encoder, decoder = recipe.encoder_rl, recipe.decoder_rl
-    for key, size, is_trained in (
-        (
-            "encoder_rl.captioning.num_captions",
-            encoder.captioning.num_captions,
-            encoder.num_steps and recipe.schedule != "decoder",
-        ),
-        (
-            "decoder_rl.num_redraws",
-            decoder.num_redraws,
-            decoder.num_steps and recipe.schedule != "encoder",
-        ),
-    ):
-        if is_trained and size < 2:
+    """Refuse a group of one, which teaches nothing."""
+    sizes = {}
+    if recipe.encoder_rl.num_steps and recipe.schedule != "decoder":
+        sizes["encoder_rl.captioning.num_captions"] = recipe.encoder_rl.captioning.num_captions
+    if recipe.decoder_rl.num_steps and recipe.schedule != "encoder":
+        sizes["decoder_rl.num_redraws"] = recipe.decoder_rl.num_redraws
+    for key, size in sizes.items():
+        if size < 2:
             raise ValueError(
                 f"{key} {size}: an advantage compares the samples of a group, expected at least 2"
             )
 
 
 def check_divides(section: str, num_images: int, micro_images: int) -> None:
-    """Refuse a step that does not split into equal micro-batches.
-
-    Raises:
-        ValueError: Shows the arithmetic and the nearest settings that fit.
-    """
+    """Refuse a step that does not split into equal micro-batches; say what would fit."""
     if num_images % micro_images:
         fitting = [m for m in range(1, num_images + 1) if num_images % m == 0]
         near = min(fitting, key=lambda m: abs(m - micro_images))

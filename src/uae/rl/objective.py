@@ -50,6 +50,9 @@ class Diagnostics:
     num_terms: int
 
 
+_MEANS = ("ratio_mean", "clipped_share_low", "clipped_share_high", "k1", "k3", "kl")
+
+
 def token_denominator(
     mask: Bool[Tensor, "n t"], normalization: Normalization, max_tokens: int
 ) -> int:
@@ -96,10 +99,10 @@ def token_loss(
     kl = torch.zeros_like(log_probs)
     if ref_log_probs is not None:
         kl = k3(log_probs, ref_log_probs.masked_fill(~mask, 0))
-    terms, diagnostics = _clipped(
+    objective, diagnostics = _clipped(
         log_probs, old_log_probs, advantages, mask, clip_low, clip_high, kl
     )
-    return (terms + beta * kl).masked_fill(~mask, 0).sum() / denominator, diagnostics
+    return _sum(beta * kl - objective, mask) / denominator, diagnostics
 
 
 def flow_loss(
@@ -132,10 +135,10 @@ def flow_loss(
     mask = torch.ones_like(log_probs, dtype=torch.bool)
     if kept is not None:
         mask = mask & kept.unsqueeze(1)
-    terms, diagnostics = _clipped(
+    objective, diagnostics = _clipped(
         log_probs, old_log_probs, advantages, mask, clip_low, clip_high, kl
     )
-    return (terms + beta * kl).masked_fill(~mask, 0).sum() / denominator, diagnostics
+    return _sum(beta * kl - objective, mask) / denominator, diagnostics
 
 
 def _clipped(
@@ -147,14 +150,13 @@ def _clipped(
     clip_high: float,
     kl: Float[Tensor, "n t"],
 ) -> tuple[Float[Tensor, "n t"], Diagnostics]:
-    """-min(r A, clip(r) A) of each term, and the diagnostics over the terms in `mask`."""
+    """min(r A, clip(r) A) of each term, and the diagnostics over the terms in `mask`."""
     ratio = (log_probs - old_log_probs).exp()
     advantages = advantages.unsqueeze(1)
     clipped_ratio = ratio.clamp(1 - clip_low, 1 + clip_high)
-    loss = -torch.min(ratio * advantages, clipped_ratio * advantages)
 
     def mean(values: Tensor) -> Tensor:
-        return values.detach().masked_fill(~mask, 0).sum() / mask.sum().clamp(min=1)
+        return _sum(values.detach(), mask) / mask.sum().clamp(min=1)
 
     diagnostics = Diagnostics(
         ratio_mean=mean(ratio),
@@ -166,25 +168,24 @@ def _clipped(
         kl=mean(kl),
         num_terms=int(mask.sum()),
     )
-    return loss, diagnostics
+    return torch.min(ratio * advantages, clipped_ratio * advantages), diagnostics
+
+
+def _sum(values: Float[Tensor, "n t"], mask: Bool[Tensor, "n t"]) -> Float[Tensor, ""]:
+    return values.masked_fill(~mask, 0).sum()
 
 
 def merged(parts: Sequence[Diagnostics]) -> Diagnostics:
     """Diagnostics of a whole step from those of its micro-batches."""
     num_terms = sum(part.num_terms for part in parts)
-
-    def mean(values: list[Tensor]) -> Tensor:
-        weights = [part.num_terms / max(num_terms, 1) for part in parts]
-        return torch.stack([w * v for w, v in zip(weights, values, strict=True)]).sum()
-
+    weights = [part.num_terms / max(num_terms, 1) for part in parts]
+    columns = {name: [getattr(part, name) for part in parts] for name in _MEANS}
     return Diagnostics(
-        ratio_mean=mean([part.ratio_mean for part in parts]),
+        **{
+            name: torch.stack([w * v for w, v in zip(weights, values, strict=True)]).sum()
+            for name, values in columns.items()
+        },
         ratio_max_deviation=torch.stack([part.ratio_max_deviation for part in parts]).max(),
-        clipped_share_low=mean([part.clipped_share_low for part in parts]),
-        clipped_share_high=mean([part.clipped_share_high for part in parts]),
-        k1=mean([part.k1 for part in parts]),
-        k3=mean([part.k3 for part in parts]),
-        kl=mean([part.kl for part in parts]),
         num_terms=num_terms,
     )
 

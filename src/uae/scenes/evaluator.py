@@ -1,6 +1,7 @@
 """Evaluation of a run on held-out scenes, whose truth is known exactly."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -11,10 +12,8 @@ from PIL import Image
 from uae.benchmarks.mmt_bench.prompt import compact_text
 from uae.core.errors import UsageError
 from uae.models.unified import UnifiedAutoEncoder
-from uae.recipe.evaluation import EvaluationConfig
-from uae.report.audit import AuditSamples
-from uae.report.text_audit import audit_captions, training_words
-from uae.rewards.reward import Reward
+from uae.recipe.recipe import EvaluationConfig
+from uae.report.text_audit import training_words
 from uae.scenes.drawability import (
     THRESHOLDS,
     DrawabilityGate,
@@ -36,14 +35,12 @@ from uae.scenes.parser import parse
 from uae.scenes.prompts import generation_prompts
 from uae.scenes.render import render, render_image
 from uae.scenes.understanding import AskedQuestion, answer_samples, question_set
-from uae.train.evaluator import Gate, Point, Similarities, pixel_audit
+from uae.train.evaluator import Gate, Point, Similarities, Subjects, audit_samples
 from uae.train.observe import (
     ShowProgress,
     batches,
     in_silence,
     load,
-    load_pictures,
-    observe,
 )
 
 HEADLINES = (
@@ -92,33 +89,19 @@ class SceneEvaluator:
         except UsageError as error:
             raise UsageError(f"evaluation.num_questions, evaluation.num_scenes: {error}") from error
 
-    def observe(
-        self,
-        model: UnifiedAutoEncoder,
-        untrained: UnifiedAutoEncoder | None,
-        backbones: Mapping[str, Reward],
-        folder: Path,
-        show: ShowProgress = in_silence,
-    ) -> None:
-        """Write captions, redraws, drawings of prompts and of true captions, and answers."""
+    def subjects(self, model: UnifiedAutoEncoder, show: ShowProgress) -> Subjects:
+        """Return scenes, prompts and true captions to draw, and questions to answer."""
         config, scenes = self.config, self._scenes()
         images = [render_image(scene, model.decoder.size_px) for scene in scenes]
         prompts = generation_prompts(config.prompts_per_category)
         questions = self._questions()
-        observe(
-            model,
-            untrained,
-            backbones,
-            images,
-            config,
-            folder,
-            show,
+        return Subjects(
+            images=images,
             texts={
                 "generation_raw": [p.raw for p in prompts],
                 "generation_long": [p.long for p in prompts],
                 "truths": true_captions(scenes, config.seed),
             },
-            described={},
             replies=lambda: answer(model, questions, images, config, show),
         )
 
@@ -143,18 +126,9 @@ class SceneEvaluator:
             generation_long=generation_samples(prompts, parsed["generation_long"]),
             drawability=drawn,
         )
-        audit = AuditSamples(
-            reward_similarity=similarities.reward,
-            held_out_similarity=similarities.held_out,
-            text=audit_captions(
-                seen.captions,
-                num_tokens=seen.num_tokens,
-                max_tokens=self._max_caption_tokens,
-                truncated=seen.truncated,
-                vocabulary=known_words(),
-            ),
-            redraws=pixel_audit(pictures["captions"]),
-            swap_similarity=similarities.swap,
+        redraws, limit = pictures["captions"], self._max_caption_tokens
+        audit = replace(
+            audit_samples(seen, redraws, similarities, limit, known_words()),
             caption_precision=captions.claim_precision,
             shape_accuracy=captions.precision["shape"],
             understanding=answers.correct,
@@ -162,16 +136,11 @@ class SceneEvaluator:
         return Point(
             name=name,
             observations=seen,
-            redraws=pictures["captions"],
+            redraws=redraws,
             metrics=(*similarities.metrics(), *scene_metrics(evaluation)),
             audit=audit,
             gate=in_words(drawability_gate(drawn)),
         )
-
-    def gate(self, folder: Path) -> Gate:
-        """Hold the redraws of true captions against the drawability gate."""
-        redraws = [parse(image) for image in load_pictures(folder / "truths.png")]
-        return in_words(drawability_gate(drawability_samples(self._scenes(), redraws)))
 
     def originals(self, size_px: int) -> UInt8[np.ndarray, "n h w 3"]:
         """Render the held-out scenes."""

@@ -19,7 +19,7 @@ from uae.core.errors import UsageError
 from uae.data.caption_layouts import CAPTIONS_NAME, METADATA_NAME
 from uae.data.captions import CaptionRow, CaptionsWriter
 from uae.data.questions import QuestionRow, encode_image, write_tsv
-from uae.recipe.evaluation import EvaluationConfig
+from uae.recipe.recipe import EvaluationConfig
 from uae.scenes.graph import Scene, Split, scene_at
 from uae.scenes.language import long_caption
 from uae.scenes.questions import CATEGORIES, allows

@@ -43,26 +43,23 @@ def _say_unused(recipe: Recipe, settings: ModelSettings) -> None:
     limit = settings.max_caption_tokens
     for section in ("encoder_rl", "decoder_rl", "cold_start"):
         config = getattr(recipe, section)
-        if config.num_steps and config.captioning.max_new_tokens > limit:
+        longest = config.captioning.max_new_tokens
+        if config.num_steps and longest > limit:
             log.warning(
-                "%s.captioning.max_new_tokens is %d: the decoder was trained for %d tokens, and "
-                "may ignore what stands after them",
-                section,
-                config.captioning.max_new_tokens,
-                limit,
+                f"{section}.captioning.max_new_tokens is {longest}: the decoder was trained for "
+                f"{limit} tokens, and may ignore what stands after them"
             )
     if settings.similarity.keys() <= recipe.reward.keys():
         log.warning(
-            "reward: %s are all of the model's similarity backbones: none is held out, so the "
-            "report cannot tell a better redraw from one that pleases the reward; leave one out",
-            ", ".join(recipe.reward),
+            f"reward: {', '.join(recipe.reward)} are all of the model's similarity backbones: none "
+            "is held out, so the report cannot tell a better redraw from one that pleases the "
+            "reward; leave one out"
         )
     if recipe.schedule == "joint":
         log.info(
             "schedule: joint takes a step's images and captions from encoder_rl and its redraws "
-            "from decoder_rl; alternate_every, "
-            "encoder_rl.num_redraws, encoder_rl.sampling, decoder_rl.num_images and "
-            "decoder_rl.captioning are not used"
+            "from decoder_rl; alternate_every, encoder_rl.num_redraws, encoder_rl.sampling, "
+            "decoder_rl.num_images and decoder_rl.captioning are not used"
         )
 
 
@@ -72,10 +69,7 @@ def say_long_captions(captions: Mapping[str, str], model: UnifiedAutoEncoder) ->
     long = [name for name, text in captions.items() if model.conditioner.num_tokens(text) > limit]
     if long:
         log.warning(
-            "%d of %d captions are longer than the %d tokens that the decoder was trained for "
-            "(first %s): they are read whole, and what stands after may be ignored",
-            len(long),
-            len(captions),
-            limit,
-            long[0],
+            f"{len(long)} of {len(captions)} captions are longer than the {limit} tokens that the "
+            f"decoder was trained for (first {long[0]}): they are read whole, and what stands "
+            "after may be ignored"
         )

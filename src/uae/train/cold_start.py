@@ -15,21 +15,18 @@ from uae.models.vlm.encoder import Captions
 from uae.models.vlm.family import Prompts
 from uae.recipe.supervised import ColdStartConfig
 from uae.train.learner import check_finite
-from uae.train.rollout import original_pixels, shown, write_captions
+from uae.train.rollout import original_pixels, write_captions
 from uae.train.session import Session
 from uae.train.step_metrics import caption_metrics
 
 
-def train(session: Session, config: ColdStartConfig, num_steps: int) -> None:
+def train(session: Session, config: ColdStartConfig) -> None:
     """Run the cold start: caption, render with gradients, compare, update."""
     model, learner = session.model, session.learners["decoder"]
-    for step in session.steps("cold_start", num_steps):
+    for step in session.steps("cold_start", config.num_steps):
         samples = session.samples(config.batch_size)
         with session.timed("caption"):
-            prompts = shown(model, samples)
-            captions = write_captions(
-                model, prompts, samples, config.captioning, session.seed, step
-            )
+            prompts, captions = write_captions(session, samples, config.captioning)
             reading = read(model, prompts, captions, config)
         with session.timed("update"):
             noise = model.decoder.noise(
@@ -51,14 +48,7 @@ def train(session: Session, config: ColdStartConfig, num_steps: int) -> None:
                 loss.backward()
                 total += loss.item()
             report = learner.step()
-        session.log(
-            {
-                "loss/semantic": total,
-                "optim/grad_norm": report.grad_norm,
-                "optim/lr": report.lr,
-            }
-            | caption_metrics(captions)
-        )
+        session.log({"loss/semantic": total} | report.metrics() | caption_metrics(captions))
 
 
 def read(

@@ -18,25 +18,23 @@ from uae.models.conditions import Conditions
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.decoder_rl import DecoderRLConfig
 from uae.rl.advantage import Advantages, group_advantages
-from uae.rl.decoder.objective import DecoderObjective, Policy
+from uae.rl.decoder.objective import DecoderObjective, Feedback, Policy, Start
 from uae.rl.decoder.table import objective_of
 from uae.train.learner import check_finite
-from uae.train.rollout import original_pixels, redraw_noise, shown, write_captions
+from uae.train.rollout import original_pixels, redraw_noise, write_captions
 from uae.train.session import Session
-from uae.train.step_metrics import caption_metrics, optimizer_metrics, reward_metrics
+from uae.train.step_metrics import caption_metrics, reward_metrics
 
 Objective = DecoderObjective[Any, Any]
 
 
 def train(session: Session, config: DecoderRLConfig, num_steps: int) -> None:
     """Run a turn of decoder RL: caption, redraw, score, compare, update."""
-    model, objective = session.model, objective_of(config)
-    for step in session.steps("decoder_rl", num_steps):
+    objective = objective_of(config)
+    for _ in session.steps("decoder_rl", num_steps):
         samples = session.samples(config.num_images)
         with session.timed("caption"):
-            captions = write_captions(
-                model, shown(model, samples), samples, config.captioning, session.seed, step
-            )
+            _, captions = write_captions(session, samples, config.captioning)
         with session.timed("redraw"):
             batches, redraws = explore(session, objective, samples, captions.texts, config)
         with session.timed("score"):
@@ -76,23 +74,23 @@ def explore(
     Returns:
         The micro-batches of the update, and the pixels of all redraws in their order.
     """
-    model, seed, step, m = session.model, session.seed, session.step, config.num_redraws
+    model, m = session.model, config.num_redraws
     num_captions = len(texts) // len(samples)
-    noise = redraw_noise(model, samples, num_captions, m, seed, step)
+    noise = redraw_noise(session, samples, num_captions, m)
     batches, pixels = [], []
     for captions in parts_of(len(texts), config.micro_images * num_captions):
         of_captions = model.condition(texts[captions]).repeat_interleave(m)
         for part in parts_of(len(of_captions), config.micro_redraws or len(of_captions)):
             rows = range(captions.start * m + part.start, captions.start * m + part.stop)
             conditions = of_captions[part]
-            latents, rollout = objective.draw(
-                policy_of(model, conditions, config),
-                noise[rows.start : rows.stop],
-                group_id_of(rows, config),
-                rows,
-                seed,
-                step,
+            start = Start(
+                noise=noise[rows.start : rows.stop],
+                group_id=group_id_of(rows, config),
+                rows=rows,
+                seed=session.seed,
+                step=session.step,
             )
+            latents, rollout = objective.draw(policy_of(model, conditions, config), start)
             batches.append(MicroBatch(rows, conditions, rollout))
             pixels.append(model.decoder.to_pixels(latents))
     return batches, torch.cat(pixels)
@@ -111,18 +109,14 @@ def improve(
         measured = []
         for batch in batches:
             rows = slice(batch.rows.start, batch.rows.stop)
-            loss, of_batch = objective.loss(
-                policy_of(session.model, batch.conditions, config),
-                batch.rollout,
-                advantages.values[rows],
-                advantages.kept[rows],
-                num_kept,
-            )
+            policy = policy_of(session.model, batch.conditions, config)
+            feedback = Feedback(advantages.values[rows], advantages.kept[rows], num_kept)
+            loss, of_batch = objective.loss(policy, batch.rollout, feedback)
             check_finite(loss, f"decoder loss of step {session.step}", "decoder_rl.optimizer.lr")
             loss.backward()
             measured.append(of_batch)
         metrics = objective.metrics(measured, is_first=update == 0)
-        metrics |= optimizer_metrics(session.learners["decoder"].step())
+        metrics |= session.learners["decoder"].step().metrics()
     return metrics
 
 

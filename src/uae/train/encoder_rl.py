@@ -7,7 +7,7 @@ length.
 
 import torch
 from einops import reduce
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from uae.models.batches import parts_of
@@ -15,53 +15,49 @@ from uae.models.drawing import redraw
 from uae.models.vlm.encoder import Captions
 from uae.models.vlm.family import Prompts
 from uae.recipe.encoder_rl import EncoderRLConfig
-from uae.rl.advantage import group_advantages
+from uae.rl.advantage import Advantages, group_advantages
 from uae.rl.objective import Diagnostics, ratio_metrics, token_denominator, token_loss
 from uae.train.learner import check_finite
-from uae.train.rollout import original_pixels, redraw_noise, shown, write_captions
+from uae.train.rollout import original_pixels, redraw_noise, write_captions
 from uae.train.session import Session
-from uae.train.step_metrics import (
-    caption_metrics,
-    optimizer_metrics,
-    reward_metrics,
-    sampling_gap,
-)
+from uae.train.step_metrics import caption_metrics, reward_metrics, sampling_gap
 
 
 def train(session: Session, config: EncoderRLConfig, num_steps: int) -> None:
     """Run a turn of encoder RL: caption, redraw, score, compare, update."""
-    model, n, m = session.model, config.captioning.num_captions, config.num_redraws
-    for step in session.steps("encoder_rl", num_steps):
+    n, m = config.captioning.num_captions, config.num_redraws
+    for _ in session.steps("encoder_rl", num_steps):
         samples = session.samples(config.num_images)
         with session.timed("caption"):
-            prompts = shown(model, samples)
-            captions = write_captions(
-                model, prompts, samples, config.captioning, session.seed, step
-            )
+            prompts, captions = write_captions(session, samples, config.captioning)
         with session.timed("redraw"):
-            noise = redraw_noise(model, samples, n, m, session.seed, step)
-            redraws = redraw(model, captions.texts, noise, config.sampling, config.micro_redraws)
+            noise = redraw_noise(session, samples, n, m)
+            redraws = redraw(
+                session.model, captions.texts, noise, config.sampling, config.micro_redraws
+            )
         with session.timed("score"):
             scores = session.rewarder(original_pixels(samples), redraws, captions.texts)
         rewards = reduce(scores, "(n m) -> n", "mean", m=m)
-        advantages = group_advantages(
-            rewards,
-            captions.group_id,
-            ~captions.truncated.cpu(),
-            scale=config.advantage_scale,
-        )
+        advantages = compare(rewards, captions, config)
         session.say_if_idle("encoder", advantages, int(captions.truncated.sum()))
         with session.timed("update"):
             old = scored_again(session, prompts, captions, config)
-            measured = improve(
-                session, prompts, captions, old, advantages.values, advantages.kept, config
-            )
+            measured = improve(session, prompts, captions, old, advantages, config)
         session.log(
             reward_metrics(rewards, advantages)
             | caption_metrics(captions)
             | measured
             | {"policy/sampling_gap": sampling_gap(captions, old)}
         )
+
+
+def compare(
+    rewards: Float[Tensor, " n"], captions: Captions, config: EncoderRLConfig
+) -> Advantages:
+    """Compare the captions of each image; a truncated one is out."""
+    return group_advantages(
+        rewards, captions.group_id, ~captions.truncated.cpu(), scale=config.advantage_scale
+    )
 
 
 @torch.no_grad()
@@ -78,18 +74,16 @@ def improve(
     prompts: Prompts,
     captions: Captions,
     old: Float[Tensor, "n t"],
-    advantages: Float[Tensor, " n"],
-    kept: Bool[Tensor, " n"],
+    advantages: Advantages,
     config: EncoderRLConfig,
 ) -> dict[str, float]:
     """Update the encoder on one rollout, `num_updates` times; return what the last update did."""
     n = config.captioning.num_captions
-    parts = parts_of(len(prompts), config.micro_images)
-    mask = captions.mask & kept[:, None].to(captions.mask.device)
+    mask = captions.mask & advantages.kept[:, None].to(captions.mask.device)
     denominator = token_denominator(mask, config.normalization, config.captioning.max_new_tokens)
     for update in range(config.num_updates):
         parts_seen: list[Diagnostics] = []
-        for part in parts:
+        for part in parts_of(len(prompts), config.micro_images):
             rows = slice(part.start * n, part.stop * n)
             reference = None
             if config.kl_beta:
@@ -99,7 +93,7 @@ def improve(
             loss, diagnostics = token_loss(
                 new,
                 old[rows],
-                advantages[rows].to(new.device),
+                advantages.values[rows].to(new.device),
                 mask[rows],
                 denominator,
                 clip_low=config.clip_low,
@@ -111,16 +105,12 @@ def improve(
             loss.backward()
             parts_seen.append(diagnostics)
         measured = ratio_metrics("encoder", parts_seen, is_first=update == 0)
-        measured |= optimizer_metrics(session.learners["encoder"].step())
+        measured |= session.learners["encoder"].step().metrics()
     return measured
 
 
 def score(
-    session: Session,
-    prompts: Prompts,
-    captions: Captions,
-    part: slice,
-    config: EncoderRLConfig,
+    session: Session, prompts: Prompts, captions: Captions, part: slice, config: EncoderRLConfig
 ) -> Float[Tensor, "n t"]:
     """Return the log-probabilities of the captions of the images in `part`."""
     encoder, n = session.model.encoder, config.captioning.num_captions

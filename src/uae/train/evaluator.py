@@ -1,27 +1,29 @@
 """Evaluators, which measure a run: the interface, and what all of them share.
 
-An evaluator observes a model once at each evaluation point, and scores what it saw as often as a
-report is written. There are two: held-out scenes (`scenes/evaluator.py`), and held-out images of
-the user's own (`train/own_images.py`).
+A model is observed once at each evaluation point, and scored as often as a report is written. There
+are two evaluators: held-out scenes (`scenes/evaluator.py`), and held-out images of the user's own
+(`train/own_images.py`).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from einops import rearrange
 from jaxtyping import Float, UInt8
+from PIL import Image
 
 from uae.data.sources import ImageSource
 from uae.data.survey import Survey
 from uae.models.unified import UnifiedAutoEncoder
+from uae.recipe.recipe import EvaluationConfig
 from uae.report.audit import AuditSamples
 from uae.report.pixel_audit import PixelAudit, audit_pixels
 from uae.report.statistics import weighted
 from uae.report.tables import Metric
-from uae.rewards.reward import Reward
+from uae.report.text_audit import audit_captions
 from uae.train.observe import Observations, ShowProgress
 
 
@@ -45,6 +47,23 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Subjects:
+    """All that a model is shown and asked at an evaluation point.
+
+    Attributes:
+        images: Held-out images, of the model's size: captioned, redrawn and compared.
+        texts: More to draw, by the name of its pictures.
+        described: Of texts whose redraws are compared, the image that each of them describes.
+        replies: Answers the evaluator's questions, when all is drawn.
+    """
+
+    images: Sequence[Image.Image]
+    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    described: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    replies: Callable[[], list[str]] = list
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
     """A scored evaluation point."""
 
@@ -62,9 +81,14 @@ class Evaluator(Protocol):
     """Measures a run on images that are held out.
 
     evaluator.check()                                          # before anything is made
-    evaluator.observe(model, untrained, backbones, folder, show)
+    subjects = evaluator.subjects(model, show)                 # written to a folder by `observe`
     point = evaluator.score(folder, "start")
     """
+
+    @property
+    def config(self) -> EvaluationConfig:
+        """How much is evaluated, and the seed."""
+        ...
 
     @property
     def headlines(self) -> tuple[str, ...]:
@@ -84,31 +108,12 @@ class Evaluator(Protocol):
         """
         ...
 
-    def observe(
-        self,
-        model: UnifiedAutoEncoder,
-        untrained: UnifiedAutoEncoder | None,
-        backbones: Mapping[str, Reward],
-        folder: Path,
-        show: ShowProgress,
-    ) -> None:
-        """Write what the model makes of the held-out images, whole or not at all.
-
-        Args:
-            model: The model at this point.
-            untrained: Redraws for the swap test; None leaves it out.
-            backbones: Similarity backbones, and other rewards, by name.
-            folder: Where to write; must not exist.
-            show: Told of every batch.
-        """
+    def subjects(self, model: UnifiedAutoEncoder, show: ShowProgress) -> Subjects:
+        """Return what a model is observed on; `show` is told of every batch of replies."""
         ...
 
     def score(self, folder: Path, name: str) -> Point:
-        """Score what `observe` wrote, as the point `name`."""
-        ...
-
-    def gate(self, folder: Path) -> Gate | None:
-        """Hold what `observe` wrote against the gate before encoder RL; None without a gate."""
+        """Score what `observe` wrote to a folder, as the point `name`, its gate included."""
         ...
 
     def originals(self, size_px: int) -> UInt8[np.ndarray, "n h w 3"]:
@@ -153,23 +158,59 @@ class Similarities:
 
     def metrics(self) -> Iterator[Metric]:
         """Yield them as metrics."""
-        named = (
-            ("held_out", "held-out backbone", "by a backbone that is never a reward", True),
-            ("reward", "reward backbone", "what RL maximises", False),
-            ("swap", "swap test", "the captions redrawn by a decoder that RL never trained", False),
-        )
-        values = (self.held_out, self.reward, self.swap)
-        for (key, name, note, is_headline), samples in zip(named, values, strict=True):
+        for key, samples, name, note in (
+            (
+                "held_out",
+                self.held_out,
+                "held-out backbone",
+                "by a backbone that is never a reward",
+            ),
+            ("reward", self.reward, "reward backbone", "what RL maximises"),
+            ("swap", self.swap, "swap test", SWAP_NOTE),
+        ):
             if samples is not None:
-                yield Metric(
-                    key=f"reconstruction/{key}",
-                    group="Reconstruction similarity",
-                    name=name,
-                    samples=samples,
-                    kind="number",
-                    note=note,
-                    is_headline=is_headline,
-                )
+                yield similarity_metric(key, name, samples, note, is_headline=key == "held_out")
+
+
+SWAP_NOTE = "the captions redrawn by a decoder that RL never trained"
+
+
+def similarity_metric(
+    key: str, name: str, samples: Float[np.ndarray, " n"], note: str, *, is_headline: bool = False
+) -> Metric:
+    """Make a metric of the similarity of redraws."""
+    return Metric(
+        key=f"reconstruction/{key}",
+        group="Reconstruction similarity",
+        name=name,
+        samples=samples,
+        kind="number",
+        note=note,
+        is_headline=is_headline,
+    )
+
+
+def audit_samples(
+    seen: Observations,
+    redraws: UInt8[np.ndarray, "n h w 3"],
+    similarities: Similarities,
+    max_caption_tokens: int,
+    vocabulary: Set[str] | None = None,
+) -> AuditSamples:
+    """Measure what can be audited without a truth; `vocabulary` has the known words, if any."""
+    return AuditSamples(
+        reward_similarity=similarities.reward,
+        held_out_similarity=similarities.held_out,
+        text=audit_captions(
+            seen.captions,
+            num_tokens=seen.num_tokens,
+            max_tokens=max_caption_tokens,
+            truncated=seen.truncated,
+            vocabulary=vocabulary,
+        ),
+        redraws=pixel_audit(redraws),
+        swap_similarity=similarities.swap,
+    )
 
 
 def pixel_audit(images: UInt8[np.ndarray, "n h w 3"]) -> PixelAudit:

@@ -9,10 +9,9 @@ from einops import reduce
 
 from uae.recipe.decoder_rl import DecoderRLConfig
 from uae.recipe.encoder_rl import EncoderRLConfig
-from uae.rl.advantage import group_advantages
 from uae.rl.decoder.table import objective_of
 from uae.train import decoder_rl, encoder_rl
-from uae.train.rollout import original_pixels, shown, write_captions
+from uae.train.rollout import original_pixels, write_captions
 from uae.train.session import Session
 from uae.train.step_metrics import caption_metrics, reward_metrics, sampling_gap
 
@@ -21,35 +20,26 @@ def train(
     session: Session, encoder: EncoderRLConfig, decoder: DecoderRLConfig, num_steps: int
 ) -> None:
     """Run a turn of joint RL: caption, redraw, score, compare both ways, update both."""
-    model, objective = session.model, objective_of(decoder)
-    for step in session.steps("joint", num_steps):
+    objective = objective_of(decoder)
+    for _ in session.steps("joint", num_steps):
         samples = session.samples(encoder.num_images)
         with session.timed("caption"):
-            prompts = shown(model, samples)
-            captions = write_captions(
-                model, prompts, samples, encoder.captioning, session.seed, step
-            )
+            prompts, captions = write_captions(session, samples, encoder.captioning)
         with session.timed("redraw"):
             batches, redraws = decoder_rl.explore(
                 session, objective, samples, captions.texts, decoder
             )
         with session.timed("score"):
             rewards = session.rewarder(original_pixels(samples), redraws, captions.texts)
-        of_captions = group_advantages(
-            reduce(rewards, "(n m) -> n", "mean", m=decoder.num_redraws),
-            captions.group_id,
-            ~captions.truncated.cpu(),
-            scale=encoder.advantage_scale,
-        )
+        of_each = reduce(rewards, "(n m) -> n", "mean", m=decoder.num_redraws)
+        of_captions = encoder_rl.compare(of_each, captions, encoder)
         of_redraws = decoder_rl.compare(rewards, decoder)
         session.say_if_idle("encoder", of_captions, int(captions.truncated.sum()))
         session.say_if_idle("decoder", of_redraws)
         with session.timed("update"):
             decoder_step = decoder_rl.improve(session, objective, batches, of_redraws, decoder)
             old = encoder_rl.scored_again(session, prompts, captions, encoder)
-            encoder_step = encoder_rl.improve(
-                session, prompts, captions, old, of_captions.values, of_captions.kept, encoder
-            )
+            encoder_step = encoder_rl.improve(session, prompts, captions, old, of_captions, encoder)
         encoder_step |= {
             "policy/sampling_gap": sampling_gap(captions, old),
             "group/excluded_samples": float(of_captions.num_excluded),

@@ -1,5 +1,6 @@
 """One trained side: its parameters, optimizer and step, with the checks that stop a bad update."""
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,10 @@ class StepReport:
 
     grad_norm: float
     lr: float
+
+    def metrics(self) -> dict[str, float]:
+        """Return them as they are logged."""
+        return {"optim/grad_norm": self.grad_norm, "optim/lr": self.lr}
 
 
 class Learner:
@@ -49,14 +54,10 @@ class Learner:
         Raises:
             NonFinite: A gradient is not finite; weights and optimizer are unchanged.
         """
-        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
+        gradients = {n: p.grad for n, p in self.parameters.items() if p.grad is not None}
+        norm = nn.utils.get_total_norm(gradients.values())
         if not torch.isfinite(norm):
-            bad = [
-                name
-                for name, p in self.parameters.items()
-                if p.grad is not None and not torch.isfinite(p.grad).all()
-            ]
+            bad = [name for name, grad in gradients.items() if not torch.isfinite(grad).all()]
             self.clear()
             raise NonFinite(
                 f"gradient of {bad[0] if bad else 'all parameters together'} is not finite "
@@ -94,31 +95,31 @@ class Learner:
             UsageError: A weight is missing or has another shape; nothing was changed.
         """
         for name, parameter in self.parameters.items():
-            found = tensors.get(f"weight/{name}")
-            if found is None or found.shape != parameter.shape:
-                shown = "none" if found is None else f"one of shape {tuple(found.shape)}"
+            weight = tensors.get(f"weight/{name}")
+            if weight is None or weight.shape != parameter.shape:
+                shown = "none" if weight is None else f"one of shape {tuple(weight.shape)}"
                 raise UsageError(
                     f"the checkpoint holds {shown} for {name}, which has shape "
                     f"{tuple(parameter.shape)}: it belongs to another model"
                 )
         self.num_steps = num_steps
-        states: dict[str, dict[str, Tensor]] = {}
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(tensors[f"weight/{name}"])
+        states: dict[str, dict[str, Tensor]] = defaultdict(dict)
         for full_name, value in tensors.items():
             kind, _, rest = full_name.partition("/")
             if kind == "state":
                 key, _, name = rest.partition("/")
-                states.setdefault(name, {})[key] = value.clone()
-        with torch.no_grad():
-            for name, parameter in self.parameters.items():
-                parameter.copy_(tensors[f"weight/{name}"])
+                states[name][key] = value.clone()
         for optimizer in self._optimizers:
             for parameter in optimizer.param_groups[0]["params"]:
-                name = self._names[parameter]
-                if name in states:
+                state = states.get(self._names[parameter], {})
+                if state:
                     # counts stay on the CPU, where the optimizers keep them
                     optimizer.state[parameter] = {
                         key: value if value.ndim == 0 else value.to(parameter.device)
-                        for key, value in states[name].items()
+                        for key, value in state.items()
                     }
 
 
@@ -126,39 +127,28 @@ def _optimizers(
     parameters: dict[str, nn.Parameter], config: OptimizerConfig
 ) -> list[torch.optim.Optimizer]:
     """Split parameters between Muon (matrices inside blocks) and AdamW (all others)."""
-    matrices = []
-    if config.name == "muon":
-        matrices = [
-            p
-            for name, p in parameters.items()
-            if p.ndim == 2 and not any(word in name for word in _NOT_MUON)
-        ]
-    chosen = {id(p) for p in matrices}
-    rest = [p for p in parameters.values() if id(p) not in chosen]
+    rest, matrices = [], []
+    for name, parameter in parameters.items():
+        is_matrix = parameter.ndim == 2 and not any(word in name for word in _NOT_MUON)
+        (matrices if config.name == "muon" and is_matrix else rest).append(parameter)
+    lr, decay = config.lr, config.weight_decay
     result: list[torch.optim.Optimizer] = []
     if rest:
-        result.append(torch.optim.AdamW(rest, lr=config.lr, weight_decay=config.weight_decay))
+        result.append(torch.optim.AdamW(rest, lr=lr, weight_decay=decay))
     if matrices:
-        muon = torch.optim.Muon(
-            matrices,
-            lr=config.lr,
-            weight_decay=config.weight_decay,
-            adjust_lr_fn="match_rms_adamw",
+        result.append(
+            torch.optim.Muon(matrices, lr=lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
         )
-        result.append(muon)
     return result
 
 
 def check_finite(loss: Tensor, what: str, lr_key: str = "") -> None:
-    """Stop before the backward pass of a loss that is not finite.
+    """Raise `NonFinite` before the backward pass of a loss that is not finite.
 
     Args:
         loss: Of a step or a part of it.
         what: Its name.
         lr_key: The recipe's key of the learning rate, for the message.
-
-    Raises:
-        NonFinite: Names the loss and its value.
     """
     if not torch.isfinite(loss):
         raise NonFinite(f"{what} is {loss.item()}: the update was not made; {_lower_rate(lr_key)}")

@@ -25,7 +25,7 @@ from torch import Tensor
 from uae.data.sources import to_pixels
 from uae.models.batches import parts_by_length, parts_of
 from uae.models.unified import UnifiedAutoEncoder
-from uae.recipe.evaluation import EvaluationConfig
+from uae.recipe.recipe import EvaluationConfig
 from uae.rewards.reward import Reward
 from uae.rewards.similarity import Similarity, cosine
 

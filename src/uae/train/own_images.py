@@ -7,7 +7,8 @@ which says how well the decoder draws such images from words.
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -24,14 +25,10 @@ from uae.data.survey import Survey
 from uae.data.untrusted.file import UnreadableImage
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.recipe import Recipe
-from uae.report.audit import AuditSamples
-from uae.report.format import Kind
 from uae.report.statistics import weighted
-from uae.report.tables import Better, Metric
-from uae.report.text_audit import audit_captions
-from uae.rewards.reward import Reward
-from uae.train.evaluator import Gate, Point, Similarities, pixel_audit
-from uae.train.observe import Observations, ShowProgress, in_silence, load, observe
+from uae.report.tables import Metric
+from uae.train.evaluator import Point, Similarities, Subjects, audit_samples, similarity_metric
+from uae.train.observe import Observations, ShowProgress, load
 
 log = logging.getLogger(__name__)
 
@@ -78,8 +75,8 @@ class OwnImages:
         Raises:
             UsageError: There is no such folder, or it holds too few images.
         """
+        self.config = recipe.evaluation
         self._folder = folder
-        self._config = recipe.evaluation
         self._reward = recipe.reward
         self._max_caption_tokens = max_caption_tokens
         names = list_images(folder).names
@@ -99,7 +96,7 @@ class OwnImages:
             "%d of %d images are held out, by name: the run is measured on %d of them",
             len(self._all_held_out),
             self._num_images,
-            len(self.names()),
+            len(self._images),
         )
         return FolderSource(survey, size_px, without=frozenset(self._all_held_out))
 
@@ -107,13 +104,13 @@ class OwnImages:
     def note(self) -> str:
         """What the figures rest on."""
         return (
-            f"{len(self.names())} held-out images of {self._folder.name} (of {self._num_images}), "
-            f"seed {self._config.seed}."
+            f"{len(self._images)} held-out images of {self._folder.name} (of {self._num_images}), "
+            f"seed {self.config.seed}."
         )
 
     def check(self) -> None:
         """Refuse a folder none of whose held-out images opens."""
-        if len(self.names()) < 2:
+        if len(self._images) < 2:
             raise UsageError(
                 f"data.folder {self._folder}: fewer than two of its {len(self._all_held_out)} "
                 "held-out images can be read: mend them, or change data.held_out_share"
@@ -127,72 +124,38 @@ class OwnImages:
     def _images(self) -> dict[str, Image.Image]:
         images: dict[str, Image.Image] = {}
         for name in self._all_held_out:
-            if len(images) == self._config.num_images:
+            if len(images) == self.config.num_images:
                 break
-            try:
+            # one that does not open is named where the training images are opened
+            with suppress(UnreadableImage):
                 images[name] = open_image(self._folder / name)
-            except UnreadableImage:  # it is named where the training images are opened
-                continue
         return images
-
-    @cached_property
-    def _captions(self) -> Mapping[str, str]:
-        captions = read_captions(self._folder)
-        return {name: captions[name] for name in self.names() if name in captions}
 
     def _squares(self, size_px: int) -> list[Image.Image]:
         return [fit_square(image, size_px) for image in self._images.values()]
 
-    def observe(
-        self,
-        model: UnifiedAutoEncoder,
-        untrained: UnifiedAutoEncoder | None,
-        backbones: Mapping[str, Reward],
-        folder: Path,
-        show: ShowProgress = in_silence,
-    ) -> None:
-        """Write captions and redraws, and redraws of the captions that came with the images."""
-        rows = [row for row, name in enumerate(self.names()) if name in self._captions]
-        observe(
-            model,
-            untrained,
-            backbones,
-            self._squares(model.decoder.size_px),
-            self._config,
-            folder,
-            show,
-            texts={GIVEN: list(self._captions.values())} if self._captions else {},
-            described={GIVEN: rows} if rows else {},
-            replies=list,
+    def subjects(self, model: UnifiedAutoEncoder, show: ShowProgress) -> Subjects:
+        """Return the held-out images, and the captions that came with them."""
+        captions = read_captions(self._folder)
+        rows = {i: captions[name] for i, name in enumerate(self._images) if name in captions}
+        return Subjects(
+            images=self._squares(model.decoder.size_px),
+            texts={GIVEN: list(rows.values())} if rows else {},
+            described={GIVEN: list(rows)} if rows else {},
         )
 
     def score(self, folder: Path, name: str) -> Point:
         """Score the observations of a point."""
         seen, pictures = load(folder)
+        redraws = pictures["captions"]
         similarities = Similarities.of(seen, self._reward)
         return Point(
             name=name,
             observations=seen,
-            redraws=pictures["captions"],
-            metrics=(
-                *similarities.metrics(),
-                *self._given(seen),
-                *_lengths(seen),
-            ),
-            audit=AuditSamples(
-                reward_similarity=similarities.reward,
-                held_out_similarity=similarities.held_out,
-                text=audit_captions(
-                    seen.captions,
-                    num_tokens=seen.num_tokens,
-                    max_tokens=self._max_caption_tokens,
-                    truncated=seen.truncated,
-                    vocabulary=None,
-                ),
-                redraws=pixel_audit(pictures["captions"]),
-                swap_similarity=similarities.swap,
-            ),
-            gate=None,
+            redraws=redraws,
+            metrics=(*similarities.metrics(), *self._given(seen), *_lengths(seen)),
+            audit=audit_samples(seen, redraws, similarities, self._max_caption_tokens),
+            gate=None,  # what the decoder can draw of these images is not known
         )
 
     def _given(self, seen: Observations) -> Iterator[Metric]:
@@ -200,18 +163,9 @@ class OwnImages:
         if GIVEN in seen.more_similarities:
             columns = seen.more_similarities[GIVEN]
             others = {name: 1.0 for name in columns if name not in self._reward}
-            yield Metric(
-                key="reconstruction/given",
-                group="Reconstruction similarity",
-                name="given captions, held-out backbone",
-                samples=weighted(columns, others),
-                kind="number",
-                note="redraws of the captions that came with the images",
-            )
-
-    def gate(self, folder: Path) -> Gate | None:
-        """Return none: what the decoder can draw of these images is not known."""
-        return None
+            note = "redraws of the captions that came with the images"
+            samples = weighted(columns, others)
+            yield similarity_metric(GIVEN, "given captions, held-out backbone", samples, note)
 
     def originals(self, size_px: int) -> UInt8[np.ndarray, "n h w 3"]:
         """Return the held-out images as squares."""
@@ -220,16 +174,18 @@ class OwnImages:
 
 def _lengths(seen: Observations) -> Iterator[Metric]:
     """Yield how long the captions are, and how many have no end."""
-    columns: tuple[tuple[str, str, Sequence[float], Kind, Better], ...] = (
-        ("num_tokens", "length in tokens", seen.num_tokens, "count", "neither"),
-        ("truncated", "without an end token", seen.truncated, "share", "down"),
+    yield Metric(
+        key="caption/num_tokens",
+        group="Captions",
+        name="length in tokens",
+        samples=np.array(seen.num_tokens, dtype=np.float64),
+        kind="count",
+        better="neither",
     )
-    for key, name, values, kind, better in columns:
-        yield Metric(
-            key=f"caption/{key}",
-            group="Captions",
-            name=name,
-            samples=np.array(values, dtype=np.float64),
-            kind=kind,
-            better=better,
-        )
+    yield Metric(
+        key="caption/truncated",
+        group="Captions",
+        name="without an end token",
+        samples=np.array(seen.truncated, dtype=np.float64),
+        better="down",
+    )

@@ -20,7 +20,7 @@ from uae.runs.metrics import Metrics
 from uae.runs.progress import Progress
 from uae.runs.tracking import SampleRow
 from uae.train.evaluator import Evaluator, Point
-from uae.train.observe import ShowProgress, in_silence
+from uae.train.observe import ShowProgress, in_silence, observe
 
 log = logging.getLogger(__name__)
 
@@ -42,14 +42,27 @@ def evaluate_point(
 ) -> Path:
     """Observe the model at a point of the run, unless that is done; return the point's folder.
 
-    `untrained` loads the model that the run began with.
+    `untrained` loads the model that the run began with, which redraws for the swap test; None
+    leaves it out.
     """
     done = point_folders(run_folder)
     for folder in done:
         if point_name(folder) == name:
             return folder
     folder = run_folder / EVALUATIONS / f"{len(done)}-{name}"
-    evaluator.observe(model, untrained(), backbones, folder, show)
+    pair, subjects = untrained(), evaluator.subjects(model, show)
+    observe(
+        model,
+        pair,
+        backbones,
+        subjects.images,
+        evaluator.config,
+        folder,
+        show,
+        texts=subjects.texts,
+        described=subjects.described,
+        replies=subjects.replies,
+    )
     return folder
 
 
@@ -75,21 +88,14 @@ def shown_as(title: str, progress: Progress) -> ShowProgress:
 
 
 def record_point(folder: Path, metrics: Metrics, evaluator: Evaluator, num_shown: int) -> None:
-    """Write a point's headline numbers and show its pictures, unless that is done.
-
-    Args:
-        folder: Written by `evaluate_point`.
-        metrics: Of the run.
-        evaluator: The one that observed it.
-        num_shown: Held-out images whose captions and redraws are shown.
-    """
+    """Write a point's headline numbers and show its first pictures, unless that is done."""
     number = point_number(folder)
     if metrics.holds(number, STAGE):
         return
     point = evaluator.score(folder, point_name(folder))
     metrics.table(number, STAGE, sample_rows(point, evaluator, num_shown))
-    numbers = headlines(point.metrics, evaluator.headlines)
-    metrics.write_at(number, STAGE, numbers, session=STAGE)
+    means = headlines(point.metrics, evaluator.headlines)
+    metrics.write_at(number, STAGE, means, session=STAGE)
 
 
 def sample_rows(point: Point, evaluator: Evaluator, num_shown: int) -> list[SampleRow]:
@@ -114,13 +120,7 @@ def headlines(metrics: Sequence[Metric], keys: Sequence[str]) -> dict[str, float
 
 
 def check_gate(recipe: Recipe, run_folder: Path, model: str | Path, evaluator: Evaluator) -> None:
-    """Say what encoder RL would make the encoder forget, before it begins.
-
-    Args:
-        recipe: Of the run; its `gate` says what a failure means.
-        run_folder: Holds the evaluation points up to here.
-        model: The folder or preset that RL would start from.
-        evaluator: Of the run.
+    """Say what encoder RL, begun from `model`, would make the encoder forget.
 
     Raises:
         RunFailed: The gate failed, and the recipe stops at that.
@@ -129,7 +129,7 @@ def check_gate(recipe: Recipe, run_folder: Path, model: str | Path, evaluator: E
     if recipe.gate == "off" or not trained & {"encoder", "joint"}:
         return
     before = [folder for folder in point_folders(run_folder) if point_name(folder) in BEFORE_RL]
-    gate = evaluator.gate(before[-1])
+    gate = evaluator.score(before[-1], point_name(before[-1])).gate
     if gate is None or gate.passed:
         return
     finding = f"the decoder does not pass the drawability gate: {gate.finding}; {gate.consequence}"

@@ -18,12 +18,7 @@ from torch import Tensor
 
 from uae.data.sources import Sample
 from uae.flow.noise import stream
-from uae.flow.path import (
-    flow_matching_loss,
-    logit_normal_sigma,
-    noised,
-    velocity_target,
-)
+from uae.flow.path import flow_matching_loss, logit_normal_sigma, noised, velocity_target
 from uae.models.batches import parts_by_length
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.supervised import PretrainConfig
@@ -44,24 +39,14 @@ class Noising:
         return Noising(self.sigma[index], self.eps[index], self.dropped[index])
 
 
-def train(
-    session: Session,
-    config: PretrainConfig,
-    num_steps: int,
-    untrained: UnifiedAutoEncoder | None,
-) -> None:
+def train(session: Session, config: PretrainConfig, untrained: UnifiedAutoEncoder | None) -> None:
     """Run stage 1: noise the image, predict the velocity from the caption, update.
 
-    Args:
-        session: Holds the model and the learner "decoder".
-        config: Of the stage.
-        num_steps: Steps in all, those done before included.
-        untrained: The model as it was before the stage; the teacher where guidance is distilled,
-            None where it is not.
+    Where guidance is distilled, `untrained` is the teacher: the model before the stage.
     """
     model, learner = session.model, session.learners["decoder"]
     teacher = Teacher(untrained, config.distilled_guidance_scale)
-    for step in session.steps("pretrain", num_steps):
+    for step in session.steps("pretrain", config.num_steps):
         with session.timed("data"):
             samples = session.samples(config.batch_size)
             captions = training_captions(model, samples, session.seed, step)
@@ -81,13 +66,7 @@ def train(
                 loss.backward()
                 total += loss.item()
             report = learner.step()
-        session.log(
-            {
-                "loss/flow_matching": total,
-                "optim/grad_norm": report.grad_norm,
-                "optim/lr": report.lr,
-            }
-        )
+        session.log({"loss/flow_matching": total} | report.metrics())
 
 
 def draw_noising(

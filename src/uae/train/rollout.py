@@ -13,58 +13,50 @@ from torch import Tensor
 
 from uae.data.sources import Sample, to_pixels
 from uae.flow.noise import stream
-from uae.models.unified import UnifiedAutoEncoder
 from uae.models.vlm.encoder import Captions
 from uae.models.vlm.family import Prompts
 from uae.models.vlm.sampling import uniforms
 from uae.recipe.sampling import CaptioningConfig
-
-
-def shown(model: UnifiedAutoEncoder, samples: Sequence[Sample]) -> Prompts:
-    """Prepare the images of a step, once for all that looks at them."""
-    encoder = model.encoder
-    return encoder.family.see(encoder.prompts([sample.image for sample in samples]))
+from uae.train.session import Session
 
 
 def write_captions(
-    model: UnifiedAutoEncoder,
-    prompts: Prompts,
-    samples: Sequence[Sample],
-    config: CaptioningConfig,
-    seed: int,
-    policy_version: int,
-) -> Captions:
-    """Sample N captions of each image with the current encoder."""
+    session: Session, samples: Sequence[Sample], config: CaptioningConfig
+) -> tuple[Prompts, Captions]:
+    """Sample N captions of each image with the current encoder.
+
+    Returns:
+        The images, prepared once for all that looks at them, and the captions.
+    """
+    encoder, n = session.model.encoder, config.num_captions
+    prompts = encoder.family.see(encoder.prompts([sample.image for sample in samples]))
     generators = [
-        stream(seed, "caption", policy_version, sample.name, i)
+        stream(session.seed, "caption", session.step, sample.name, i)
         for sample in samples
-        for i in range(config.num_captions)
+        for i in range(n)
     ]
-    return model.encoder.sample(
+    captions = encoder.sample(
         prompts,
         uniforms(generators, config.max_new_tokens),
-        num_captions=config.num_captions,
+        num_captions=n,
         temperature=config.temperature,
         max_new_tokens=config.max_new_tokens,
-        policy_version=policy_version,
+        policy_version=session.step,
     )
+    return prompts, captions
 
 
 def redraw_noise(
-    model: UnifiedAutoEncoder,
-    samples: Sequence[Sample],
-    num_captions: int,
-    num_redraws: int,
-    seed: int,
-    policy_version: int,
+    session: Session, samples: Sequence[Sample], num_captions: int, num_redraws: int
 ) -> Float[Tensor, "n c h w"]:
     """Return starting noise for every redraw, n = images x captions x redraws, in that order."""
     generators = [
-        stream(seed, "redraw", policy_version, sample.name, m)
+        stream(session.seed, "redraw", session.step, sample.name, m)
         for sample in samples
         for m in range(num_redraws)
     ]
-    noise = rearrange(model.decoder.noise(generators), "(p m) c h w -> p m c h w", m=num_redraws)
+    noise = session.model.decoder.noise(generators)
+    noise = rearrange(noise, "(p m) c h w -> p m c h w", m=num_redraws)
     shared = noise[:, None].expand(-1, num_captions, -1, -1, -1, -1)
     return rearrange(shared, "p n m c h w -> (p n m) c h w")
 

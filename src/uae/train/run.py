@@ -15,7 +15,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from pydantic import RootModel
@@ -28,6 +27,7 @@ from uae.data.survey import Survey, survey
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.plan import Side, point_after, stages_of, turns_of
 from uae.recipe.recipe import Recipe
+from uae.recipe.supervised import ColdStartConfig, PretrainConfig
 from uae.rewards.loading import load_rewards
 from uae.rewards.places import rewarding
 from uae.rewards.reward import Reward, Rewarder
@@ -60,15 +60,16 @@ class Context:
 
     def session(self, stage: str, learners: dict[str, Learner]) -> Session:
         """Open a stage where its newest checkpoint left it."""
+        recipe, backbones = self.recipe, self.backbones
         session = Session(
             stage=stage,
             model=self.model,
             source=self.source,
-            rewarder=rewarder_of(self.recipe, self.backbones),
+            rewarder=Rewarder({name: (backbones[name], w) for name, w in recipe.reward.items()}),
             learners=learners,
             run=self.run,
-            seed=self.recipe.seed,
-            checkpoint_every=self.recipe.checkpoint_every,
+            seed=recipe.seed,
+            checkpoint_every=recipe.checkpoint_every,
         )
         session.resume()
         return session
@@ -178,16 +179,16 @@ def train_recipe(
 
 
 def _own_data(folder: Path, out: Path) -> Survey:
-    """Look at the images and captions to train on, apart from what the run writes."""
+    """Look at the images and captions to train on; the run's own folder may not be among them."""
     if out.resolve().is_relative_to(folder.resolve()):
         raise UsageError(
             f"{out} lies in data.folder {folder}, so its pictures would be trained on: give an "
             "--out elsewhere"
         )
     progress = Progress()
-    found = survey(folder, lambda done, total: progress.show("data", done, total, unit="image"))
+    data = survey(folder, lambda done, total: progress.show("data", done, total, unit="image"))
     progress.close()
-    return found
+    return data
 
 
 def load_model(name: str | Path, recipe: Recipe) -> UnifiedAutoEncoder:
@@ -212,35 +213,30 @@ def run_stage(stage: str, before: str | Path, context: Context) -> None:
     save_stage(context.model, run.folder / "stages" / stage)
 
 
-def rewarder_of(recipe: Recipe, backbones: dict[str, Reward]) -> Rewarder:
-    """Join the backbones that the recipe rewards."""
-    return Rewarder({name: (backbones[name], weight) for name, weight in recipe.reward.items()})
-
-
 def run_pretrain(context: Context) -> None:
     """Stage 1: conditioner and decoder learn from long captions."""
-    recipe = context.recipe
-    session = context.session("pretrain", {"decoder": drawing_learner(context, "pretrain")})
-    is_taught = recipe.pretrain.distilled_guidance_scale != 1.0
-    teacher = context.untrained() if is_taught else None
-    pretrain.train(session, recipe.pretrain, recipe.pretrain.num_steps, teacher)
+    config = context.recipe.pretrain
+    session = supervised_session(context, "pretrain", config)
+    teacher = context.untrained() if config.distilled_guidance_scale != 1.0 else None
+    pretrain.train(session, config, teacher)
 
 
 def run_cold_start(context: Context) -> None:
     """Stage 1b: conditioner and decoder learn through a short render."""
-    recipe = context.recipe
-    session = context.session("cold_start", {"decoder": drawing_learner(context, "cold_start")})
-    cold_start.train(session, recipe.cold_start, recipe.cold_start.num_steps)
+    config = context.recipe.cold_start
+    cold_start.train(supervised_session(context, "cold_start", config), config)
 
 
-def drawing_learner(context: Context, stage: Literal["pretrain", "cold_start"]) -> Learner:
-    """Make conditioner and decoder trainable together."""
+def supervised_session(
+    context: Context, stage: str, config: PretrainConfig | ColdStartConfig
+) -> Session:
+    """Open a stage in which conditioner and decoder learn together."""
     recipe, model = context.recipe, context.model
     tuning = model.tune_decoder(recipe.tune_pretrain, recipe.seed, keep_reference=False)
     parameters = {f"decoder.{n}": p for n, p in tuning.parameters().items()}
     parameters |= model.conditioner.trainable()
-    config = recipe.pretrain if stage == "pretrain" else recipe.cold_start
-    return Learner(parameters, config.optimizer, f"{stage}.optimizer.lr")
+    learner = Learner(parameters, config.optimizer, f"{stage}.optimizer.lr")
+    return context.session(stage, {"decoder": learner})
 
 
 def run_rl(context: Context) -> None:
@@ -250,14 +246,14 @@ def run_rl(context: Context) -> None:
     sides = {turn.side for turn in plan}
     learners = {}
     if sides & {"encoder", "joint"}:
-        tuning = model.tune_encoder(recipe.tune_encoder, recipe.seed)
+        parameters = model.tune_encoder(recipe.tune_encoder, recipe.seed).parameters()
         learners["encoder"] = Learner(
-            tuning.parameters(), recipe.encoder_rl.optimizer, "encoder_rl.optimizer.lr"
+            parameters, recipe.encoder_rl.optimizer, "encoder_rl.optimizer.lr"
         )
     if sides & {"decoder", "joint"}:
-        tuning = model.tune_decoder(recipe.tune_decoder, recipe.seed)
+        parameters = model.tune_decoder(recipe.tune_decoder, recipe.seed).parameters()
         learners["decoder"] = Learner(
-            tuning.parameters(), recipe.decoder_rl.optimizer, "decoder_rl.optimizer.lr"
+            parameters, recipe.decoder_rl.optimizer, "decoder_rl.optimizer.lr"
         )
     session = context.session("rl", learners)
     for turn in plan:

@@ -49,18 +49,14 @@ def read_recipe(run_folder: Path) -> Recipe:
 
 
 def score_run(run_folder: Path, evaluator: Evaluator) -> list[Point]:
-    """Score the evaluation points of a run.
-
-    Raises:
-        UsageError: There are none.
-    """
+    """Score the evaluation points of a run; none is a `UsageError`."""
     folders = point_folders(run_folder)
     if not folders:
         raise UsageError(f"{run_folder} holds no evaluation yet: expected a run that has begun")
     return [evaluator.score(folder, point_name(folder)) for folder in folders]
 
 
-def write_run_report(run_folder: Path, recipe: Recipe, evaluator: Evaluator) -> Path:
+def write_run_report(run_folder: Path, recipe: Recipe, evaluator: Evaluator) -> None:
     """Write `report.html` and `before_after.png` into a run folder."""
     points = score_run(run_folder, evaluator)
     originals = evaluator.originals(points[0].redraws.shape[1])
@@ -72,31 +68,28 @@ def write_run_report(run_folder: Path, recipe: Recipe, evaluator: Evaluator) -> 
     rows = metric_rows([point.metrics for point in points])
     main = next(row for row in rows if row.name == "held-out backbone")
     items = gallery(evaluator.names(), originals, points)
+    shown = items[: recipe.evaluation.num_shown]
     environment = json.loads((run_folder / "environment.json").read_text())
     notes = notes_of(recipe, before_rl(points))
-    config = RootModel[Recipe](recipe).model_dump(mode="json")
-    num_shown = recipe.evaluation.num_shown
-    path = run_folder / REPORT
     write_report(
-        path,
+        run_folder / REPORT,
         ReportData(
             title=f"Unified-GRPO on {recipe.model}",
             result=result_of(recipe, points, main, audits, notes),
             reproduce=command_again(run_folder),
-            config_yaml=to_yaml(config),
+            config_yaml=to_yaml(RootModel[Recipe](recipe).model_dump(mode="json")),
             environment={key: str(value) for key, value in environment.items()},
             points=tuple(point.name for point in points),
             rows=rows,
             table_note=evaluator.note,
-            gallery=tuple(items[:num_shown]),
+            gallery=tuple(shown),
             curves=tuple(c for c in curves if c.stage != STAGE),  # the table has the points
             audits=audits,
             throughput=throughput_of(curves, samples_per_step(recipe)),
             worst=worst_of(items),
         ),
     )
-    write_sheet(run_folder / SHEET, items[: min(NUM_ON_SHEET, num_shown)])
-    return path
+    write_sheet(run_folder / SHEET, shown[:NUM_ON_SHEET])
 
 
 def command_again(run_folder: Path) -> str:
@@ -116,28 +109,18 @@ def result_of(
     """Say what became of held-out similarity, where there is a point to compare with."""
     if not main.overall:
         return notes
-    subject = "Held-out similarity"
-    if points[-1].observations.similarities.keys() <= recipe.reward.keys():
-        said = result_in_words(subject, main, audits, "every backbone is in the reward")
-    else:
-        said = result_in_words(subject, main, audits)
-    return f"{said} {notes}"
+    all_rewarded = points[-1].observations.similarities.keys() <= recipe.reward.keys()
+    why = ["every backbone is in the reward"] if all_rewarded else []
+    return f"{result_in_words('Held-out similarity', main, audits, *why)} {notes}"
 
 
-def notes_of(recipe: Recipe, point: Point) -> str:
-    """Say what must be known beside the result: the gate, and a condition that saw the image.
-
-    Args:
-        recipe: Of the run.
-        point: The last one before RL.
-    """
-    notes = []
-    if point.gate is not None and point.gate.passed:
+def notes_of(recipe: Recipe, last_before_rl: Point) -> str:
+    """Say what must be known beside the result: the gate, and a condition that saw the image."""
+    notes, gate = [], last_before_rl.gate
+    if gate is not None and gate.passed:
         notes.append("Before RL the decoder passed the drawability gate.")
-    elif point.gate is not None:
-        notes.append(
-            f"Before RL the decoder did not pass the drawability gate: {point.gate.finding}."
-        )
+    elif gate is not None:
+        notes.append(f"Before RL the decoder did not pass the drawability gate: {gate.finding}.")
     if recipe.cold_start.num_steps and recipe.cold_start.condition == "image":
         notes.append(
             "The cold start drew from states that had seen the image (condition: image), not "
@@ -197,22 +180,18 @@ def samples_per_step(recipe: Recipe) -> dict[tuple[str, str], int]:
     pairs = recipe.pretrain.batch_size
     of_encoder = encoder.num_images * encoder.captioning.num_captions
     of_decoder = decoder.num_images * decoder.captioning.num_captions
-    redraws = of_encoder * encoder.num_redraws
-    drawn = of_decoder * decoder.num_redraws
-    both = of_encoder * decoder.num_redraws
     sizes = {
-        "pretrain": {"data": pairs, "update": pairs},
-        "cold_start": {
-            "caption": cold.batch_size * cold.captioning.num_captions,
-            "update": cold.batch_size,
-        },
-        "encoder_rl": {
-            "caption": of_encoder,
-            "redraw": redraws,
-            "score": redraws,
-            "update": of_encoder,
-        },
-        "decoder_rl": {"caption": of_decoder, "redraw": drawn, "score": drawn, "update": drawn},
-        "joint": {"caption": of_encoder, "redraw": both, "score": both, "update": both},
+        ("pretrain", "data"): pairs,
+        ("pretrain", "update"): pairs,
+        ("cold_start", "caption"): cold.batch_size * cold.captioning.num_captions,
+        ("cold_start", "update"): cold.batch_size,
     }
-    return {(stage, phase): n for stage, phases in sizes.items() for phase, n in phases.items()}
+    for loop, captions, num_redraws in (
+        ("encoder_rl", of_encoder, encoder.num_redraws),
+        ("decoder_rl", of_decoder, decoder.num_redraws),
+        ("joint", of_encoder, decoder.num_redraws),
+    ):
+        redraws = captions * num_redraws
+        sizes |= {(loop, "caption"): captions, (loop, "redraw"): redraws, (loop, "score"): redraws}
+        sizes[loop, "update"] = captions if loop == "encoder_rl" else redraws
+    return sizes

@@ -11,7 +11,7 @@ number: resuming skips the steps that are done and repeats nothing.
 
 import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -56,14 +56,12 @@ class Session:
         checkpoint = self.run.latest(self.stage)
         if checkpoint is None:
             return
-        for name, learner in self.learners.items():
-            prefix = f"{name}/"
-            own = {
-                key.removeprefix(prefix): value
-                for key, value in checkpoint.tensors.items()
-                if key.startswith(prefix)
-            }
-            learner.restore(own, checkpoint.state["num_updates"][name])
+        own: dict[str, dict[str, Tensor]] = defaultdict(dict)
+        for full_name, value in checkpoint.tensors.items():
+            side, _, name = full_name.partition("/")
+            own[side][name] = value
+        for side, learner in self.learners.items():
+            learner.restore(own[side], checkpoint.state["num_updates"][side])
         self.done = checkpoint.step
 
     def steps(self, loop: str, num_steps: int) -> Iterator[int]:
@@ -91,10 +89,12 @@ class Session:
 
     def save(self) -> None:
         """Write a checkpoint of the trained weights, the optimizers and the place."""
-        tensors: dict[str, Tensor] = {}
-        for name, learner in self.learners.items():
-            tensors |= {f"{name}/{key}": value for key, value in learner.tensors().items()}
-        updates = {name: learner.num_steps for name, learner in self.learners.items()}
+        tensors = {
+            f"{side}/{name}": value
+            for side, learner in self.learners.items()
+            for name, value in learner.tensors().items()
+        }
+        updates = {side: learner.num_steps for side, learner in self.learners.items()}
         self.run.checkpoint(self.stage, self.step, tensors, {"num_updates": updates})
 
     def samples(self, batch_size: int) -> list[Sample]:
@@ -129,14 +129,9 @@ class Session:
         else:
             reason = f"failed redraws or scores ({num_failed})"
         log.warning(
-            "step %d of %s: the %s has no samples left to compare and learns nothing, %d of %d are "
-            "excluded; main reason: %s. Later steps like it are not named",
-            self.step,
-            self.stage,
-            side,
-            advantages.num_excluded,
-            len(advantages.values),
-            reason,
+            f"step {self.step} of {self.stage}: the {side} has no samples left to compare and "
+            f"learns nothing, {advantages.num_excluded} of {len(advantages.values)} are excluded; "
+            f"main reason: {reason}. Later steps like it are not named"
         )
 
     def log(self, values: dict[str, float]) -> None:

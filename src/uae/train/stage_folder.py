@@ -15,11 +15,7 @@ SUMS = "SHA256SUMS"
 
 
 def save_stage(model: UnifiedAutoEncoder, folder: Path) -> None:
-    """Write a model with its digests.
-
-    Raises:
-        EnvironmentFault: No space or no rights.
-    """
+    """Write a model with its digests."""
     draft = folder.with_name(f".{folder.name}")
     shutil.rmtree(draft, ignore_errors=True)
     with storage_faults("cannot write the model in", folder):

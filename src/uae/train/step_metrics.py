@@ -5,7 +5,6 @@ from torch import Tensor
 
 from uae.models.vlm.encoder import Captions
 from uae.rl.advantage import Advantages
-from uae.train.learner import StepReport
 
 
 def reward_metrics(rewards: Float[Tensor, " n"], advantages: Advantages) -> dict[str, float]:
@@ -17,11 +16,6 @@ def reward_metrics(rewards: Float[Tensor, " n"], advantages: Advantages) -> dict
         "group/zero_spread_share": advantages.num_zero_spread_groups / advantages.num_groups,
         "group/excluded_samples": float(advantages.num_excluded),
     }
-
-
-def optimizer_metrics(report: StepReport) -> dict[str, float]:
-    """What the optimizer did."""
-    return {"optim/grad_norm": report.grad_norm, "optim/lr": report.lr}
 
 
 def caption_metrics(captions: Captions) -> dict[str, float]:

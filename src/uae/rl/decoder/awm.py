@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from uae.flow.noise import stream
@@ -21,7 +21,7 @@ from uae.flow.ode import ode_sample
 from uae.flow.path import flow_matching_loss, logit_normal_sigma, noised, velocity_target
 from uae.flow.rollout import Rollout
 from uae.recipe.decoder_rl import AwmConfig, DecoderRLConfig
-from uae.rl.decoder.objective import Policy
+from uae.rl.decoder.objective import Feedback, Policy, Start
 from uae.rl.decoder.ratios import ratio_loss
 from uae.rl.objective import Diagnostics, ratio_metrics
 
@@ -48,49 +48,39 @@ class Awm:
     settings: AwmConfig
     shared: DecoderRLConfig
 
-    def draw(
-        self,
-        policy: Policy,
-        noise: Float[Tensor, " n *latent"],
-        group_id: Int[Tensor, " n"],
-        rows: range,
-        seed: int,
-        step: int,
-    ) -> tuple[Float[Tensor, " n *latent"], Matching]:
+    def draw(self, policy: Policy, start: Start) -> tuple[Float[Tensor, " n *latent"], Matching]:
         """Draw by the deterministic sampler, and score what was drawn."""
-        latents = ode_sample(policy.velocity, noise, policy.sigmas)
-        groups = [int(group) for group in group_id]
-        draws = {
-            group: draw_noisings(self.settings.num_noisings, noise.shape[1:], seed, step, group)
+        latents = ode_sample(policy.velocity, start.noise, policy.sigmas)
+        groups = [int(group) for group in start.group_id]
+        noisings = {
+            group: draw_noisings(
+                self.settings.num_noisings, start.noise.shape[1:], start.seed, start.step, group
+            )
             for group in set(groups)
         }
         x_0 = latents.float()
-        eps = torch.stack([draws[group][1] for group in groups]).to(latents.device)
-        sigma = torch.stack([draws[group][0] for group in groups]).to(latents.device)
+        sigma, eps = (
+            torch.stack([noisings[group][i] for group in groups]).to(latents.device) for i in (0, 1)
+        )
         log_probs, _ = matching_scores(policy, x_0, eps, sigma, with_kl=False)
         rollout = Matching(
             x_0=x_0,
             eps=eps,
             sigma=sigma,
             log_probs=log_probs,
-            group_id=group_id,
-            policy_version=step,
+            group_id=start.group_id,
+            policy_version=start.step,
         )
         return latents, rollout
 
     def loss(
-        self,
-        policy: Policy,
-        rollout: Matching,
-        advantages: Float[Tensor, " n"],
-        kept: Bool[Tensor, " n"],
-        num_kept: int,
+        self, policy: Policy, rollout: Matching, feedback: Feedback
     ) -> tuple[Float[Tensor, ""], Diagnostics]:
         """Compare the images' matching losses with those of the policy that drew."""
         log_probs, kl = matching_scores(
             policy, rollout.x_0, rollout.eps, rollout.sigma, with_kl=self.shared.kl_beta > 0
         )
-        return ratio_loss(log_probs, kl, rollout, advantages, kept, num_kept, self.shared)
+        return ratio_loss(log_probs, kl, rollout, feedback, self.shared)
 
     def metrics(self, measured: Sequence[Diagnostics], *, is_first: bool) -> dict[str, float]:
         """Return ratio, clipped share and KLs."""
@@ -114,7 +104,7 @@ def matching_scores(
     *,
     with_kl: bool,
 ) -> tuple[Float[Tensor, "n w"], Float[Tensor, "n w"] | None]:
-    """Minus the matching losses, and where asked for the distances to the reference.
+    """Minus the matching losses, and with `with_kl` the distances to the reference.
 
     The distances are measured alone: they carry no gradient, so that beta scales what they add to
     the loss's value and does not hold the policy.

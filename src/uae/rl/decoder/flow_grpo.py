@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from uae.flow.noise import stream
 from uae.flow.sde import TRANSITIONS, Trajectory, log_prob, sde_rollout
 from uae.recipe.decoder_rl import DecoderRLConfig, FlowGrpoConfig
-from uae.rl.decoder.objective import Policy
+from uae.rl.decoder.objective import Feedback, Policy, Start
 from uae.rl.decoder.ratios import ratio_loss
 from uae.rl.kl import transition_kl
 from uae.rl.objective import Diagnostics, ratio_metrics
@@ -27,40 +27,28 @@ class FlowGrpo:
     settings: FlowGrpoConfig
     shared: DecoderRLConfig
 
-    def draw(
-        self,
-        policy: Policy,
-        noise: Float[Tensor, " n *latent"],
-        group_id: Int[Tensor, " n"],
-        rows: range,
-        seed: int,
-        step: int,
-    ) -> tuple[Float[Tensor, " n *latent"], Trajectory]:
+    def draw(self, policy: Policy, start: Start) -> tuple[Float[Tensor, " n *latent"], Trajectory]:
         """Draw with noise in the window."""
+        seed, step = start.seed, start.step
         return sde_rollout(
             policy.velocity,
-            noise,
+            start.noise,
             policy.sigmas,
             window_at(self.settings, seed, step),
             self.settings.noise_level,
-            [stream(seed, "explore", step, row) for row in rows],
-            group_id=group_id,
+            [stream(seed, "explore", step, row) for row in start.rows],
+            group_id=start.group_id,
             policy_version=step,
             rule=TRANSITIONS[self.settings.rule],
             reduction=self.settings.reduction,
         )
 
     def loss(
-        self,
-        policy: Policy,
-        rollout: Trajectory,
-        advantages: Float[Tensor, " n"],
-        kept: Bool[Tensor, " n"],
-        num_kept: int,
+        self, policy: Policy, rollout: Trajectory, feedback: Feedback
     ) -> tuple[Float[Tensor, ""], Diagnostics]:
         """Compare the steps' likelihood with that of the policy that drew."""
         log_probs, kl = self.score(policy, rollout)
-        return ratio_loss(log_probs, kl, rollout, advantages, kept, num_kept, self.shared)
+        return ratio_loss(log_probs, kl, rollout, feedback, self.shared)
 
     def metrics(self, measured: Sequence[Diagnostics], *, is_first: bool) -> dict[str, float]:
         """Return ratio, clipped share and KLs."""
@@ -71,22 +59,19 @@ class FlowGrpo:
     ) -> tuple[Float[Tensor, "n w"], Float[Tensor, "n w"] | None]:
         """Log-probabilities of the window's steps; where beta asks, their KL to the reference."""
         settings, rule = self.settings, TRANSITIONS[self.settings.rule]
+        is_scaled = settings.kl_weighting == "flow_grpo" and settings.rule == "sde"
         log_probs: list[Tensor] = []
         kls: list[Tensor] = []
         for k in range(settings.window):
-            x, sigma, sigma_next = (
-                values[:, k]
-                for values in (trajectory.latents_before, trajectory.sigma, trajectory.sigma_next)
-            )
-            velocity = policy.velocity(x, sigma)
-            transition = rule(x, velocity, sigma, sigma_next, settings.noise_level)
-            after = trajectory.latents_after[:, k]
-            log_probs.append(log_prob(transition, after, settings.reduction))
+            x, x_next = trajectory.latents_before[:, k], trajectory.latents_after[:, k]
+            sigma, sigma_next = trajectory.sigma[:, k], trajectory.sigma_next[:, k]
+            v = policy.velocity(x, sigma)
+            transition = rule(x, v, sigma, sigma_next, settings.noise_level)
+            log_probs.append(log_prob(transition, x_next, settings.reduction))
             if self.shared.kl_beta:
-                before = policy.reference(x, sigma)
-                reference = rule(x, before, sigma, sigma_next, settings.noise_level)
+                v_ref = policy.reference(x, sigma)
+                reference = rule(x, v_ref, sigma, sigma_next, settings.noise_level)
                 kl = transition_kl(transition, reference, settings.reduction)
-                is_scaled = settings.kl_weighting == "flow_grpo" and settings.rule == "sde"
                 kls.append(kl * (sigma - sigma_next) if is_scaled else kl)
         return torch.stack(log_probs, dim=1), torch.stack(kls, dim=1) if kls else None
 

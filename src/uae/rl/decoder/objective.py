@@ -1,7 +1,7 @@
 """The protocol of a decoder objective: it draws redraws, and gives the loss of what was drawn.
 
-    latents, rollout = objective.draw(policy, noise, group_id, rows, seed, step)
-    loss, measured = objective.loss(policy, rollout, advantages, kept, num_kept)
+    latents, rollout = objective.draw(policy, start)
+    loss, measured = objective.loss(policy, rollout, feedback)
     metrics = objective.metrics([measured, ...], is_first=True)
 
 An objective sees the decoder as a `Policy` alone. `rl/decoder/table.py` names the objectives;
@@ -36,55 +36,59 @@ class Policy:
     sigmas: Float[Tensor, " t"]
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The start of a micro-batch of redraws.
+
+    Attributes:
+        noise: Where sampling starts.
+        group_id: Equal for the redraws of one caption.
+        rows: Places of the redraws in the step. Draws that depend on (seed, step, row) alone do not
+            depend on the size of a micro-batch.
+        seed: Of the run.
+        step: Of the stage.
+    """
+
+    noise: Float[Tensor, " n *latent"]
+    group_id: Int[Tensor, " n"]
+    rows: range
+    seed: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """The worth of a micro-batch of redraws, compared with the others of their captions.
+
+    Attributes:
+        advantages: 0 where not kept.
+        kept: False for a redraw that must not reach the loss.
+        num_kept: Kept redraws of the whole step, at least 1: the divisor, so that the losses of
+            micro-batches add up to the loss of the step.
+    """
+
+    advantages: Float[Tensor, " n"]
+    kept: Bool[Tensor, " n"]
+    num_kept: int
+
+
 @runtime_checkable
 class DecoderObjective(Protocol[RolloutT, MeasuredT]):
     """One way to compare the redraws of a caption; made of its settings and the shared ones."""
 
-    def draw(
-        self,
-        policy: Policy,
-        noise: Float[Tensor, " n *latent"],
-        group_id: Int[Tensor, " n"],
-        rows: range,
-        seed: int,
-        step: int,
-    ) -> tuple[Float[Tensor, " n *latent"], RolloutT]:
-        """Draw the latents of a micro-batch, without gradients.
-
-        Args:
-            policy: Draws.
-            noise: Where sampling starts.
-            group_id: Equal for the redraws of one caption.
-            rows: Places of the redraws in the step. Draws that depend on (seed, step, row) alone
-                do not depend on the size of a micro-batch.
-            seed: Of the run.
-            step: Of the stage.
-
-        Returns:
-            The latents, and what `loss` needs of them.
-        """
+    def draw(self, policy: Policy, start: Start) -> tuple[Float[Tensor, " n *latent"], RolloutT]:
+        """Draw the latents of a micro-batch without gradients; also what `loss` needs of them."""
         ...
 
     def loss(
-        self,
-        policy: Policy,
-        rollout: RolloutT,
-        advantages: Float[Tensor, " n"],
-        kept: Bool[Tensor, " n"],
-        num_kept: int,
+        self, policy: Policy, rollout: RolloutT, feedback: Feedback
     ) -> tuple[Float[Tensor, ""], MeasuredT]:
-        """Return a micro-batch's share of the loss of the step.
+        """Return a micro-batch's share of the step's loss, and what `metrics` is made of.
 
         Args:
             policy: Learns; at first it is the one that drew.
             rollout: From `draw`.
-            advantages: Of the redraws; 0 where not kept.
-            kept: False for a redraw that must not reach the loss.
-            num_kept: Kept redraws of the whole step, at least 1: the divisor, so that the losses of
-                micro-batches add up to the loss of the step.
-
-        Returns:
-            The loss, and what was measured on the way, for `metrics`.
+            feedback: Of its redraws.
         """
         ...
 
