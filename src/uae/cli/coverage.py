@@ -12,10 +12,8 @@ from uae.backends.files import CaptionsFile, ImageFolder
 from uae.benchmarks.results.notes import gaps_option
 from uae.benchmarks.unified_bench.pair import Pair
 from uae.core.errors import UsageError
-from uae.core.ranks import gathered, share
-from uae.data.opening import open_image
-from uae.data.untrusted.file import UnreadableImage
 from uae.report.format import listed
+from uae.runs.first_look import faults_of
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +25,8 @@ Gaps = Mapping[str, Sequence[str]]
 
 
 def image_gaps(images: Mapping[str, Path]) -> Gaps:
-    """Open all images and return those that do not, each with the reason."""
-    return {UNREADABLE: _unreadable(images)}
+    """Look at all images and return those that cannot be opened, each with the reason."""
+    return {UNREADABLE: _unreadable(images, "images")}
 
 
 def pair_gaps(pair: Pair, images: Mapping[str, Path]) -> Gaps:
@@ -54,7 +52,7 @@ def pair_gaps(pair: Pair, images: Mapping[str, Path]) -> Gaps:
         folder = ImageFolder(Path(pair.draws.name), names)
         gaps[MISSING_REDRAWS] = [name for name in names if name not in folder.found]
         redraws = {file: folder.folder / file for file in folder.found.values()}
-        gaps[UNREADABLE_REDRAWS] = _unreadable(redraws)
+        gaps[UNREADABLE_REDRAWS] = _unreadable(redraws, "redraws")
         warn_of_extra(folder.folder, folder.extra, "redraws")
     return gaps
 
@@ -81,13 +79,6 @@ def warn_of_extra(place: Path, names: Sequence[str], what: str) -> None:
         log.warning("%s: not used\n%s", place, listed({f"{what} of no image": names}))
 
 
-def _unreadable(paths: Mapping[str, Path]) -> list[str]:
-    """Return the names of files that do not open, with reasons; all ranks share the work."""
-    own = {}
-    for name in share(list(paths)):
-        try:
-            open_image(paths[name])
-        except UnreadableImage as error:
-            own[name] = f"{name}: {error.reason}: {error.detail}"
-    found = {name: fault for part in gathered(own) for name, fault in part.items()}
-    return [found[name] for name in paths if name in found]
+def _unreadable(paths: Mapping[str, Path], what: str) -> list[str]:
+    faults = faults_of(paths, what)
+    return [f"{name}: {fault.reason}: {fault.detail}" for name, fault in faults.items()]

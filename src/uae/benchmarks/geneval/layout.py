@@ -16,9 +16,8 @@ from pathlib import Path
 
 from uae.benchmarks.geneval.prompts import PromptLine, PromptSet, parse_line
 from uae.core.errors import UsageError
-from uae.data.opening import open_image
-from uae.data.untrusted.file import UnreadableImage
 from uae.report.format import listed
+from uae.runs.first_look import faults_of
 
 SAMPLES_PER_PROMPT = 4
 METADATA_NAME = "metadata.jsonl"
@@ -113,7 +112,7 @@ def read_folder(
     *,
     allow_missing: bool = False,
 ) -> ImageFolder:
-    """List the samples of an image folder; each is opened once, so that faults show at the start.
+    """List the samples of an image folder; each is looked at, so that faults show at the start.
 
     Args:
         root: The folder.
@@ -138,7 +137,14 @@ def read_folder(
             gaps.missing_folders.append(folder.name)
     expected = {folder_of(root, prompt_id).name for prompt_id in range(len(prompts.lines))}
     gaps.extra_folders.extend(sorted(numbered - expected))
-    found = ImageFolder(root, tuple(samples), gaps)
+    faults = faults_of({_place(sample): sample.path for sample in samples}, "samples")
+    gaps.unreadable.extend(
+        Unreadable(sample, f"{_place(sample)}: {fault.reason}: {fault.detail}")
+        for sample in samples
+        if (fault := faults.get(_place(sample)))
+    )
+    sound = tuple(sample for sample in samples if _place(sample) not in faults)
+    found = ImageFolder(root, sound, gaps)
     if not found.samples:
         raise UsageError(f"{root} holds no image of {prompts.name!r} to score:\n{gaps.summary()}")
     if not gaps.is_empty and not allow_missing:
@@ -153,7 +159,7 @@ def read_folder(
 def _samples_of(
     folder: Path, prompt_id: int, line: PromptLine, num_samples: int, gaps: Gaps
 ) -> Iterator[Sample]:
-    """Yield a folder's readable samples; note what is amiss."""
+    """Yield a folder's samples; note what is amiss."""
     fault = _metadata_fault(folder, line)
     if fault:
         gaps.other_prompts.append(fault)
@@ -163,14 +169,12 @@ def _samples_of(
         gaps.missing_samples.append(f"{folder.name} ({len(names)} of {num_samples})")
     gaps.extra_samples.extend(f"{folder.name}/samples/{name}" for name in names[num_samples:])
     for name in names[:num_samples]:
-        sample = Sample(prompt_id, folder / "samples" / name)
-        try:
-            open_image(sample.path)
-        except UnreadableImage as error:
-            place = f"{folder.name}/samples/{name}"
-            gaps.unreadable.append(Unreadable(sample, f"{place}: {error.reason}: {error.detail}"))
-        else:
-            yield sample
+        yield Sample(prompt_id, folder / "samples" / name)
+
+
+def _place(sample: Sample) -> str:
+    """Return a sample's path from the root."""
+    return "/".join(sample.path.parts[-3:])
 
 
 def _sample_names(folder: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Images by name, one file each: checked for completeness and opened once before a judge is."""
+"""Images by name, one file each: checked for completeness before a judge is loaded."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -6,14 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from PIL import Image
-
 from uae.core.errors import UsageError
 from uae.core.ranks import current
 from uae.data.folder import SUFFIXES
-from uae.data.opening import open_image
-from uae.data.untrusted.file import UnreadableImage
 from uae.report.format import listed
+from uae.runs.first_look import faults_of
 
 log = logging.getLogger(__name__)
 
@@ -92,9 +89,9 @@ def check_images(
     *,
     allow_missing: bool = False,
     shown: Mapping[str, str] = MappingProxyType({}),
-    fault_of: Callable[[Image.Image], str] = lambda _: "",
+    fault_of: Callable[[Path], str] = lambda _: "",
 ) -> ImageSet:
-    """Look for each item's image and open it, so that faults show at the start.
+    """Look for each item's image, and at its container, so that faults show at the start.
 
     Args:
         root: Where they lie.
@@ -102,19 +99,21 @@ def check_images(
         extra: Files beside them that no item has.
         allow_missing: Accept what is there; the caller marks the result.
         shown: What messages call an item's image, where its name would say nothing.
-        fault_of: Says what is wrong with an image that opens, its size say; "" if nothing.
+        fault_of: Says what is wrong with a sound image, its size say; "" if nothing.
 
     Raises:
         UsageError: The set is incomplete and need not be, or there is nothing to judge.
     """
     paths = {name: path for name, path in expected.items() if path and path.is_file()}
-    faults = {name: _fault(path, fault_of) for name, path in paths.items()}
+    looks = faults_of(paths)
+    faults = {name: f"{fault.reason}: {fault.detail}" for name, fault in looks.items()}
+    faults |= {x: fault for x in paths.keys() - faults if (fault := fault_of(paths[x]))}
     found = ImageSet(
         root=root,
         paths=paths,
         missing=tuple(name for name in expected if name not in paths),
         extra=tuple(extra),
-        faults={name: fault for name, fault in faults.items() if fault},
+        faults={name: faults[name] for name in paths if name in faults},
         shown=shown,
     )
     if len(found.faults) == len(paths):
@@ -127,10 +126,3 @@ def check_images(
     if found.extra and found.is_complete and current().is_first:
         log.warning("%s holds more than the benchmark:\n%s", root, found.summary())
     return found
-
-
-def _fault(path: Path, fault_of: Callable[[Image.Image], str]) -> str:
-    try:
-        return fault_of(open_image(path))
-    except UnreadableImage as error:
-        return f"{error.reason}: {error.detail}"
