@@ -135,10 +135,10 @@ def test_files_are_named_in_their_order_with_what_is_wrong(tmp_path):
     for name in names[1:]:
         (tmp_path / name).write_bytes(b"")
     faults = faults_of({name: tmp_path / name for name in names})
-    assert {x: fault.reason for x, fault in faults.items()} == {
-        "3.png": "unreadable",
-        "1.png": "empty file",
-        "2.png": "empty file",
+    assert faults == {
+        "3.png": "unreadable: No such file or directory",
+        "1.png": "empty file: 0 bytes",
+        "2.png": "empty file: 0 bytes",
     }
     assert list(faults) == names
     assert faults_of({}) == {}

@@ -12,6 +12,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 from types import FrameType, TracebackType
 from typing import NamedTuple
 
@@ -48,57 +49,47 @@ Try:
 class Verb(NamedTuple):
     """A command of `uae`, whose module is imported when it is typed."""
 
-    place: str
     summary: str
     """The first paragraph of its docstring."""
     after: str
     """The next command, as its help names it."""
+    module: str = ""
+    """Its module in `uae.cli`, where that has another name than the verb."""
 
 
 VERBS = {
     "train": Verb(
-        "uae.cli.train:train",
         "Train a model by a recipe; stopped at any moment, the same command goes on.",
         "uae report RUN, uae reconstruct IMAGE --model RUN/model",
     ),
     "caption": Verb(
-        "uae.cli.pictures:caption",
-        "Describe images in words.",
-        'uae draw "CAPTION", uae train --data FOLDER',
+        "Describe images in words.", 'uae draw "CAPTION", uae train --data FOLDER', "pictures"
     ),
     "draw": Verb(
-        "uae.cli.pictures:draw",
-        "Draw an image from a caption and print its path.",
-        "uae reconstruct IMAGE",
+        "Draw an image from a caption and print its path.", "uae reconstruct IMAGE", "pictures"
     ),
     "reconstruct": Verb(
-        "uae.cli.reconstruct:reconstruct",
         "Describe images, draw them again from the words alone, and compare.",
         "uae train --recipe demo --data FOLDER --out RUN",
     ),
     "compare": Verb(
-        "uae.cli.compare:compare",
         "Compare two runs of one benchmark: paired differences with 95 % intervals, and what "
         "moved.",
         "uae report RUN",
     ),
     "report": Verb(
-        "uae.cli.report:report",
         "Write the report of a run again, from its metrics and evaluations.",
         "uae reconstruct IMAGE --model RUN/model",
     ),
     "scenes": Verb(
-        "uae.cli.scenes:scenes",
         "Write scenes as a folder of images with captions, questions and what is in them.",
         "uae eval unified-bench OUT/images, uae eval mmt-bench OUT/questions.tsv",
     ),
     "serve": Verb(
-        "uae.cli.serve:serve",
         "Serve a model in OpenAI's protocol: chats with the encoder, drawings by the decoder.",
         "uae doctor",
     ),
     "doctor": Verb(
-        "uae.cli.doctor:doctor",
         "Check the machine and the installation; exit code 3 if something is broken.",
         "uae reconstruct IMAGE",
     ),
@@ -110,18 +101,12 @@ MOVED = {"bases": "python -m bases"}
 
 
 def app_of(verbs: Mapping[Callable[..., int], str], name: str, summary: str) -> App:
-    """Map names to verbs.
-
-    Args:
-        verbs: The verbs, each with what its help names as the next command.
-        name: What is typed before a verb.
-        summary: Head of the help.
-    """
+    """Map verbs, each with what its help names as the next command, to their names."""
     app = App(
         name=name,
         help=summary,
         help_format="plaintext",
-        version=_version,
+        version=lambda: metadata.version("uae"),
         version_flags=["--version"],
         result_action="return_value",
         suppress_keyboard_interrupt=False,
@@ -131,18 +116,13 @@ def app_of(verbs: Mapping[Callable[..., int], str], name: str, summary: str) -> 
     return app
 
 
-def _version() -> str:
-    from importlib import metadata
-
-    return metadata.version("uae")
-
-
 def build_app() -> App:
     """Make `uae`, which shows its verbs and imports none."""
     app = app_of({}, "uae", SUMMARY)
     app.help_epilogue = "Next: uae doctor, uae VERB --help"
     for name, verb in VERBS.items():
-        app.command(verb.place, name=name, help=verb.summary, help_epilogue=f"Next: {verb.after}")
+        place = f"uae.cli.{verb.module or name}:{name}"
+        app.command(place, name=name, help=verb.summary, help_epilogue=f"Next: {verb.after}")
     app.command("uae.cli.app:benchmarks", name="eval", help="What a model scores.")
     app.register_install_completion_command(add_to_startup=False)
     return app
@@ -180,13 +160,10 @@ def app_for(tokens: Sequence[str]) -> App:
 
 
 def run(tokens: Sequence[str], app: App | None = None) -> int:
-    """Run one command and return its exit code; errors the user can act on are said, not raised.
+    """Run one command, of `uae` or another app, and return its exit code.
 
-    Any other error is a fault of ours and passes through, a `ValueError` too.
-
-    Args:
-        tokens: What was typed.
-        app: The commands; `uae` if not given.
+    Errors the user can act on are said, not raised. Any other one is a fault of ours and passes
+    through, a `ValueError` too.
     """
     try:
         spelled = [STDIN if token == "-" else token for token in tokens]
@@ -204,30 +181,22 @@ def run(tokens: Sequence[str], app: App | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except OSError as error:
+        is_missing = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
         code = EXIT_ENVIRONMENT if error.errno in _ENVIRONMENT else EXIT_FAILED
-        return _say(_os_message(error), EXIT_USAGE if _is_missing(error) else code)
+        is_plain = error.filename is None or error.strerror is None
+        said = error if is_plain else f"{error.filename}: {error.strerror.lower()}"
+        return _say(said, EXIT_USAGE if is_missing else code)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        return _say(
-            ": ".join(filter(None, (OUT_OF_MEMORY, wanted(error), REMEDY))), EXIT_ENVIRONMENT
-        )
+        said = filter(None, (OUT_OF_MEMORY, wanted(error), REMEDY))
+        return _say(": ".join(said), EXIT_ENVIRONMENT)
 
 
 def _say(error: object, code: int, *, is_fault: bool = True) -> int:
     sys.stderr.write(readable(f"{prefix()}{'error: ' if is_fault else ''}{error}\n"))
     log.debug("raised here:", exc_info=True)
     return code
-
-
-def _is_missing(error: OSError) -> bool:
-    return isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
-
-
-def _os_message(error: OSError) -> str:
-    if error.filename is None or error.strerror is None:
-        return str(error)
-    return f"{error.filename}: {error.strerror.lower()}"
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:
@@ -247,11 +216,7 @@ def _say_bug(
 
 
 def main(app: App | None = None) -> None:
-    """Run the command of this process and exit with its code.
-
-    Args:
-        app: The commands; `uae` if not given.
-    """
+    """Run the command of this process, of `uae` or another app, and exit with its code."""
     signal.signal(signal.SIGTERM, _terminate)
     sys.excepthook = _say_bug
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -17,8 +17,7 @@ from uae.runs.first_look import faults_of
 
 log = logging.getLogger(__name__)
 
-UNREADABLE, UNREADABLE_REDRAWS = "unreadable images", "unreadable redraws"
-MISSING_CAPTIONS, MISSING_REDRAWS = "images without a caption", "images without a redraw"
+UNREADABLE = "unreadable images"
 
 Gaps = Mapping[str, Sequence[str]]
 """Names by what is amiss; an empty kind lacks nothing."""
@@ -26,33 +25,29 @@ Gaps = Mapping[str, Sequence[str]]
 
 def image_gaps(images: Mapping[str, Path]) -> Gaps:
     """Look at all images and return those that cannot be opened, each with the reason."""
-    return {UNREADABLE: _unreadable(images, "images")}
+    return {UNREADABLE: [f"{name}: {fault}" for name, fault in faults_of(images).items()]}
 
 
 def pair_gaps(pair: Pair, images: Mapping[str, Path]) -> Gaps:
-    """Return what a captions file and a folder of redraws lack.
+    """Return what a captions file and a folder of redraws lack, if the pair has them.
 
     What belongs to no image is told by a warning.
-
-    Args:
-        pair: Captioner and generator; others than files and folders lack nothing.
-        images: What is to be measured.
 
     Raises:
         UsageError: An image has two captions or two redraws, or there is no such file or folder.
     """
-    names = list(images)
     gaps: dict[str, Sequence[str]] = {}
     if pair.writes.kind == "file":
         captions = CaptionsFile(Path(pair.writes.name), images)
         log.info(captions.summary)
-        gaps[MISSING_CAPTIONS] = [name for name in names if name not in captions.texts]
+        gaps["images without a caption"] = [x for x in images if x not in captions.texts]
         warn_of_extra(captions.path, captions.extra, "captions")
     if pair.draws.kind == "folder":
-        folder = ImageFolder(Path(pair.draws.name), names)
-        gaps[MISSING_REDRAWS] = [name for name in names if name not in folder.found]
+        folder = ImageFolder(Path(pair.draws.name), list(images))
+        gaps["images without a redraw"] = [x for x in images if x not in folder.found]
         redraws = {file: folder.folder / file for file in folder.found.values()}
-        gaps[UNREADABLE_REDRAWS] = _unreadable(redraws, "redraws")
+        faults = faults_of(redraws, "redraws")
+        gaps["unreadable redraws"] = [f"{file}: {fault}" for file, fault in faults.items()]
         warn_of_extra(folder.folder, folder.extra, "redraws")
     return gaps
 
@@ -77,8 +72,3 @@ def warn_of_extra(place: Path, names: Sequence[str], what: str) -> None:
     """Say once what belongs to no image."""
     if names:
         log.warning("%s: not used\n%s", place, listed({f"{what} of no image": names}))
-
-
-def _unreadable(paths: Mapping[str, Path], what: str) -> list[str]:
-    faults = faults_of(paths, what)
-    return [f"{name}: {fault.reason}: {fault.detail}" for name, fault in faults.items()]

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from uae.core.ranks import current, gathered, share
 from uae.data.survey import look_at
-from uae.data.untrusted.file import UnreadableImage
 from uae.runs.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -18,12 +17,10 @@ log = logging.getLogger(__name__)
 _SHOWN_EVERY = 16
 
 
-def faults_of(paths: Mapping[str, Path], what: str = "images") -> dict[str, UnreadableImage]:
+def faults_of(paths: Mapping[str, Path], what: str = "images") -> dict[str, str]:
     """Return why files are no pictures that can be opened, by name; all ranks share the work.
 
-    Args:
-        paths: Files by name.
-        what: The files are, for a bar or a line of progress.
+    A bar, or a line of progress, says how many are done of `what` they are.
     """
     names, size = share(list(paths)), current().size
     # no bar where no lines are said: with -q, and on all ranks but the first
@@ -32,7 +29,7 @@ def faults_of(paths: Mapping[str, Path], what: str = "images") -> dict[str, Unre
     own = {}
     for done, name in enumerate(names, start=1):
         if fault := look_at(paths[name]).fault:
-            own[name] = fault
+            own[name] = f"{fault.reason}: {fault.detail}"
         if done % _SHOWN_EVERY == 0 or done == len(names):
             progress.show(what, min(done * size, len(paths)), len(paths), unit="image")
     progress.close()

@@ -139,7 +139,7 @@ def read_folder(
     gaps.extra_folders.extend(sorted(numbered - expected))
     faults = faults_of({_place(sample): sample.path for sample in samples}, "samples")
     gaps.unreadable.extend(
-        Unreadable(sample, f"{_place(sample)}: {fault.reason}: {fault.detail}")
+        Unreadable(sample, f"{_place(sample)}: {fault}")
         for sample in samples
         if (fault := faults.get(_place(sample)))
     )

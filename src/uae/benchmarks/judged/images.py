@@ -105,8 +105,7 @@ def check_images(
         UsageError: The set is incomplete and need not be, or there is nothing to judge.
     """
     paths = {name: path for name, path in expected.items() if path and path.is_file()}
-    looks = faults_of(paths)
-    faults = {name: f"{fault.reason}: {fault.detail}" for name, fault in looks.items()}
+    faults = faults_of(paths)
     faults |= {x: fault for x in paths.keys() - faults if (fault := fault_of(paths[x]))}
     found = ImageSet(
         root=root,
