@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import importlib.util
+import itertools
 import os
 import platform
 import shlex
@@ -74,7 +75,9 @@ def doctor(
     """
     talk.begin()
     findings = []
-    for finding in examine(model, num_scenes):
+    for finding in itertools.chain(
+        _packages(), _space(Path.cwd()), _devices(), _trial(model, num_scenes)
+    ):
         findings.append(finding)
         if talk.chosen != "json" and (talk.chosen != "quiet" or finding.state != "ok"):
             write(str(finding))
@@ -84,17 +87,8 @@ def doctor(
     return EXIT_ENVIRONMENT if is_broken else EXIT_DONE
 
 
-def examine(model: str, num_scenes: int) -> Iterator[Finding]:
-    """Yield the findings, cheap ones first."""
-    yield Finding("system", "ok", f"Python {platform.python_version()}, {platform.platform()}")
-    yield from _packages()
-    yield from _extras()
-    yield from _space(Path.cwd())
-    yield from _devices()
-    yield from _trial(model, num_scenes)
-
-
 def _packages() -> Iterator[Finding]:
+    yield Finding("system", "ok", f"Python {platform.python_version()}, {platform.platform()}")
     for text in importlib.metadata.requires("uae") or []:
         requirement = Requirement(text)
         if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
@@ -110,9 +104,6 @@ def _packages() -> Iterator[Finding]:
         else:
             wanted = f"{version}, expected {requirement.specifier}"
             yield Finding(requirement.name, "fail", wanted, mend)
-
-
-def _extras() -> Iterator[Finding]:
     for extra, package in EXTRAS.items():
         is_there = importlib.util.find_spec(package) is not None
         found = f"{package} {importlib.metadata.version(package)}" if is_there else f"no {package}"
@@ -140,10 +131,9 @@ def _space(folder: Path) -> Iterator[Finding]:
 def _free_memory() -> int:
     """Return the bytes that can be had without swapping; page cache counts as free."""
     info = Path("/proc/meminfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
+    for line in info.read_text().splitlines() if info.is_file() else ():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -201,12 +191,7 @@ def _drawability(model: "UnifiedAutoEncoder", num_scenes: int) -> Finding:
     """Warn of what encoder RL will forget, because the decoder cannot draw it."""
     from uae.data.sources import to_images
     from uae.recipe.evaluation import EvaluationConfig
-    from uae.scenes.drawability import (
-        consequence_in_words,
-        drawability_gate,
-        drawability_samples,
-        shares_in_words,
-    )
+    from uae.scenes import drawability
     from uae.scenes.evaluation import held_out_scenes
     from uae.scenes.evaluator import true_captions
     from uae.scenes.parser import parse
@@ -216,6 +201,7 @@ def _drawability(model: "UnifiedAutoEncoder", num_scenes: int) -> Finding:
     scenes = held_out_scenes(num_scenes)
     pixels = draw(model, true_captions(scenes, config.seed), config)
     drawn = [parse(np.asarray(image)) for image in to_images(pixels)]
-    gate = drawability_gate(drawability_samples(scenes, drawn))
-    found = f"{shares_in_words(gate)} in {num_scenes} scenes"
-    return _finding("drawability", gate.passed, found, consequence_in_words(gate))
+    gate = drawability.drawability_gate(drawability.drawability_samples(scenes, drawn))
+    found = f"{drawability.shares_in_words(gate)} in {num_scenes} scenes"
+    mend = drawability.consequence_in_words(gate)
+    return _finding("drawability", gate.passed, found, mend)

@@ -129,11 +129,7 @@ def scenes(
 
 
 def _check_folder(out: Path, settings: Mapping[str, Any]) -> None:
-    """Refuse a folder that holds anything but this evaluation.
-
-    Raises:
-        UsageError: It does.
-    """
+    """Refuse a folder that holds anything but this evaluation."""
     check_folder(out, "--out")
     kept = out / SETTINGS
     if not kept.is_file():

@@ -56,10 +56,7 @@ def find_images(
 ) -> ImageFiles:
     """List the images that files and folders stand for, without opening them.
 
-    Args:
-        arguments: Files, folders, or `STDIN`.
-        without: A folder whose images are results, not inputs.
-        allow_stdin: Take `STDIN` where it stands alone.
+    Those in the folder `without` are results, not inputs. `STDIN` may stand alone, where allowed.
 
     Raises:
         UsageError: A path does not exist, or a folder holds no images.
@@ -144,9 +141,6 @@ def missing(path: Path | None, images: Iterable[str], writing: Writing) -> list[
 
     Captions of several models, seeds or ways of sampling are not mixed in one file. Rows without a
     model are anybody's; what a row does not say is not compared.
-
-    Raises:
-        UsageError: It holds captions of other settings; names the file, and how it was written.
     """
     if path is None:
         return list(images)

@@ -39,13 +39,7 @@ class RunChoice:
     """auto, cpu, cuda or cuda:1."""
 
     def check(self) -> None:
-        """Refuse a folder that cannot take the run, before anything is loaded.
-
-        Raises:
-            UsageError: It is a file, holds something else, is against `resume`, or another run
-                uses it.
-            EnvironmentFault: It cannot be read or written.
-        """
+        """Refuse a folder that cannot take the run, before anything is loaded."""
         from uae.benchmarks.results.folder import BENCHMARK
         from uae.runs.claim import check_claim
 
@@ -87,14 +81,8 @@ def carry_out(
 ) -> int:
     """Carry out a benchmark's plan with a progress line, and return the exit code.
 
-    Args:
-        name: Of the benchmark, before the progress.
-        unit: What progress counts.
-        plan: Of the run.
-        place: The run.
-        talk: Format and verbosity.
-        retry_failed: Measure again what failed for something that may pass.
-        left_out: Folders of images that could not be read, each as a line.
+    With `retry_failed` it measures again what failed for something that may pass; `left_out` are
+    folders of images that could not be read.
     """
     from uae.benchmarks.run import run_plan
     from uae.benchmarks.summary import summary_text

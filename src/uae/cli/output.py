@@ -47,11 +47,7 @@ class Talk:
     """More on stderr, and where an error comes from."""
 
     def begin(self) -> None:
-        """Set up logging, and keep the libraries' own talk off stderr.
-
-        Raises:
-            UsageError: The formats asked for contradict each other.
-        """
+        """Set up logging, keep the libraries' own talk off stderr, and refuse two formats."""
         formats = {self.format, self.chosen, "quiet" if self.quiet else "auto"}
         if len(formats - {"auto"}) > 1:
             raise UsageError("--format, --json and -q ask for different formats: give one")

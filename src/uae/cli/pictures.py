@@ -128,12 +128,7 @@ def _writer(
 
 
 def _record(images: Sequence[Path], out: Path | None) -> Path:
-    """Return the file that keeps what --write txt wrote.
-
-    Raises:
-        UsageError: Images on stdin have no place for a file beside them, or one of several folders
-            would have to be chosen.
-    """
+    """Return the file that keeps what --write txt wrote."""
     if STDIN in map(str, images):
         raise UsageError(
             "--write txt with - : expected files or folders, with captions beside them"

@@ -113,11 +113,7 @@ def _folder_for(images: Sequence[Path]) -> Path:
 
 
 def _check_folder(out: Path) -> None:
-    """Refuse a folder that holds something else than an earlier call of this command.
-
-    Raises:
-        UsageError: It does, or is a file.
-    """
+    """Refuse a folder that holds something else than an earlier call of this command."""
     check_folder(out, "--out")
     if not out.exists():
         return
@@ -139,11 +135,9 @@ def _save(
     files: ImageFiles,
     taken: set[str],
 ) -> int:
-    """Write pictures before their rows, so that a row's picture is always there.
+    """Write pictures before their rows, so that a row's picture is always there; return how many.
 
-    Returns:
-        How many; a redraw or similarity that is not finite, or whose file the disk refuses for its
-        name, is noted in `files` instead.
+    A redraw that is not finite, or whose name the disk refuses, is noted in `files` instead.
     """
     from uae.data.sources import to_images
 
