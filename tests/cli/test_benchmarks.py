@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from faults.hostile_images import png_file
 from uae.backends import own as loop
 from uae.backends.uae import Uae
 from uae.benchmarks import rewriting
@@ -260,6 +261,18 @@ def test_geneval_of_an_incomplete_folder_is_refused_or_marked(run, geneval, imag
     assert result["marks"][1] == "PART of the benchmark: 6 of 553 prompts"
     page = (tmp_path / "scored/report.html").read_text()
     assert '<p class="callout">INCOMPLETE, no score of the benchmark: 1 folders' in page
+
+
+def test_geneval_leaves_out_an_image_that_turns_out_bad(run, geneval, images):
+    rows = (b"\x09" + bytes(72)) * 24  # by a filter that does not exist, which decoding shows
+    (images / "00004/samples/0000.png").write_bytes(png_file((24, 24), 8, 2, rows))
+    code, out, err = run(*geneval, "--json")
+    assert code == 4
+    assert "samples 6/6" in err
+    [left_out] = json.loads(out)["excluded"]
+    assert list(left_out["items"]) == ["00004/samples/0000.png"]
+    assert "its PNG data cannot be decoded" in err
+    assert run(*geneval, "--json")[1] == out
 
 
 @pytest.mark.parametrize(

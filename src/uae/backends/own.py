@@ -16,7 +16,6 @@ from uae.data.folder import NamedImage
 from uae.data.sources import to_pixels
 from uae.flow.noise import stream
 from uae.models.drawing import redraw as redraw_from
-from uae.models.settings import find_settings
 from uae.models.unified import UnifiedAutoEncoder
 from uae.models.vlm.sampling import caption_stream, uniforms
 from uae.rewards.similarity import Similarity, cosine
@@ -25,18 +24,6 @@ from uae.rewards.similarity import Similarity, cosine
 def load(name: str, device: str) -> UnifiedAutoEncoder:
     """Load a model by folder or preset."""
     return UnifiedAutoEncoder.from_pretrained(name, device_of(device))
-
-
-def writing(
-    model: str, seed: int, temperature: float, max_new_tokens: int | None = None
-) -> Writing:
-    """Say how captions are written; by default as long as the model's settings let them be."""
-    return Writing(
-        model=model,
-        seed=seed,
-        temperature=temperature,
-        max_new_tokens=max_new_tokens or find_settings(model).max_new_tokens,
-    )
 
 
 @torch.no_grad()

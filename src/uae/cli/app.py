@@ -8,26 +8,19 @@ import errno
 import io
 import logging
 import os
+import re
 import shlex
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
 from types import FrameType, TracebackType
-from typing import NamedTuple
 
 from cyclopts import App, CycloptsError
 
 from uae.cli.output import STDIN
-from uae.core.errors import (
-    EXIT_DONE,
-    EXIT_ENVIRONMENT,
-    EXIT_FAILED,
-    EXIT_PARTIAL,
-    EXIT_USAGE,
-    Stopped,
-    UaeError,
-    UsageError,
-)
+from uae.core import errors
 from uae.core.memory import OUT_OF_MEMORY, REMEDY, is_out_of_memory, wanted
 from uae.core.ranks import current, leave, prefix
 from uae.core.unicode import readable
@@ -45,88 +38,32 @@ Try:
 """
 
 
-class Verb(NamedTuple):
-    """A command of `uae`, whose module is imported when it is typed."""
-
-    place: str
-    summary: str
-    """The first paragraph of its docstring."""
-    after: str
-    """The next command, as its help names it."""
-
-
 VERBS = {
-    "train": Verb(
-        "uae.cli.train:train",
-        "Train a model by a recipe; stopped at any moment, the same command goes on.",
-        "uae report RUN, uae reconstruct IMAGE --model RUN/model",
-    ),
-    "caption": Verb(
-        "uae.cli.pictures:caption",
-        "Describe images in words.",
-        'uae draw "CAPTION", uae train --data FOLDER',
-    ),
-    "draw": Verb(
-        "uae.cli.pictures:draw",
-        "Draw an image from a caption and print its path.",
-        "uae reconstruct IMAGE",
-    ),
-    "reconstruct": Verb(
-        "uae.cli.reconstruct:reconstruct",
-        "Describe images, draw them again from the words alone, and compare.",
-        "uae train --recipe demo --data FOLDER --out RUN",
-    ),
-    "compare": Verb(
-        "uae.cli.compare:compare",
-        "Compare two runs of one benchmark: paired differences with 95 % intervals, and what "
-        "moved.",
-        "uae report RUN",
-    ),
-    "report": Verb(
-        "uae.cli.report:report",
-        "Write the report of a run again, from its metrics and evaluations.",
-        "uae reconstruct IMAGE --model RUN/model",
-    ),
-    "scenes": Verb(
-        "uae.cli.scenes:scenes",
-        "Write scenes as a folder of images with captions, questions and what is in them.",
-        "uae eval unified-bench OUT/images, uae eval mmt-bench OUT/questions.tsv",
-    ),
-    "join": Verb(
-        "uae.cli.join:join",
-        "Join a vision-language model and a text-to-image model to a pair that `uae train` takes.",
-        "uae reconstruct IMAGE --model OUT, uae train --model OUT --data FOLDER",
-    ),
-    "serve": Verb(
-        "uae.cli.serve:serve",
-        "Serve a model in OpenAI's protocol: chats with the encoder, drawings by the decoder.",
-        "uae doctor",
-    ),
-    "doctor": Verb(
-        "uae.cli.doctor:doctor",
-        "Check the machine and the installation; exit code 3 if something is broken.",
-        "uae reconstruct IMAGE",
-    ),
+    "train": "uae report RUN, uae reconstruct IMAGE --model RUN/model",
+    "caption": 'uae draw "CAPTION", uae train --data FOLDER',
+    "draw": "uae reconstruct IMAGE",
+    "reconstruct": "uae train --recipe demo --data FOLDER --out RUN",
+    "compare": "uae report RUN",
+    "report": "uae reconstruct IMAGE --model RUN/model",
+    "scenes": "uae eval unified-bench OUT/images, uae eval mmt-bench OUT/questions.tsv",
+    "join": "uae reconstruct IMAGE --model OUT, uae train --model OUT --data FOLDER",
+    "serve": "uae doctor",
+    "doctor": "uae reconstruct IMAGE",
 }
-
-
+"""The commands of `uae`, each with the next one that its help names."""
+MODULES = {"caption": "pictures", "draw": "pictures"}
+"""Where a verb lies in `uae.cli` if not in a module of its name; it is imported when typed."""
 MOVED = {"bases": "python -m bases"}
 """Verbs of tools beside the package, each with the command that runs the tool in a checkout."""
 
 
 def app_of(verbs: Mapping[Callable[..., int], str], name: str, summary: str) -> App:
-    """Map names to verbs.
-
-    Args:
-        verbs: The verbs, each with what its help names as the next command.
-        name: What is typed before a verb.
-        summary: Head of the help.
-    """
+    """Map verbs, each with what its help names as the next command, to their names."""
     app = App(
         name=name,
         help=summary,
         help_format="plaintext",
-        version=_version,
+        version=lambda: metadata.version("uae"),
         version_flags=["--version"],
         result_action="return_value",
         suppress_keyboard_interrupt=False,
@@ -136,25 +73,27 @@ def app_of(verbs: Mapping[Callable[..., int], str], name: str, summary: str) -> 
     return app
 
 
-def _version() -> str:
-    from importlib import metadata
-
-    return metadata.version("uae")
-
-
 def build_app() -> App:
     """Make `uae`, which shows its verbs and imports none."""
     app = app_of({}, "uae", SUMMARY)
     app.help_epilogue = "Next: uae doctor, uae VERB --help"
-    for name, verb in VERBS.items():
-        app.command(verb.place, name=name, help=verb.summary, help_epilogue=f"Next: {verb.after}")
+    for name, after in VERBS.items():
+        place = f"uae.cli.{MODULES.get(name, name)}:{name}"
+        app.command(place, name=name, help=_summary(name), help_epilogue=f"Next: {after}")
     app.command("uae.cli.app:benchmarks", name="eval", help="What a model scores.")
     app.register_install_completion_command(add_to_startup=False)
     return app
 
 
+def _summary(verb: str) -> str:
+    """Return the first paragraph of a verb's docstring without importing it."""
+    source = Path(__file__).with_name(f"{MODULES.get(verb, verb)}.py").read_text(encoding="utf-8")
+    [text] = re.findall(rf'^def {verb}\(.*?"""(.+?)\n\n', source, re.DOTALL | re.MULTILINE)
+    return " ".join(text.split())
+
+
 def __getattr__(name: str) -> App:
-    """Make `benchmarks` where a command line needs it: `uae eval`, with what its table has then."""
+    """Make `benchmarks`, which is `uae eval`, with what its table has when it is typed."""
     if name != "benchmarks":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from uae.cli.eval import evaluation
@@ -163,15 +102,11 @@ def __getattr__(name: str) -> App:
 
 
 def app_for(tokens: Sequence[str]) -> App:
-    """Make `uae` for a command line: with the whole help of its verb, of `train` all recipe keys.
-
-    Raises:
-        UsageError: The verb has left `uae`.
-    """
+    """Make `uae` for a command line: with the whole help of its verb, for `train` of all keys."""
     verb = tokens[0] if tokens else ""
     if command := MOVED.get(verb):
         line = shlex.join([*command.split(), *tokens[1:]])
-        raise UsageError(
+        raise errors.UsageError(
             f"uae {verb} has left the package: type `{line}` in a checkout of the repository"
         )
     app = build_app()
@@ -180,28 +115,25 @@ def app_for(tokens: Sequence[str]) -> App:
         if verb == "train":
             from uae.cli.train import keys_help
 
-            app[verb].help_epilogue = f"{keys_help()}\n\nNext: {VERBS[verb].after}"
+            app[verb].help_epilogue = f"{keys_help()}\n\nNext: {VERBS[verb]}"
     return app
 
 
 def run(tokens: Sequence[str], app: App | None = None) -> int:
-    """Run one command and return its exit code; errors the user can act on are said, not raised.
+    """Run one command, of `uae` or another app, and return its exit code.
 
-    Any other error is a fault of ours and passes through, a `ValueError` too.
-
-    Args:
-        tokens: What was typed.
-        app: The commands; `uae` if not given.
+    Errors the user can act on are said, not raised. Any other one is a fault of ours and passes
+    through, a `ValueError` too.
     """
     try:
         spelled = [STDIN if token == "-" else token for token in tokens]
-        code = (app or app_for(tokens))(spelled, exit_on_error=False) or EXIT_DONE
+        code = (app or app_for(tokens))(spelled, exit_on_error=False) or errors.EXIT_DONE
         # torchrun takes any other code for a crash, and would end rank 0 for it
-        return code if code == EXIT_DONE or current().is_first else EXIT_DONE
+        return code if code == errors.EXIT_DONE or current().is_first else errors.EXIT_DONE
     except CycloptsError:
-        return EXIT_USAGE
-    except UaeError as error:
-        return _say(error, error.exit_code, is_fault=not isinstance(error, Stopped))
+        return errors.EXIT_USAGE
+    except errors.UaeError as error:
+        return _say(error, error.exit_code, is_fault=not isinstance(error, errors.Stopped))
     except KeyboardInterrupt:
         return _say("stopped", 128 + signal.SIGINT, is_fault=False)
     except BrokenPipeError:
@@ -209,14 +141,16 @@ def run(tokens: Sequence[str], app: App | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except OSError as error:
-        code = EXIT_ENVIRONMENT if error.errno in _ENVIRONMENT else EXIT_FAILED
-        return _say(_os_message(error), EXIT_USAGE if _is_missing(error) else code)
+        is_missing = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
+        code = errors.EXIT_ENVIRONMENT if error.errno in _ENVIRONMENT else errors.EXIT_FAILED
+        where, why = error.filename, error.strerror
+        said = f"{where}: {why.lower()}" if where is not None and why is not None else error
+        return _say(said, errors.EXIT_USAGE if is_missing else code)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        return _say(
-            ": ".join(filter(None, (OUT_OF_MEMORY, wanted(error), REMEDY))), EXIT_ENVIRONMENT
-        )
+        said = filter(None, (OUT_OF_MEMORY, wanted(error), REMEDY))
+        return _say(": ".join(said), errors.EXIT_ENVIRONMENT)
 
 
 def _say(error: object, code: int, *, is_fault: bool = True) -> int:
@@ -225,18 +159,8 @@ def _say(error: object, code: int, *, is_fault: bool = True) -> int:
     return code
 
 
-def _is_missing(error: OSError) -> bool:
-    return isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
-
-
-def _os_message(error: OSError) -> str:
-    if error.filename is None or error.strerror is None:
-        return str(error)
-    return f"{error.filename}: {error.strerror.lower()}"
-
-
 def _terminate(_number: int, _frame: FrameType | None) -> None:
-    """End at SIGTERM as at an error, so that open files are closed; training has its own way."""
+    """End at SIGTERM as at an error, so that files are closed; training has its own way."""
     raise SystemExit(128 + signal.SIGTERM)
 
 
@@ -252,15 +176,11 @@ def _say_bug(
 
 
 def main(app: App | None = None) -> None:
-    """Run the command of this process and exit with its code.
-
-    Args:
-        app: The commands; `uae` if not given.
-    """
+    """Run the command of this process, of `uae` or another app, and exit with its code."""
     signal.signal(signal.SIGTERM, _terminate)
     sys.excepthook = _say_bug
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be Unicode
     code = run(sys.argv[1:], app)
-    leave(is_done=code in {EXIT_DONE, EXIT_PARTIAL})
+    leave(is_done=code in {errors.EXIT_DONE, errors.EXIT_PARTIAL})
     sys.exit(code)

@@ -11,10 +11,8 @@ from typing import Any
 from uae.benchmarks.results.notes import gaps_option
 from uae.benchmarks.unified_bench.pair import Pair
 from uae.core.errors import UsageError
-from uae.core.ranks import gathered, share
-from uae.data.opening import open_image
-from uae.data.untrusted.file import UnreadableImage
 from uae.report.format import listed
+from uae.runs.first_look import faults_of
 
 log = logging.getLogger(__name__)
 
@@ -25,12 +23,12 @@ Gaps = Mapping[str, Sequence[str]]
 
 
 def image_gaps(images: Mapping[str, Path]) -> Gaps:
-    """Open all images and return those that do not, each with the reason."""
-    return {UNREADABLE: _unreadable(images)}
+    """Look at all images and return those that cannot be opened, each with the reason."""
+    return {UNREADABLE: [f"{name}: {fault}" for name, fault in faults_of(images).items()]}
 
 
 def pair_gaps(pair: Pair, images: Mapping[str, Path]) -> Gaps:
-    """Return what a captions file and a folder of redraws lack.
+    """Return what a captions file and a folder of redraws lack, if the pair has them.
 
     What belongs to no image is told by a warning.
     """
@@ -43,7 +41,8 @@ def pair_gaps(pair: Pair, images: Mapping[str, Path]) -> Gaps:
     if redraws:
         gaps["images without a redraw"] = [name for name in images if name not in redraws.found]
         files = {file: redraws.folder / file for file in redraws.found.values()}
-        gaps["unreadable redraws"] = _unreadable(files)
+        faults = faults_of(files, "redraws")
+        gaps["unreadable redraws"] = [f"{file}: {fault}" for file, fault in faults.items()]
         warn_of_extra(redraws.folder, redraws.extra, "redraws")
     return gaps
 
@@ -64,15 +63,3 @@ def warn_of_extra(place: Path, names: Sequence[str], what: str) -> None:
     """Say once what belongs to no image."""
     if names:
         log.warning("%s: not used\n%s", place, listed({f"{what} of no image": names}))
-
-
-def _unreadable(paths: Mapping[str, Path]) -> list[str]:
-    """Return the names of files that do not open, with reasons; all ranks share the work."""
-    own = {}
-    for name in share(list(paths)):
-        try:
-            open_image(paths[name])
-        except UnreadableImage as error:
-            own[name] = f"{name}: {error.reason}: {error.detail}"
-    faults = {name: fault for part in gathered(own) for name, fault in part.items()}
-    return [faults[name] for name in paths if name in faults]

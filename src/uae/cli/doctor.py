@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import importlib.util
+import itertools
 import os
 import platform
 import shlex
@@ -45,6 +46,15 @@ class Finding:
     found: str
     mend: str = ""
 
+    def __str__(self) -> str:
+        mend = f"  ->  {self.mend}" if self.mend else ""
+        return f"{self.state:4}  {self.check:12}  {self.found}{mend}"
+
+
+def _finding(check: str, is_good: bool, found: str, mend: str) -> Finding:
+    """Return a row that warns, with what mends it, unless all is good."""
+    return Finding(check, "ok", found) if is_good else Finding(check, "warn", found, mend)
+
 
 def doctor(
     *,
@@ -65,32 +75,20 @@ def doctor(
     """
     talk.begin()
     findings = []
-    for finding in examine(model, num_scenes):
+    for finding in itertools.chain(
+        _packages(), _space(Path.cwd()), _devices(), _trial(model, num_scenes)
+    ):
         findings.append(finding)
-        if talk.chosen == "json":
-            continue
-        if talk.chosen != "quiet" or finding.state != "ok":
-            mend = f"  ->  {finding.mend}" if finding.mend else ""
-            write(f"{finding.state:4}  {finding.check:12}  {finding.found}{mend}")
+        if talk.chosen != "json" and (talk.chosen != "quiet" or finding.state != "ok"):
+            write(str(finding))
     if talk.chosen == "json":
         write(json_line({"findings": [asdict(finding) for finding in findings]}))
     is_broken = any(finding.state == "fail" for finding in findings)
     return EXIT_ENVIRONMENT if is_broken else EXIT_DONE
 
 
-def examine(model: str, num_scenes: int) -> Iterator[Finding]:
-    """Yield the findings, cheap ones first."""
-    yield Finding("system", "ok", f"Python {platform.python_version()}, {platform.platform()}")
-    yield from _packages()
-    yield from _extras()
-    yield _disk(Path.cwd())
-    yield _writing(Path.cwd())
-    yield _memory()
-    yield from _devices()
-    yield from _trial(model, num_scenes)
-
-
 def _packages() -> Iterator[Finding]:
+    yield Finding("system", "ok", f"Python {platform.python_version()}, {platform.platform()}")
     for text in importlib.metadata.requires("uae") or []:
         requirement = Requirement(text)
         if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
@@ -106,49 +104,36 @@ def _packages() -> Iterator[Finding]:
         else:
             wanted = f"{version}, expected {requirement.specifier}"
             yield Finding(requirement.name, "fail", wanted, mend)
-
-
-def _extras() -> Iterator[Finding]:
     for extra, package in EXTRAS.items():
-        if importlib.util.find_spec(package):
-            yield Finding(f"[{extra}]", "ok", f"{package} {importlib.metadata.version(package)}")
-        else:
-            yield Finding(f"[{extra}]", "warn", f"no {package}", f'pip install "uae[{extra}]"')
+        is_there = importlib.util.find_spec(package) is not None
+        found = f"{package} {importlib.metadata.version(package)}" if is_there else f"no {package}"
+        yield _finding(f"[{extra}]", is_there, found, f'pip install "uae[{extra}]"')
 
 
-def _disk(folder: Path) -> Finding:
+def _space(folder: Path) -> Iterator[Finding]:
+    """Look at disk, rights and memory, for a run that is to be written below a folder."""
     free = shutil.disk_usage(folder).free / GIB
-    if free < MIN_DISK_GIB:
-        mend = f"free space, or give --out on another disk: a run takes up to {MIN_DISK_GIB:g} GiB"
-        return Finding("disk", "warn", f"{free:.1f} GiB free in {folder}", mend)
-    return Finding("disk", "ok", f"{free:.1f} GiB free in {folder}")
-
-
-def _writing(folder: Path) -> Finding:
+    mend = f"free space, or give --out on another disk: a run takes up to {MIN_DISK_GIB:g} GiB"
+    yield _finding("disk", free >= MIN_DISK_GIB, f"{free:.1f} GiB free in {folder}", mend)
+    fault = ""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"uae")
     except OSError as error:
-        found = f"{folder}: {error.strerror}"
-        return Finding("writing", "warn", found, "give --out with a folder that can be written")
-    return Finding("writing", "ok", f"{folder} can be written")
-
-
-def _memory() -> Finding:
+        fault = f"{folder}: {error.strerror}"
+    mend = "give --out with a folder that can be written"
+    yield _finding("writing", not fault, fault or f"{folder} can be written", mend)
     free = _free_memory() / GIB
-    if free < MIN_MEMORY_GIB:
-        mend = f"end other programs: the demo takes up to {MIN_MEMORY_GIB:g} GiB"
-        return Finding("memory", "warn", f"{free:.1f} GiB free", mend)
-    return Finding("memory", "ok", f"{free:.1f} GiB free")
+    mend = f"end other programs: the demo takes up to {MIN_MEMORY_GIB:g} GiB"
+    yield _finding("memory", free >= MIN_MEMORY_GIB, f"{free:.1f} GiB free", mend)
 
 
 def _free_memory() -> int:
     """Return the bytes that can be had without swapping; page cache counts as free."""
     info = Path("/proc/meminfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
+    for line in info.read_text().splitlines() if info.is_file() else ():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -157,9 +142,8 @@ def _devices() -> Iterator[Finding]:
         import torch
 
     threads, cores = torch.get_num_threads(), os.cpu_count() or 1
-    state = "ok" if threads <= cores else "warn"
-    mend = "" if threads <= cores else f"export OMP_NUM_THREADS={cores}"
-    yield Finding("threads", state, f"{threads} threads, {cores} cores", mend)
+    found, mend = f"{threads} threads, {cores} cores", f"export OMP_NUM_THREADS={cores}"
+    yield _finding("threads", threads <= cores, found, mend)
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
         name = torch.cuda.get_device_name()
@@ -207,12 +191,7 @@ def _drawability(model: "UnifiedAutoEncoder", num_scenes: int) -> Finding:
     """Warn of what encoder RL will forget, because the decoder cannot draw it."""
     from uae.data.sources import to_images
     from uae.recipe.recipe import EvaluationConfig
-    from uae.scenes.drawability import (
-        consequence_in_words,
-        drawability_gate,
-        drawability_samples,
-        shares_in_words,
-    )
+    from uae.scenes import drawability
     from uae.scenes.evaluation import held_out_scenes
     from uae.scenes.evaluator import true_captions
     from uae.scenes.parser import parse
@@ -222,8 +201,7 @@ def _drawability(model: "UnifiedAutoEncoder", num_scenes: int) -> Finding:
     scenes = held_out_scenes(num_scenes)
     pixels = draw(model, true_captions(scenes, config.seed), config)
     drawn = [parse(np.asarray(image)) for image in to_images(pixels)]
-    gate = drawability_gate(drawability_samples(scenes, drawn))
-    found = f"{shares_in_words(gate)} in {num_scenes} scenes"
-    if gate.passed:
-        return Finding("drawability", "ok", found)
-    return Finding("drawability", "warn", found, consequence_in_words(gate))
+    gate = drawability.drawability_gate(drawability.drawability_samples(scenes, drawn))
+    found = f"{drawability.shares_in_words(gate)} in {num_scenes} scenes"
+    mend = drawability.consequence_in_words(gate)
+    return _finding("drawability", gate.passed, found, mend)

@@ -3,9 +3,9 @@
 import itertools
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,7 @@ from uae.cli import audit as audits
 from uae.cli import unified_bench as unified
 from uae.cli.audit import audit
 from uae.cli.benchmarks import add_benchmarks
+from uae.cli.options import check_folder, stages_of
 from uae.cli.output import PLAINLY, Talk, json_line, write
 from uae.cli.startup import quick_start
 from uae.cli.unified_bench import caption_duel, unified_bench
@@ -27,7 +28,11 @@ from uae.recipe.recipe import EvaluationConfig
 from uae.rewards.places import rewarding
 
 if TYPE_CHECKING:
-    from uae.train.evaluator import Gate, Point
+    from uae.report.statistics import Estimate
+    from uae.report.tables import Metric
+    from uae.train.evaluator import Point
+
+    Figures = Sequence[tuple[Metric, Estimate]]
 
 DEFAULTS = EvaluationConfig()
 SETTINGS, SCORES = "settings.json", "scores.json"
@@ -49,16 +54,31 @@ def evaluation() -> App:
     return app
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Extent:
+    """How much is measured."""
+
+    num_scenes: PositiveInt = DEFAULTS.num_scenes
+    """Held-out scenes to caption and redraw."""
+    prompts_per_category: PositiveInt = DEFAULTS.prompts_per_category
+    """Prompts of each of GenEval's six categories, raw and long."""
+    num_questions: PositiveInt = DEFAULTS.num_questions
+    """Questions of each subtask."""
+    seed: NonNegativeInt = DEFAULTS.seed
+    """Seed of captions, noise and questions."""
+
+
+USUAL = Extent()
+
+
 def scenes(
     *,
     model: str = "uae-tiny",
     out: Path | None = None,
     swap: str | None = None,
     reward: Annotated[tuple[str, ...], Parameter(negative="")] = ("clip",),
-    num_scenes: PositiveInt = DEFAULTS.num_scenes,
-    prompts_per_category: PositiveInt = DEFAULTS.prompts_per_category,
-    num_questions: PositiveInt = DEFAULTS.num_questions,
-    seed: NonNegativeInt = DEFAULTS.seed,
+    extent: Extent = USUAL,
     batch_size: PositiveInt = DEFAULTS.micro_batch,
     device: str = "auto",
     talk: Talk = PLAINLY,
@@ -74,31 +94,25 @@ def scenes(
         out: Folder that keeps captions, pictures and scores; what it holds is not made again.
         swap: Model whose decoder redraws the captions in the swap test; by default there is none.
         reward: Similarity backbone that counts as the reward; the others are held out.
-        num_scenes: Held-out scenes to caption and redraw.
-        prompts_per_category: Prompts of each of GenEval's six categories, raw and long.
-        num_questions: Questions of each subtask.
-        seed: Seed of captions, noise and questions.
+        extent: How much is measured.
         batch_size: Images at once; changes speed and memory alone.
         device: auto, cpu, cuda or cuda:1.
         talk: Format and verbosity.
     """
     talk.begin()
     check_alone("uae eval scenes")
-    settings = {
-        "num_scenes": num_scenes,
-        "prompts_per_category": prompts_per_category,
-        "num_questions": num_questions,
-        "seed": seed,
-    }
-    config = EvaluationConfig(**settings, micro_batch=batch_size)
-    names: dict[str, Any] = {"model": model, "swap": swap}
+    settings: dict[str, Any] = {"model": model, "swap": swap, **asdict(extent)}
+    config = EvaluationConfig(**asdict(extent), micro_batch=batch_size)
     named = find_settings(model).similarity
     places = rewarding(reward, named, "--reward ")
     if beside := [name for name in places if name not in named]:
-        names["backbones"] = beside  # an evaluation without them cannot be taken up
-    with _working_folder(out, names | settings) as folder:
-        point = _score(folder, names | settings, config, reward, places, device, talk)
-        values: dict[str, Any] = names | settings | {"reward": list(reward)} | _values(point)
+        settings["backbones"] = beside  # an evaluation without them cannot be taken up
+    if out is not None:
+        _check_folder(out, settings)
+    with nullcontext(out) if out else tempfile.TemporaryDirectory() as folder:
+        point = _score(Path(folder), settings, config, reward, places, device, talk)
+        figures = _figures(point)
+        values = settings | {"reward": list(reward)} | _values(figures, point)
         if out is not None:
             (out / SCORES).write_text(json_line(values) + "\n")
     if talk.for_reader == "json":
@@ -107,28 +121,21 @@ def scenes(
         for row in values["rows"]:
             write(f"{row['metric']} {row['value']}")
     else:
-        assert point.gate is not None, "scenes have a gate"
-        _write_table(values, point.gate)
+        _write_table(values, figures, point)
     return EXIT_DONE
 
 
-@contextmanager
-def _working_folder(out: Path | None, settings: Mapping[str, Any]) -> Iterator[Path]:
-    """Yield a folder for the observations: `out`, if it holds no other evaluation.
-
-    Raises:
-        UsageError: It holds something else.
-    """
-    if out is None:
-        with tempfile.TemporaryDirectory() as folder:
-            yield Path(folder)
-        return
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out} is a file: expected a folder")
+def _check_folder(out: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse a folder that holds anything but this evaluation."""
+    check_folder(out, "--out")
     kept = out / SETTINGS
-    if kept.is_file():
-        is_begun = not holds_nothing_but(out, {SETTINGS})
-        before = json.loads(kept.read_text()) if is_begun else settings
+    if not kept.is_file():
+        if out.is_dir() and any(out.iterdir()):
+            raise UsageError(
+                f"--out {out} is not empty and holds no evaluation: choose another folder"
+            )
+    elif not holds_nothing_but(out, {SETTINGS}):
+        before = json.loads(kept.read_text())
         changed = [
             f"{k} {before.get(k)}, not {v}" for k, v in settings.items() if before.get(k) != v
         ]
@@ -136,9 +143,6 @@ def _working_folder(out: Path | None, settings: Mapping[str, Any]) -> Iterator[P
             raise UsageError(
                 f"--out {out} holds the evaluation of {'; '.join(changed)}: choose another folder"
             )
-    elif out.is_dir() and any(out.iterdir()):
-        raise UsageError(f"--out {out} is not empty and holds no evaluation: choose another folder")
-    yield out
 
 
 def _score(
@@ -154,9 +158,7 @@ def _score(
     with quick_start():
         from uae.backends import own as loop
         from uae.core.device import device_of
-        from uae.models.settings import find_settings
         from uae.rewards.loading import load_backbones
-        from uae.runs.progress import Progress
         from uae.scenes.evaluator import SceneEvaluator
         from uae.train.points import evaluate_point, point_folders, shown_as
 
@@ -170,47 +172,49 @@ def _score(
         swap = loop.load(settings["swap"], device) if settings["swap"] else None
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SETTINGS).write_text(json_line(settings) + "\n")
-    progress = Progress(terminal=False if talk.chosen == "quiet" else None)
+    progress, _ = stages_of(talk)
     show = shown_as("evaluation", progress)
     seen = evaluate_point("model", folder, evaluator, model, lambda: swap, backbones, show)
     progress.close()
     return evaluator.score(seen, "model")
 
 
-def _values(point: "Point") -> dict[str, Any]:
-    """Return the rows of the report's table, and the drawability gate."""
+def _figures(point: "Point") -> "Figures":
     from uae.report.statistics import estimate
 
+    return [
+        (m, estimate(m.samples, cluster_id=m.cluster_id, is_share=m.kind == "share"))
+        for m in point.metrics
+    ]
+
+
+def _values(figures: "Figures", point: "Point") -> dict[str, Any]:
+    """Return the rows of the report's table, and the drawability gate."""
     rows = [
         {"metric": metric.key, "group": metric.group, "name": metric.name}
-        | asdict(
-            estimate(metric.samples, cluster_id=metric.cluster_id, is_share=metric.kind == "share")
-        )
+        | asdict(figure)
         | {"kind": metric.kind, "better": metric.better, "note": metric.note}
-        for metric in point.metrics
+        for metric, figure in figures
     ]
     assert point.gate is not None, "scenes have a gate"
     return {"rows": rows, "gate": {"passed": point.gate.passed, "failing": point.gate.failing}}
 
 
-def _write_table(values: Mapping[str, Any], gate: "Gate") -> None:
+def _write_table(values: Mapping[str, Any], figures: "Figures", point: "Point") -> None:
     from uae.report.format import interval_text, value_text
-    from uae.report.statistics import Estimate
 
     write(
         f"{values['model']}: {values['num_scenes']} held-out test scenes, seed {values['seed']}, "
         f"reward {', '.join(values['reward'])}; 95 % intervals, n samples"
     )
-    width = max(len(row["name"]) for row in values["rows"])
-    for group, rows in itertools.groupby(values["rows"], lambda row: row["group"]):
+    width = max(len(metric.name) for metric in point.metrics)
+    for group, rows in itertools.groupby(figures, lambda row: row[0].group):
         write(f"\n{group}")
-        for row in rows:
-            figure = Estimate(*(row[k] for k in ("value", "low", "high", "n", "num_excluded")))
-            value, interval = (
-                value_text(figure.value, row["kind"]),
-                interval_text(figure, row["kind"]),
-            )
+        for metric, figure in rows:
+            value = value_text(figure.value, metric.kind)
+            interval = interval_text(figure, metric.kind)
             left_out = f", {figure.num_excluded} left out" if figure.num_excluded else ""
-            write(f"  {row['name']:{width}}  {value:>8}  {interval:20}  n = {figure.n}{left_out}")
-    verdict = "passed" if gate.passed else gate.consequence
+            write(f"  {metric.name:{width}}  {value:>8}  {interval:20}  n = {figure.n}{left_out}")
+    assert point.gate is not None, "scenes have a gate"
+    verdict = "passed" if point.gate.passed else point.gate.consequence
     write(f"\nDrawability gate: {verdict}")

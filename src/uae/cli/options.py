@@ -3,13 +3,13 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Literal
 
 from cyclopts import Parameter
 
-from uae.cli.inputs import MAX_LISTED
 from uae.cli.output import Talk, json_line, write
 from uae.core.errors import EXIT_DONE, EXIT_PARTIAL, UsageError
 from uae.core.ranks import current, once
@@ -17,12 +17,13 @@ from uae.core.ranks import current, once
 if TYPE_CHECKING:
     from uae.benchmarks.benchmark import Plan
     from uae.benchmarks.results.result import BenchResult
-    from uae.data.untrusted.file import UnreadableImage
     from uae.runs.progress import Progress
 
 log = logging.getLogger(__name__)
 
 Resume = Literal["auto", "must", "never"]
+MAX_LISTED = 50
+"""Items named at the end of a job, of those left out."""
 
 
 @Parameter(name="*")
@@ -38,40 +39,24 @@ class RunChoice:
     """auto, cpu, cuda or cuda:1."""
 
     def check(self) -> None:
-        """Refuse a folder that cannot take the run, before anything is loaded.
+        """Refuse a folder that cannot take the run, before anything is loaded."""
+        from uae.benchmarks.results.folder import BENCHMARK
+        from uae.runs.claim import check_claim
 
-        Raises:
-            UsageError: It is a file, holds something else, is against `resume`, or another run
-                uses it.
-            EnvironmentFault: It cannot be read or written.
-        """
         check_folder(self.out, "--out")
         # a rank that is late would find the first one's lock
-        once(lambda: _check_run(self.out, self.resume))
+        once(lambda: check_claim(self.out, BENCHMARK, self.resume))
 
 
 def check_folder(folder: Path, flag: str) -> None:
-    """Refuse a file where a folder is wanted.
-
-    Raises:
-        UsageError: Names the flag.
-    """
+    """Refuse a file where a folder is wanted; names the flag."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{flag} {folder} is a file: expected a folder")
 
 
-def _check_run(out: Path, resume: Resume) -> None:
-    from uae.benchmarks.results.folder import BENCHMARK
-    from uae.runs.claim import check_claim
-
-    check_claim(out, BENCHMARK, resume)
-
-
 def progress_of(stage: str, unit: str, talk: Talk) -> tuple["Progress", Callable[[int, int], None]]:
     """Return a progress line, and what to tell of it (done, in all)."""
-    from uae.runs.progress import Progress
-
-    progress = Progress(terminal=_terminal(talk))
+    progress, _ = stages_of(talk)
     # how far the other ranks are is an estimate
     return progress, lambda done, total: progress.show(stage, min(done, total), total, unit=unit)
 
@@ -80,13 +65,9 @@ def stages_of(talk: Talk) -> tuple["Progress", Callable[[str, int, int], None]]:
     """Return a progress line over several stages, and what to tell of it (what, done, in all)."""
     from uae.runs.progress import Progress
 
-    progress = Progress(terminal=_terminal(talk))
-    return progress, lambda what, done, total: progress.show(what, done, total, unit="image")
-
-
-def _terminal(talk: Talk) -> bool | None:
-    """Return whether to draw a bar; None where a terminal decides."""
-    return None if current().is_first and talk.chosen != "quiet" else False
+    is_shown = current().is_first and talk.chosen != "quiet"
+    progress = Progress(terminal=None if is_shown else False)
+    return progress, partial(progress.show, unit="image")
 
 
 def carry_out(
@@ -96,18 +77,12 @@ def carry_out(
     place: RunChoice,
     talk: Talk,
     retry_failed: bool = False,
-    left_out: Sequence["UnreadableImage"] = (),
+    left_out: Sequence[object] = (),
 ) -> int:
     """Carry out a benchmark's plan with a progress line, and return the exit code.
 
-    Args:
-        name: Of the benchmark, before the progress.
-        unit: What progress counts.
-        plan: Of the run.
-        place: The run.
-        talk: Format and verbosity.
-        retry_failed: Measure again what failed for something that may pass.
-        left_out: Folders of images that could not be read.
+    With `retry_failed` it measures again what failed for something that may pass; `left_out` are
+    folders of images that could not be read.
     """
     from uae.benchmarks.run import run_plan
     from uae.benchmarks.summary import summary_text
@@ -123,21 +98,9 @@ def carry_out(
 
 
 def ended(
-    result: "BenchResult",
-    out: Path,
-    text: str,
-    talk: Talk,
-    left_out: Sequence["UnreadableImage"] = (),
+    result: "BenchResult", out: Path, text: str, talk: Talk, left_out: Sequence[object] = ()
 ) -> int:
-    """Write the page and the scores, list what was left out on stderr, and return the exit code.
-
-    Args:
-        result: Of the run.
-        out: Its folder.
-        text: The scores in lines.
-        talk: Format and verbosity.
-        left_out: Folders of images that could not be read.
-    """
+    """Write page and scores (`text` to people), say what was left out, and return the exit code."""
     from uae.benchmarks.results.page import write_page
     from uae.benchmarks.results.result import result_values
 
@@ -164,12 +127,12 @@ def ended(
     total = f"left out {result.num_excluded} of {result.num_items}; they count in no score"
     warn_of(total, excluded)
     warn_of(f"{len(failed)} parts of items failed; the rest of each item counts", failed)
-    warn_of(f"{len(left_out)} folders could not be read", list(map(str, left_out)))
+    warn_of(f"{len(left_out)} folders could not be read", left_out)
     return EXIT_PARTIAL if excluded or failed or left_out else EXIT_DONE
 
 
-def warn_of(total: str, lines: Sequence[str]) -> None:
+def warn_of(total: str, items: Sequence[object]) -> None:
     """Warn with a count and the first lines of what it counts."""
-    if lines:
-        more = [f"... and {len(lines) - MAX_LISTED} more"] if len(lines) > MAX_LISTED else []
-        log.warning("\n  ".join([total, *lines[:MAX_LISTED], *more]))
+    if items:
+        more = [f"... and {len(items) - MAX_LISTED} more"] if len(items) > MAX_LISTED else []
+        log.warning("\n  ".join([total, *map(str, items[:MAX_LISTED]), *more]))

@@ -19,8 +19,6 @@ from uae.core.errors import UsageError
 from uae.core.ranks import current, prefix
 from uae.core.unicode import escaped, readable
 
-log = logging.getLogger(__name__)
-
 Format = Literal["auto", "human", "json", "quiet"]
 OUTPUT = Group("Output", sort_key=9)
 STDIN = "/dev/stdin"
@@ -49,21 +47,16 @@ class Talk:
     """More on stderr, and where an error comes from."""
 
     def begin(self) -> None:
-        """Set up logging, and keep the libraries' own talk off stderr.
-
-        Raises:
-            UsageError: The formats asked for contradict each other.
-        """
-        asked = {self.format} - {"auto"} | ({"json"} if self.json else set())
-        if len(asked | ({"quiet"} if self.quiet else set())) > 1:
+        """Set up logging, keep the libraries' own talk off stderr, and refuse two formats."""
+        formats = {self.format, self.chosen, "quiet" if self.quiet else "auto"}
+        if len(formats - {"auto"}) > 1:
             raise UsageError("--format, --json and -q ask for different formats: give one")
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(_Lines())
         own = logging.getLogger("uae")
         own.handlers = [handler]
-        own.setLevel(logging.INFO)
-        if self.chosen == "quiet" or not current().is_first:
-            own.setLevel(logging.WARNING)
+        is_quiet = self.chosen == "quiet" or not current().is_first
+        own.setLevel(logging.WARNING if is_quiet else logging.INFO)
         if self.verbose:
             own.setLevel(logging.DEBUG)
             return
@@ -76,16 +69,13 @@ class Talk:
     @property
     def chosen(self) -> Format:
         """The format asked for, by whichever flag."""
-        if self.json:
-            return "json"
-        return "quiet" if self.quiet else self.format
+        return "json" if self.json else "quiet" if self.quiet else self.format
 
     @property
     def for_reader(self) -> Literal["human", "json", "quiet"]:
         """The format of a table: `auto` gives JSON to a pipe."""
-        if self.chosen == "auto":
-            return "human" if sys.stdout.isatty() else "json"
-        return self.chosen
+        terminal = "human" if sys.stdout.isatty() else "json"
+        return terminal if self.chosen == "auto" else self.chosen
 
     def result(self, plain: str, values: Mapping[str, Any]) -> None:
         """Write a verb's one result: JSON if asked for, else text alone."""
@@ -99,10 +89,8 @@ class _Lines(logging.Formatter):
     """`warning: ...` for warnings, the bare message for what is no fault."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = readable(super().format(record))
-        if record.levelno >= logging.WARNING:
-            text = f"{record.levelname.lower()}: {text}"
-        return prefix() + text
+        level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        return prefix() + level + readable(super().format(record))
 
 
 def write(text: str) -> None:
@@ -114,14 +102,7 @@ def write(text: str) -> None:
 
 def json_line(values: Mapping[str, Any]) -> str:
     """Return one JSON object on one line; nan and infinity become null."""
-    return escaped(json.dumps(_strict(values), ensure_ascii=False))
+    from pydantic_core import to_jsonable_python
 
-
-def _strict(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _strict(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(inner) for inner in value]
-    if isinstance(value, float) and value - value != 0:  # nan and infinity alike
-        return None
-    return value
+    plain = to_jsonable_python(values, inf_nan_mode="null")
+    return escaped(json.dumps(plain, ensure_ascii=False))

@@ -1,36 +1,25 @@
 """`uae caption` and `uae draw`: one half of the loop at a time."""
 
 import contextlib
-import logging
 import re
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.types import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from uae.cli.inputs import (
-    STDIN,
-    ImageFiles,
-    LeftOut,
-    ended,
-    find_images,
-    missing,
-    opened,
-)
-from uae.cli.output import PLAINLY, Talk, json_line, write
+from uae.cli.inputs import ImageFiles, ended, find_images, missing, work_through, writing_of
+from uae.cli.output import PLAINLY, STDIN, Talk, json_line, write
 from uae.cli.startup import quick_start
 from uae.core.errors import EXIT_DONE, UsageError
 from uae.core.unicode import check_text
 from uae.data.captions import CaptionRow, CaptionsWriter, Writing
-from uae.data.folder import WRITTEN_FORMATS, write_image
+from uae.data.folder import WRITTEN_FORMATS, NamedImage, write_image
 from uae.data.sidecars_writer import RECORD_NAME, SidecarsWriter
 from uae.models.settings import find_settings
-
-log = logging.getLogger(__name__)
 
 
 def caption(
@@ -75,23 +64,15 @@ def caption(
     files = find_images(images, allow_stdin=True)
     if write_as == "txt":
         out = _record(images, out)
-    find_settings(model)
-    with quick_start():
-        from uae.backends import own as loop
-
-        writing = loop.writing(model, seed, temperature, max_new_tokens)
-    todo = missing(out, files.paths, writing) if out else list(files.paths)
-    if not todo and write_as == "jsonl":
+    writing = writing_of(model, seed, temperature, max_new_tokens)
+    if not (todo := missing(out, files.paths, writing)) and write_as == "jsonl":
         return ended("captioned", 0, len(files.paths), files)
-    with _writer(out, write_as, files) as writer:
-        todo = writer.missing(files.paths) if writer else todo
-
-        def keep(row: CaptionRow) -> None:
-            writer.append(row) if writer else _write_caption(row, files.is_one, talk)
-
-        num_done = _describe(files, todo, writing, device, batch_size, keep)
+    with _writer(out, write_as, files, talk) as writer:
+        todo = writer.missing(files.paths)
+        num_done = _describe(files, todo, writing, device, batch_size, writer.append)
     foreign = writer.left_out if isinstance(writer, SidecarsWriter) else {}
-    files.without_result += [LeftOut(files.paths[x], *why) for x, why in foreign.items()]
+    for name, why in foreign.items():
+        files.leave_out(name, *why)
     num_before = len(files.paths.keys() - set(todo) - foreign.keys())
     return ended("captioned", num_done - len(foreign.keys() & set(todo)), num_before, files)
 
@@ -111,24 +92,43 @@ def _describe(
         from uae.backends import own as loop
 
         auto_encoder = loop.load(writing.model, device)
-    num_done = 0
-    for items in opened(files, todo, auto_encoder.decoder.size_px, batch_size):
+
+    def describe(items: list[NamedImage]) -> int:
         rows = loop.describe(auto_encoder, items, writing)
         for row in rows:
             keep(row)
-        num_done += len(rows)
-        if not files.is_one:
-            log.info("captioned %d of %d", num_done, len(todo))
-    return num_done
+        return len(rows)
+
+    return work_through(
+        files, todo, auto_encoder.decoder.size_px, batch_size, "captioned", describe
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Printer(contextlib.AbstractContextManager):
+    """Writes captions to stdout: `bare` ones, or JSON Lines."""
+
+    bare: bool
+
+    def missing(self, images: Iterable[str]) -> list[str]:
+        return list(images)
+
+    def append(self, row: CaptionRow) -> None:
+        write(row.caption if self.bare else json_line(asdict(row)))
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def _writer(
+    out: Path | None, write_as: Literal["jsonl", "txt"], files: ImageFiles, talk: Talk
+) -> _Printer | CaptionsWriter | SidecarsWriter:
+    if out is None:
+        return _Printer(files.is_one and talk.chosen != "json")
+    return SidecarsWriter(out, files.paths) if write_as == "txt" else CaptionsWriter(out)
 
 
 def _record(images: Sequence[Path], out: Path | None) -> Path:
-    """Return the file that keeps what --write txt wrote.
-
-    Raises:
-        UsageError: Images on stdin have no place for a file beside them, or one of several folders
-            would have to be chosen.
-    """
+    """Return the file that keeps what --write txt wrote."""
     if STDIN in map(str, images):
         raise UsageError(
             "--write txt with - : expected files or folders, with captions beside them"
@@ -139,21 +139,6 @@ def _record(images: Sequence[Path], out: Path | None) -> Path:
             "what was written"
         )
     return out or (images[0] if images[0].is_dir() else images[0].parent) / RECORD_NAME
-
-
-def _writer(
-    out: Path | None, write_as: Literal["jsonl", "txt"], files: ImageFiles
-) -> contextlib.AbstractContextManager[CaptionsWriter | SidecarsWriter | None]:
-    if out is None:
-        return contextlib.nullcontext()
-    return SidecarsWriter(out, files.paths) if write_as == "txt" else CaptionsWriter(out)
-
-
-def _write_caption(row: CaptionRow, is_one: bool, talk: Talk) -> None:
-    if is_one and talk.chosen != "json":
-        write(row.caption)
-    else:
-        write(json_line(asdict(row)))
 
 
 def draw(
@@ -185,7 +170,10 @@ def draw(
         talk: Format and verbosity.
     """
     talk.begin()
-    text = (_stdin_text() if caption == STDIN else caption).strip()
+    try:
+        text = (sys.stdin.read() if caption == STDIN else caption).strip()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"stdin: byte {error.start} is not UTF-8: expected a text") from error
     check_text(text, "the caption")
     if not text:
         raise UsageError('the caption is empty: expected a text, e.g. uae draw "A red circle."')
@@ -196,11 +184,9 @@ def draw(
         from uae.data.sources import to_images
 
         auto_encoder = loop.load(model, device)
-    sampling = auto_encoder.settings.sampling
-    if steps is not None:
-        sampling = replace(sampling, num_steps=steps)
-    if guidance_scale is not None:
-        sampling = replace(sampling, guidance_scale=guidance_scale)
+    chosen = {"num_steps": steps, "guidance_scale": guidance_scale}
+    given = {key: value for key, value in chosen.items() if value is not None}
+    sampling = replace(auto_encoder.settings.sampling, **given)
     [image] = to_images(auto_encoder.draw([text], seed=seed, sampling=sampling))
     write_image(image, path)
     values = {
@@ -213,13 +199,6 @@ def draw(
     }
     talk.result(str(path), values)
     return EXIT_DONE
-
-
-def _stdin_text() -> str:
-    try:
-        return sys.stdin.read()
-    except UnicodeDecodeError as error:
-        raise UsageError(f"stdin: byte {error.start} is not UTF-8: expected a text") from error
 
 
 def _picture_path(out: Path | None, caption: str, seed: int) -> Path:

@@ -10,21 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from cyclopts.types import NonNegativeFloat, PositiveInt
 
-from uae.cli.inputs import (
-    ImageFiles,
-    LeftOut,
-    ended,
-    find_images,
-    missing,
-    opened,
-)
+from uae.cli.inputs import ImageFiles, ended, find_images, missing, work_through, writing_of
+from uae.cli.options import check_folder
 from uae.cli.output import PLAINLY, Talk, json_line, write
 from uae.cli.startup import quick_start
 from uae.core.disks import fitting_name, folded, result_path
 from uae.core.errors import UnfitName, UsageError
 from uae.data.caption_layouts import CAPTIONS_NAME
 from uae.data.captions import CaptionRow, CaptionsWriter, read_rows
-from uae.data.folder import fit_square, write_image
+from uae.data.folder import NamedImage, fit_square, write_image
 from uae.data.opening import open_image
 from uae.data.untrusted.file import UnreadableImage
 from uae.models.settings import find_settings
@@ -76,37 +70,37 @@ def reconstruct(
     files = find_images(images, without=out)
     _check_folder(out)
     rewarding((), find_settings(model).similarity, "")  # says here what a backbone lacks
+    writing = writing_of(model, seed, temperature)
+    if not (todo := missing(out / CAPTIONS_NAME, files.paths, writing)) and files.paths:
+        return _finish(out, files, 0, 0, talk)
     with quick_start():
         from uae.backends import own as loop
         from uae.core.device import device_of
         from uae.rewards.loading import load_backbones
 
-        writing = loop.writing(model, seed, temperature)
-        todo = missing(out / CAPTIONS_NAME, files.paths, writing)
-        if not todo and files.paths:
-            return _finish(out, files, 0, 0, talk)
         auto_encoder = loop.load(model, device)
         backbones = load_backbones(auto_encoder.settings.similarity, device_of(device))
-    size_px = auto_encoder.decoder.size_px
-    num_done = 0
     with CaptionsWriter(out / CAPTIONS_NAME) as writer:
         taken = {folded(row.redraw) for row in read_rows(writer.path) if row.redraw}
-        todo = writer.missing(todo)
-        for items in opened(files, todo, size_px, batch_size):
+
+        def work(items: list[NamedImage]) -> int:
             rows = loop.describe(auto_encoder, items, writing)
             _warn_of_overlong(rows, auto_encoder.settings.max_caption_tokens)
             redraws = loop.redraw(auto_encoder, rows, seed)
             scores = loop.compare(backbones, items, redraws)
-            num_done += _save(rows, redraws, scores, writer, files, taken)
-            if not files.is_one:
-                log.info("reconstructed %d of %d", num_done, len(todo))
+            return _save(rows, redraws, scores, writer, files, taken)
+
+        todo, size_px = writer.missing(todo), auto_encoder.decoder.size_px
+        num_done = work_through(files, todo, size_px, batch_size, "reconstructed", work)
     return _finish(out, files, len(todo), num_done, talk)
 
 
 def _finish(out: Path, files: ImageFiles, num_todo: int, num_done: int, talk: Talk) -> int:
     """Write the results of all images asked for, say how it went, and return the exit code."""
     rows = [row for row in read_rows(out / CAPTIONS_NAME) if row.image in files.paths]
-    _write_sheet(out, rows, files)
+    # opened again, so that a folder of any size fits into memory
+    if shown := list(_sheet_rows(out, rows[:MAX_ROWS], files)):
+        write_image(reconstruction_sheet(shown), out / "sheet.png")
     _write_table(rows, out, talk)
     return ended("reconstructed", num_done, len(files.paths) - num_todo, files)
 
@@ -119,15 +113,10 @@ def _folder_for(images: Sequence[Path]) -> Path:
 
 
 def _check_folder(out: Path) -> None:
-    """Refuse a folder that holds something else than an earlier call of this command.
-
-    Raises:
-        UsageError: It does, or is a file.
-    """
+    """Refuse a folder that holds something else than an earlier call of this command."""
+    check_folder(out, "--out")
     if not out.exists():
         return
-    if not out.is_dir():
-        raise UsageError(f"--out {out} is a file: expected a folder")
     path = out / CAPTIONS_NAME
     rows = read_rows(path) if path.is_file() else []
     others = {entry.name for entry in out.iterdir()} - {CAPTIONS_NAME, REDRAWS}
@@ -146,25 +135,23 @@ def _save(
     files: ImageFiles,
     taken: set[str],
 ) -> int:
-    """Write pictures before their rows, so that a row's picture is always there.
+    """Write pictures before their rows, so that a row's picture is always there; return how many.
 
-    Returns:
-        How many; a redraw or similarity that is not finite, or whose file the disk refuses for its
-        name, is noted in `files` instead.
+    A redraw that is not finite, or whose name the disk refuses, is noted in `files` instead.
     """
     from uae.data.sources import to_images
 
     num_saved = 0
     for row, redraw, score in zip(rows, redraws, scores, strict=True):
         if fault := _not_finite(redraw, score):
-            files.without_result.append(LeftOut(files.paths[row.image], "not finite", fault))
+            files.leave_out(row.image, "not finite", fault)
             continue
         place = result_path(f"{REDRAWS}/{row.image}.png", taken)
         [image] = to_images(redraw[None])
         try:
             write_image(image, writer.path.parent / place)
         except UnfitName as error:
-            files.without_result.append(LeftOut(files.paths[row.image], "unfit name", str(error)))
+            files.leave_out(row.image, "unfit name", str(error))
             continue
         taken.add(folded(place))
         writer.append(replace(row, redraw=place, similarities=score))
@@ -191,13 +178,6 @@ def _warn_of_overlong(rows: Sequence[CaptionRow], max_caption_tokens: int) -> No
             )
 
 
-def _write_sheet(out: Path, rows: Sequence[CaptionRow], files: ImageFiles) -> None:
-    """Draw the first rows, opened again, so that a folder of any size fits into memory."""
-    shown = list(_sheet_rows(out, rows[:MAX_ROWS], files))
-    if shown:
-        write_image(reconstruction_sheet(shown), out / "sheet.png")
-
-
 def _sheet_rows(out: Path, rows: Sequence[CaptionRow], files: ImageFiles) -> Iterator[SheetRow]:
     for row in rows:
         if row.redraw is None:
@@ -220,18 +200,16 @@ def _sheet_rows(out: Path, rows: Sequence[CaptionRow], files: ImageFiles) -> Ite
 def _write_table(rows: Sequence[CaptionRow], out: Path, talk: Talk) -> None:
     """Write the results of all images asked for, those of earlier runs included."""
     if talk.for_reader == "quiet":
-        write(str(out))
-        return
+        return write(str(out))
     if talk.for_reader == "json":
         for row in rows:
             write(json_line(asdict(row)))
-        return
+        return None
     names = list(dict.fromkeys(name for row in rows for name in row.similarities))
-    width = max([len(row.image) for row in rows] + [len("image")])
+    width = max(map(len, ["image", *(row.image for row in rows)]))
     write("  ".join([f"{'image':{width}}", *(f"{name:>8}" for name in names), "caption"]))
     for row in rows:
-        numbers = [
-            f"{row.similarities[n]:8.3f}" if n in row.similarities else " " * 8 for n in names
-        ]
+        values = [row.similarities.get(name) for name in names]
+        numbers = [" " * 8 if value is None else f"{value:8.3f}" for value in values]
         write("  ".join([f"{row.image:{width}}", *numbers, row.caption]))
     write(f"\nsheet  {out / 'sheet.png'}")

@@ -8,12 +8,7 @@ from uae.core.errors import UsageError
 RUN_MARKER = "run.json"
 
 
-def report(
-    run: Path,
-    /,
-    *,
-    talk: Talk = PLAINLY,
-) -> int:
+def report(run: Path, /, *, talk: Talk = PLAINLY) -> int:
     """Write the report of a run again, from its metrics and evaluations.
 
     Try:

@@ -80,15 +80,16 @@ def serve(
 
 
 def _api_key(host: str) -> str | None:
-    """Read the key.
-
-    Raises:
-        UsageError: It is empty, or missing where others can reach the address.
-    """
+    """Read the key; without one only this machine may reach the address."""
     key = os.environ.get(API_KEY)
     if key is not None and not key.strip():
         raise UsageError(f"{API_KEY} is empty: set it to a key, or unset it")
-    if key is None and not _is_loopback(host):
+    try:
+        addresses = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise UsageError(f"--host {host}: {error.strerror}: expected an address") from error
+    is_own = all(ipaddress.ip_address(address[0]).is_loopback for *_, address in addresses)
+    if key is None and not is_own:
         raise UsageError(
             f"--host {host}: others can reach this address: set {API_KEY} to a key of your choice, "
             "or listen at 127.0.0.1"
@@ -97,36 +98,20 @@ def _api_key(host: str) -> str | None:
 
 
 def _origin(text: str) -> str:
-    """Spell an origin as browsers do.
-
-    Raises:
-        UsageError: It is none.
-    """
+    """Spell the origin of a page as browsers do; * stays."""
     parts = urlsplit(text)
     origin = f"{parts.scheme}://{parts.netloc}".lower()
     is_page = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in text
-    if text != "*" and not (is_page and text.lower().removesuffix("/") == origin):
-        raise UsageError(
-            f"--cors-origin {text!r}: expected the origin of a page, such as "
-            "http://localhost:3000, or *"
-        )
-    return text if text == "*" else origin
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise UsageError(f"--host {host}: {error.strerror}: expected an address") from error
-    return all(ipaddress.ip_address(address[0]).is_loopback for *_, address in found)
+    if text == "*" or (is_page and text.lower().removesuffix("/") == origin):
+        return "*" if text == "*" else origin
+    raise UsageError(
+        f"--cors-origin {text!r}: expected the origin of a page, such as "
+        "http://localhost:3000, or *"
+    )
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    """Take the port before anything is loaded; nobody is let in yet.
-
-    Raises:
-        UsageError: It is taken, or no address of this machine.
-    """
+    """Take the port before anything is loaded; nobody is let in yet."""
     family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     listener = socket.socket(family, kind)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -145,14 +130,8 @@ def _announce(listener: socket.socket, host: str, model: str, needs_key: bool, t
     prompt = "A large red circle in the center on a gray background."
     body = shlex.quote(json.dumps({"model": model, "prompt": prompt}))
     key = f' -H "Authorization: Bearer ${API_KEY}"' if needs_key else ""
-    log.info(
-        "serving %s at %s, Ctrl-C ends it\ntry  curl %s/images/generations%s -d %s",
-        model,
-        url,
-        url,
-        key,
-        body,
-    )
+    log.info("serving %s at %s, Ctrl-C ends it", model, url)
+    log.info("try  curl %s/images/generations%s -d %s", url, key, body)
     if talk.chosen == "json":
         write(json_line({"url": url, "model": model, "needs_key": needs_key}))
 
@@ -160,7 +139,7 @@ def _announce(listener: socket.socket, host: str, model: str, needs_key: bool, t
 def _log_requests() -> None:
     """Show the server's lines as our own; `-q` leaves warnings and errors."""
     own = logging.getLogger("uae")
-    for name in ("uvicorn.access", "uvicorn.error"):
+    for name, level in (("uvicorn.access", own.level), ("uvicorn.error", logging.WARNING)):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = own.handlers, False
-        logger.setLevel(own.level if name == "uvicorn.access" else logging.WARNING)
+        logger.setLevel(level)

@@ -11,7 +11,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from pydantic import TypeAdapter
 
-from uae.cli.output import PLAINLY, SWITCH, Talk, json_line, write
+from uae.cli.output import PLAINLY, SWITCH, Talk
 from uae.cli.startup import quick_start
 from uae.core.errors import EXIT_DONE, EXIT_PARTIAL, UsageError
 from uae.core.ranks import check_alone
@@ -73,14 +73,11 @@ def train(
     if out is None and not print_config:
         raise UsageError("no folder for the run: give --out, e.g. --out runs/first")
     chosen = build(Recipe, *layers)
-    if out is not None and not print_config:
-        _check_places(chosen, out, resume, overwrite)
-    if print_config:
+    if out is None or print_config:
         values = TypeAdapter(Recipe).dump_python(chosen, mode="json")
-        is_json = talk.chosen == "json"
-        write(json_line(values) if is_json else to_yaml(values).rstrip())
-        return 0
-    assert out is not None
+        talk.result(to_yaml(values).rstrip(), values)
+        return EXIT_DONE
+    _check_places(chosen, out, resume, overwrite)
     with quick_start():
         from uae.scenes.run_images import run_images
         from uae.train.run import train_recipe
@@ -95,13 +92,7 @@ def train(
 
 
 def _check_places(recipe: Recipe, out: Path, resume: Resume, overwrite: bool) -> None:
-    """Look for what the recipe names, before torch is imported.
-
-    Raises:
-        UsageError: The model, a reward's backbone or the images are not there, or `out` may not be
-            used.
-        EnvironmentFault: A package is not installed.
-    """
+    """Look for what the recipe names, and whether `out` may be used, before torch is imported."""
     folder = recipe.data.folder
     if folder and not Path(folder).is_dir():
         list_images(folder)  # says why
@@ -116,17 +107,12 @@ def read_layers(
     tokens: Sequence[str],
     given: Sequence[Setting],
 ) -> list[list[Setting]]:
-    """Read file, environment and flags, in rising precedence.
-
-    Raises:
-        UsageError: There is no recipe, or a source is wrong.
-    """
+    """Read file, environment and flags, in rising precedence."""
     keys = recipe_keys()
     flags = [*given, *read_flags(tokens, keys, OWN_FLAGS)]
     sources = [setting.source for setting in flags if setting.key == "data.folder"]
     if len(sources) > 1:
         raise UsageError(f"{' and '.join(sources)} say the same: keep one")
-    environment = read_environment(os.environ, keys)
     if recipe is not None:
         file = find_recipe(recipe)
     elif out is not None and (out / CONFIG_NAME).is_file() and not overwrite:
@@ -134,7 +120,7 @@ def read_layers(
     else:
         names = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
         raise UsageError(f"no recipe: give --recipe with a YAML file or one of {names}")
-    return [read_file(file, keys), environment, flags]
+    return [read_file(file, keys), read_environment(os.environ, keys), flags]
 
 
 def keys_help() -> str:
@@ -142,7 +128,7 @@ def keys_help() -> str:
     lines = ["Recipe keys"]
     for section, keys in itertools.groupby(recipe_keys().values(), _section):
         lines += ["", f"  {section or 'top'}"] if section else [""]
-        lines += [_line(key) for key in keys]
+        lines += map(_line, keys)
     return "\n".join(lines)
 
 
@@ -154,9 +140,6 @@ def _section(key: RecipeKey) -> str:
 def _line(key: RecipeKey) -> str:
     if not key.kind:
         return f"    {key.help}" if "." not in key.name else f"    ({key.name}: {key.help})"
-    flag = "--" + key.name.replace("_", "-")
     only = f" Only with {' or '.join(key.only_with)}." if key.only_with else ""
-    help_text = textwrap.fill(
-        key.help + only, 78, initial_indent=" " * 8, subsequent_indent=" " * 8
-    )
-    return f"    {flag} {key.kind} [{key.default or 'none'}]\n{help_text}"
+    told = textwrap.indent(textwrap.fill(key.help + only, 70), " " * 8)
+    return f"    --{key.name.replace('_', '-')} {key.kind} [{key.default or 'none'}]\n{told}"

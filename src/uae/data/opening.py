@@ -96,8 +96,10 @@ def regular_file(path: Path) -> Iterator[io.BufferedReader]:
         raise UnreadableImage(path, Reason.UNREADABLE, detail) from error
 
 
-def check_image(stream: io.BufferedIOBase, path: Path) -> None:
+def check_image(stream: io.BufferedIOBase, path: Path) -> tuple[int, int]:
     """Look for all that can be wrong with an image but in its encoded picture, which stays so.
+
+    Returns its width and height in pixels as stored.
 
     Args:
         stream: Open and seekable; read from its start.
@@ -108,7 +110,7 @@ def check_image(stream: io.BufferedIOBase, path: Path) -> None:
     """
     num_bytes = stream.seek(0, os.SEEK_END)
     stream.seek(0)
-    _walk(UntrustedFile(stream, path, num_bytes))
+    return _walk(UntrustedFile(stream, path, num_bytes)).size
 
 
 def opens(path: Path) -> bool:

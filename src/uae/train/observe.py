@@ -82,9 +82,6 @@ def observe(
         described: Of texts whose redraws are compared, the image that each of them describes.
         replies: Answers the evaluator's questions, when all is drawn.
     """
-    draft = folder.with_name(f".{folder.name}")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
     originals = to_pixels(list(images))
     captions, truncated = write(model, images, config, show)
     pictures = {
@@ -95,37 +92,39 @@ def observe(
         pictures["swap"] = pictures["captions"]
     elif untrained:
         pictures["swap"] = draw(untrained, captions, config, show, "swap")
-    for name, pixels in pictures.items():
-        save_pictures(pixels, draft / f"{name}.png")
     similar = {name: x for name, x in backbones.items() if isinstance(x, Similarity)}
     others = {name: x for name, x in backbones.items() if name not in similar}
     wanted = features(similar, originals, config)
-    similarities = cosines(wanted, features(similar, pictures["captions"], config))
+
+    def compared(name: str, rows: Sequence[int]) -> dict[str, list[float]]:
+        there = {key: column[rows] for key, column in wanted.items()}
+        made = features(similar, pictures[name], config)
+        return spread(cosines(there, made), rows, len(images))
+
+    every = range(len(images))
+    similarities = compared("captions", every)
     similarities |= scores(others, originals, pictures["captions"], captions, config)
-    swap_similarities = {}
-    if untrained is model:
-        swap_similarities = similarities
-    elif untrained:
-        swap_similarities = cosines(wanted, features(similar, pictures["swap"], config))
+    swap = similarities if untrained is model else compared("swap", every) if untrained else {}
     observations = Observations(
         captions=captions,
         num_tokens=[model.conditioner.num_tokens(caption) for caption in captions],
         truncated=truncated,
         replies=replies(),
         similarities=similarities,
-        swap_similarities=swap_similarities,
-        more_similarities={
-            name: spread(
-                cosines(
-                    {key: column[rows] for key, column in wanted.items()},
-                    features(similar, pictures[name], config),
-                ),
-                rows,
-                len(images),
-            )
-            for name, rows in described.items()
-        },
+        swap_similarities=swap,
+        more_similarities={name: compared(name, rows) for name, rows in described.items()},
     )
+    _save(observations, pictures, folder)
+
+
+def _save(
+    observations: Observations, pictures: Mapping[str, Float[Tensor, "n 3 h w"]], folder: Path
+) -> None:
+    draft = folder.with_name(f".{folder.name}")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    for name, pixels in pictures.items():
+        save_pictures(pixels, draft / f"{name}.png")
     (draft / "observations.json").write_text(json.dumps(asdict(observations), indent=1))
     draft.rename(folder)
 

@@ -11,7 +11,6 @@ A run folder holds
 """
 
 import logging
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ import torch
 from pydantic import RootModel
 
 from uae.core.device import device_of
-from uae.core.durable import storage_faults, sync_tree
 from uae.core.errors import UsageError
 from uae.data.sources import FolderSource, ImageSource
 from uae.data.survey import Survey, survey
@@ -42,7 +40,7 @@ from uae.train.learner import Learner
 from uae.train.points import check_gate, evaluate_point, record_point, shown_as
 from uae.train.run_report import write_run_report
 from uae.train.session import Session
-from uae.train.stage_folder import check_stage, save_stage
+from uae.train.stage_folder import check_stage, copy_stage, save_stage
 
 log = logging.getLogger(__name__)
 
@@ -168,11 +166,7 @@ def train_recipe(
                 run_stage(stage, folder, context)
             folder = finished
         if not (out / "model").exists():
-            check_stage(Path(folder))
-            with storage_faults("cannot write the model in", out):
-                shutil.copytree(folder, out / ".model", dirs_exist_ok=True)
-                sync_tree(out / ".model")
-                (out / ".model").rename(out / "model")
+            copy_stage(Path(folder), out / "model")
         write_run_report(out, recipe, images.evaluator)
     num_left_out = source.num_left_out if isinstance(source, FolderSource) else 0
     return Trained(out / "model", num_left_out)

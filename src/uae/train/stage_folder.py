@@ -25,6 +25,16 @@ def save_stage(model: UnifiedAutoEncoder, folder: Path) -> None:
         draft.rename(folder)
 
 
+def copy_stage(stage: Path, folder: Path) -> None:
+    """Copy what a finished stage left; raises as `save_stage` and `check_stage`."""
+    check_stage(stage)
+    draft = folder.with_name(f".{folder.name}")
+    with storage_faults("cannot write the model in", folder.parent):
+        shutil.copytree(stage, draft, dirs_exist_ok=True)
+        sync_tree(draft)
+        draft.rename(folder)
+
+
 def check_stage(folder: Path) -> None:
     """Compare every file of a finished stage with its digest.
 

@@ -27,7 +27,7 @@ from uae.benchmarks.image_origin import check_prompts
 from uae.benchmarks.judged.images import ImageSet, check_images, files_of_no_item
 from uae.benchmarks.judged.rows import JudgedTask, Rows, failed_row, unscored
 from uae.benchmarks.prompt_set import NO_FORMS, YES_FORMS, PromptSet
-from uae.data.opening import open_image
+from uae.data.opening import check_image, open_image, regular_file
 from uae.data.untrusted.file import UnreadableImage
 from uae.runs.rows import ItemRow
 
@@ -61,8 +61,9 @@ def find_images(
     )
 
 
-def _no_grid(image: Image.Image) -> str:
-    width, height = image.size
+def _no_grid(path: Path) -> str:
+    with regular_file(path) as stream:
+        width, height = check_image(stream, path)
     if width % 2 or height % 2:
         return f"{width} x {height} pixels: expected a grid of two by two images of one size"
     return ""

@@ -12,14 +12,13 @@ each folder must be there and hold its own prompt of the set, and its samples, w
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from uae.benchmarks.geneval.prompts import PromptLine, PromptSet, parse_line
 from uae.core.errors import UsageError
-from uae.data.opening import open_image
-from uae.data.untrusted.file import UnreadableImage
 from uae.report.format import listed
+from uae.runs.first_look import faults_of
 
 SAMPLES_PER_PROMPT = 4
 METADATA_NAME = "metadata.jsonl"
@@ -96,7 +95,7 @@ def read_folder(
     *,
     allow_missing: bool = False,
 ) -> ImageFolder:
-    """List the samples of an image folder; each is opened once, so that faults show at the start.
+    """List the samples of an image folder; each is looked at, so that faults show at the start.
 
     Raises:
         UsageError: It is no folder, is incomplete and need not be, holds nothing to score, or two
@@ -114,6 +113,12 @@ def read_folder(
             gaps["missing folders"].append(folder.name)
     expected = {folder_of(root, prompt_id).name for prompt_id in range(len(prompts.lines))}
     gaps["extra folders"] += sorted(numbered - expected)
+    faults = faults_of({_place(sample): sample.path for sample in samples}, "samples")
+    samples = [
+        replace(sample, fault=f"{place}: {faults[place]}") if place in faults else sample
+        for sample in samples
+        for place in [_place(sample)]
+    ]
     readable = tuple(sample for sample in samples if not sample.fault)
     unreadable = tuple(sample for sample in samples if sample.fault)
     gaps["unreadable samples"] += [sample.fault for sample in unreadable]
@@ -141,12 +146,12 @@ def _samples_of(
         gaps["folders with missing samples"].append(missing)
     gaps["extra samples"] += [f"{folder.name}/samples/{name}" for name in names[num_samples:]]
     for name in names[:num_samples]:
-        path, fault = folder / "samples" / name, ""
-        try:
-            open_image(path)
-        except UnreadableImage as error:
-            fault = f"{folder.name}/samples/{name}: {error.reason}: {error.detail}"
-        yield Sample(prompt_id, path, fault)
+        yield Sample(prompt_id, folder / "samples" / name)
+
+
+def _place(sample: Sample) -> str:
+    """Return a sample's path from the root."""
+    return "/".join(sample.path.parts[-3:])
 
 
 def _sample_names(folder: Path) -> list[str]:

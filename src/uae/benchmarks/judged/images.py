@@ -1,4 +1,4 @@
-"""Images by name, one file each: checked for completeness and opened once before a judge is."""
+"""Images by name, one file each: checked for completeness before a judge is loaded."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -6,14 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from PIL import Image
-
 from uae.core.errors import UsageError
 from uae.core.ranks import current
 from uae.data.folder import SUFFIXES
-from uae.data.opening import open_image
-from uae.data.untrusted.file import UnreadableImage
 from uae.report.format import listed
+from uae.runs.first_look import faults_of
 
 log = logging.getLogger(__name__)
 
@@ -78,21 +75,22 @@ def check_images(
     *,
     allow_missing: bool = False,
     shown: Mapping[str, str] = MappingProxyType({}),
-    fault_of: Callable[[Image.Image], str] = lambda _: "",
+    fault_of: Callable[[Path], str] = lambda _: "",
 ) -> ImageSet:
-    """Look for each item's image and open it, so that faults show at the start.
+    """Look for each item's image, and at its container, so that faults show at the start.
 
     What is not complete is refused, unless `allow_missing`; `fault_of` says what is wrong with an
-    image that opens, its size say.
+    image whose container is sound, its size say.
     """
     paths = {name: path for name, path in expected.items() if path and path.is_file()}
-    faults = {name: _fault(path, fault_of) for name, path in paths.items()}
+    faults = faults_of(paths)
+    faults |= {x: fault for x in paths.keys() - faults if (fault := fault_of(paths[x]))}
     images = ImageSet(
         root=root,
         paths=paths,
         missing=tuple(name for name in expected if name not in paths),
         extra=tuple(extra),
-        faults={name: fault for name, fault in faults.items() if fault},
+        faults={name: faults[name] for name in paths if name in faults},
         shown=shown,
     )
     if len(images.faults) == len(paths):
@@ -105,10 +103,3 @@ def check_images(
     if images.extra and images.is_complete and current().is_first:
         log.warning("%s holds more than the benchmark:\n%s", root, images.summary())
     return images
-
-
-def _fault(path: Path, fault_of: Callable[[Image.Image], str]) -> str:
-    try:
-        return fault_of(open_image(path))
-    except UnreadableImage as error:
-        return f"{error.reason}: {error.detail}"
