@@ -14,8 +14,7 @@ from uae.backends.first_token import letter_tokens
 from uae.backends.uae import Uae
 from uae.models.chat import Message, chat_prompts, context_length
 from uae.serve.chat_request import ChatRequest
-from uae.serve.chatting import prepare_chat
-from uae.serve.data_url import open_data_url
+from uae.serve.chatting import open_data_url, prepare_chat
 from uae.serve.fields import parse_request
 
 CHAT = "/v1/chat/completions"

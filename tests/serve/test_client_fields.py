@@ -17,9 +17,8 @@ from uae.serve.chat_request import (
     UserMessage,
 )
 from uae.serve.chatting import prepare_chat
-from uae.serve.errors import ApiError
-from uae.serve.fields import Fields, parse_request
-from uae.serve.protocol import ImageRequest
+from uae.serve.drawing import ImageRequest
+from uae.serve.fields import ApiError, Fields, parse_request
 
 CHAT = "/v1/chat/completions"
 HI = {"role": "user", "content": "hi"}

@@ -16,9 +16,8 @@ from uae.serve import app as app_module
 from uae.serve import request as request_module
 from uae.serve.app import build_app
 from uae.serve.chat_request import ChatRequest
-from uae.serve.errors import ApiError
-from uae.serve.fields import parse_request
-from uae.serve.protocol import ImageRequest
+from uae.serve.drawing import ImageRequest
+from uae.serve.fields import ApiError, parse_request
 
 CHAT = "/v1/chat/completions"
 HELLO = {"model": "tiny", "messages": [{"role": "user", "content": "Hello."}], "max_tokens": 2}

@@ -2,9 +2,9 @@
 
     checkpoints/step-00000012/{tensors.safetensors, state.json, manifest.json}
 
-A checkpoint is written under a hidden name, every file synced, the manifest with the digests of the
-others last, and then renamed. Readers take the newest one that verifies. Nothing is ever unpickled,
-and sizes are limited before anything is parsed, so a hostile folder costs an error and no more.
+A checkpoint is written under a hidden name, every file synced, the manifest last, and then renamed.
+Nothing is ever unpickled, and sizes are limited before anything is parsed, so a hostile folder
+costs an error and no more.
 """
 
 import logging
@@ -68,17 +68,11 @@ class Checkpoint:
 def save_checkpoint(
     root: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any], keep: int
 ) -> Path:
-    """Write a checkpoint, then delete what it makes superfluous.
+    """Write a checkpoint, then delete the oldest beyond `keep`, and any of a later step.
 
-    Removed are the oldest beyond `keep`, and any of a later step: a run that saves step 10 after
-    going back to 8 has left its former step 12 behind. Only one process may save into `root`.
-
-    Args:
-        root: Folder of one series of checkpoints, made if missing; its parent must exist.
-        step: Number of finished steps.
-        tensors: Saved bit for bit; shared storage is written once per name.
-        state: JSON values, finite, at most 4 MiB.
-        keep: Number of checkpoints kept, at least 2: the newest may turn out damaged.
+    A run that saves step 10 after going back to 8 has left its former step 12 behind. Only one
+    process may save into `root`, whose parent must exist. `state` is finite JSON of at most 4 MiB;
+    `keep` is at least 2, as the newest may turn out damaged.
 
     Raises:
         EnvironmentFault: No space or no rights; older checkpoints are untouched, no part is left.
@@ -113,8 +107,7 @@ def save_checkpoint(
 def load_latest(root: Path) -> Checkpoint | None:
     """Return the newest checkpoint that verifies, or None where there is none at all.
 
-    Raises:
-        DamagedCheckpoint: There are checkpoints and every one is damaged.
+    Raises `DamagedCheckpoint` where there are some and every one is damaged.
     """
     skipped: list[Skipped] = []
     for folder in reversed(step_folders(root)):
@@ -135,19 +128,17 @@ def load_latest(root: Path) -> Checkpoint | None:
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
-    """Verify and load one checkpoint folder.
+    """Verify and load one checkpoint folder; `DamagedCheckpoint` names the file at fault.
 
-    Raises:
-        DamagedCheckpoint: Names the file and what is wrong with it.
-        EnvironmentFault: It may not be read.
+    One that may not be read is an `EnvironmentFault`.
     """
-    found = _STEP_NAME.fullmatch(folder.name)
-    if folder.is_symlink() or not folder.is_dir() or found is None:
+    name = _STEP_NAME.fullmatch(folder.name)
+    if folder.is_symlink() or not folder.is_dir() or name is None:
         raise DamagedCheckpoint(
             f"{folder} is not a checkpoint folder (step-00000012/ with {TENSORS}, {STATE} and "
             f"{MANIFEST}); other formats, pickled .pt files above all, are never loaded"
         )
-    step = int(found[1])
+    step = int(name[1])
     try:
         verify_files(folder, step)
         _check_header(folder / TENSORS)
@@ -170,8 +161,12 @@ def step_folders(root: Path) -> list[Path]:
     """Return the visible checkpoints, oldest first, unverified."""
     if not root.is_dir():
         return []
-    found = [(m, path) for path in root.iterdir() if (m := _STEP_NAME.fullmatch(path.name))]
-    return [path for _, path in sorted(found, key=lambda pair: int(pair[0][1]))]
+    folders = [path for path in root.iterdir() if _STEP_NAME.fullmatch(path.name)]
+    return sorted(folders, key=_step_of)
+
+
+def _step_of(folder: Path) -> int:
+    return int(folder.name.removeprefix("step-"))
 
 
 def _check_header(path: Path) -> None:
@@ -184,7 +179,6 @@ def _check_header(path: Path) -> None:
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors as they are."""
     portable: dict[str, Tensor] = {}
     storages: set[int] = set()
     for name, value in tensors.items():
@@ -200,7 +194,7 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _remove_leftovers(root: Path) -> None:
-    """Delete what a killed process left half written or half deleted."""
+    """Delete what a killed process left half written."""
     for path in root.iterdir():
         if path.name.startswith(".step-"):
             remove(path)
@@ -209,7 +203,7 @@ def _remove_leftovers(root: Path) -> None:
 def _remove_superfluous(root: Path, step: int, keep: int) -> None:
     """Hide first, so that a kill while deleting leaves nothing that looks like a checkpoint."""
     folders = step_folders(root)
-    later = [f for f in folders if int(f.name.removeprefix("step-")) > step]
+    later = [f for f in folders if _step_of(f) > step]
     oldest = [f for f in folders if f not in later][:-keep]
     for folder in later + oldest:
         folder.rename(root / f".{folder.name}.old")

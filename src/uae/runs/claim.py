@@ -1,7 +1,7 @@
 """A folder claimed for a run of training or of a benchmark: told from others, tried out and locked.
 
-A marker file says what the run is, and names its format. A folder without one is left alone unless
-it is empty; a run that has done nothing yet may become another one.
+A marker file says what the run is. A folder without one is left alone unless it is empty; a run
+that has done nothing yet may become another one.
 """
 
 import json
@@ -26,23 +26,19 @@ _ANSWER_S = 4.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderKind:
-    """A kind of run folder.
-
-    Attributes:
-        noun: What messages call a run, "benchmark run" say.
-        other: What messages call other settings.
-        marker: Name of the file that marks a folder, JSON with a `format`.
-        format: That of this kind.
-        early: Names of files that a run may have that has done nothing yet, or patterns of them.
-        can_overwrite: Whether the user may have it deleted.
-    """
+    """A kind of run folder."""
 
     noun: str
+    """What messages call a run, "benchmark run" say."""
     other: str
+    """What they call other settings."""
     marker: str
+    """File that marks a folder: JSON with a `format`."""
     format: str
     early: tuple[str, ...]
+    """Names or patterns of files that a run may have that has done nothing yet."""
     can_overwrite: bool = False
+    """Whether the user may have it deleted."""
 
     @property
     def ways_out(self) -> str:
@@ -72,12 +68,7 @@ def claim(folder: Path, kind: FolderKind, resume: Resume, overwrite: bool = Fals
 def check_claim(
     folder: Path, kind: FolderKind, resume: Resume, overwrite: bool = False
 ) -> Contents:
-    """Refuse what `claim` would refuse, and return what the folder holds; nothing is made.
-
-    Raises:
-        UsageError: As `claim`.
-        EnvironmentFault: It cannot be read, or does not answer.
-    """
+    """Refuse what `claim` would refuse, and return what the folder holds; nothing is made."""
     with storage_faults("cannot read the run folder", folder):
         contents = answer_within(_ANSWER_S, folder, partial(contents_of, folder, kind))
         _check(folder, kind, contents, resume, overwrite)
@@ -110,11 +101,7 @@ def marker_of(folder: Path, kind: FolderKind) -> dict[str, Any] | None:
 
 
 def check_same(folder: Path, kind: FolderKind, differences: Sequence[str]) -> None:
-    """Refuse to go on with other settings than a run was begun with.
-
-    Raises:
-        UsageError: There are differences; names them.
-    """
+    """Refuse to go on with other settings than a run was begun with: a `UsageError` names them."""
     if differences:
         raise UsageError(
             f"{folder} is a run with {kind.other}:\n  "

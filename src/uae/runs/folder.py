@@ -58,10 +58,7 @@ def open_folder(
 ) -> RunLock:
     """Make or take over a run folder, and lock it.
 
-    Raises:
-        UsageError: The folder is in use, not a run folder, of another run or other data, or
-            against `resume`.
-        EnvironmentFault: It cannot be written, or does not answer.
+    Raises as `claim`, and a `UsageError` for another configuration or other data.
     """
     with storage_faults("cannot write the run folder", folder), ExitStack() as undo:
         lock = claim(folder, TRAINING, resume, overwrite)
@@ -84,12 +81,7 @@ def open_folder(
 def check_folder(
     folder: Path, config: dict[str, Any], config_name: str, resume: Resume, overwrite: bool
 ) -> None:
-    """Refuse what `open_folder` would refuse, but for other data; nothing is made.
-
-    Raises:
-        UsageError: As `open_folder`.
-        EnvironmentFault: It cannot be read, or does not answer.
-    """
+    """Refuse what `open_folder` would refuse, but for other data; nothing is made."""
     if overwrite and resume == "must":
         raise UsageError("overwrite deletes the run that resume=must asks for: give one of the two")
     contents = check_claim(folder, TRAINING, resume, overwrite)

@@ -20,17 +20,12 @@ log = logging.getLogger(__name__)
 
 
 def write_inputs(folder: Path, inputs: Inputs) -> None:
-    """Keep what a run begins with."""
     values = {kind: dict(digests) for kind, digests in inputs.items()}
     replace_file(folder / LISTING, (json.dumps(values, indent=0) + "\n").encode())
 
 
 def read_inputs(folder: Path) -> dict[str, Any] | None:
-    """Read what a run began with; None where it kept nothing.
-
-    Raises:
-        UsageError: The file is damaged.
-    """
+    """Read what a run began with, None where it kept nothing; a damaged file is a `UsageError`."""
     path = folder / LISTING
     if not path.exists():
         return None
@@ -62,28 +57,23 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]
 
 
 def check_data(run_folder: Path, survey: Survey) -> None:
-    """Refuse images and captions that are not those the run began with.
+    """Refuse images and captions that are not those the run began with, by a `UsageError`.
 
     Of runs begun by earlier versions less is known, and what cannot be compared is said.
-
-    Raises:
-        UsageError: Counts what was added, removed and changed, and names the first of each.
     """
     before, now = read_inputs(run_folder), survey.inputs
     if before is None:
         log.warning(
-            "%s was begun before images and captions were kept in %s: whether they are those of "
-            "then was not checked",
+            f"%s was begun before images and captions were kept in {LISTING}: whether they are "
+            "those of then was not checked",
             run_folder,
-            LISTING,
         )
         return
     if not all(isinstance(names, dict) for names in before.values()):
         log.warning(
-            "%s was begun when %s kept the sizes of images alone: neither their content nor the "
-            "captions were checked",
+            f"%s was begun when {LISTING} kept the sizes of images alone: neither their content "
+            "nor the captions were checked",
             run_folder,
-            LISTING,
         )
         before, now = {"image": before}, {"image": _sizes(survey)}
     differences = input_differences(before, now)

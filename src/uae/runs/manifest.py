@@ -1,7 +1,7 @@
 """The manifest of a checkpoint: size and sha256 of each file, and of itself.
 
-The manifest must equal, byte for byte, what we would write for its content. So one changed byte
-anywhere in a checkpoint is found, in the manifest too.
+It must equal, byte for byte, what we would write for its content, so that one changed byte anywhere
+is found.
 """
 
 import json
@@ -28,11 +28,7 @@ def json_bytes(value: dict[str, Any]) -> bytes:
 
 
 def parse_json(path: Path, data: bytes) -> dict[str, Any]:
-    """Parse a JSON object whose size was limited before.
-
-    Raises:
-        DamagedCheckpoint: Not a JSON object.
-    """
+    """Parse a JSON object whose size was limited before; anything else is `DamagedCheckpoint`."""
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -52,12 +48,7 @@ def write_manifest(folder: Path, step: int) -> None:
 
 
 def verify_files(folder: Path, step: int) -> None:
-    """Check every file of a checkpoint folder against its manifest.
-
-    Raises:
-        DamagedCheckpoint: Names the file, what was expected and what was found.
-        OSError: A file is missing or cannot be read.
-    """
+    """Check every file of a checkpoint folder, or raise `DamagedCheckpoint`."""
     path = folder / MANIFEST
     _check_size(path, _MAX_MANIFEST_BYTES)
     data = path.read_bytes()

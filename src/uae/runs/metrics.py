@@ -60,11 +60,7 @@ class Metrics:
     ) -> Iterator[None]:
         """Say which step the body is, and show progress when it is done.
 
-        Args:
-            step: As it is written.
-            stage: What loops.
-            num_steps: Of the loop.
-            num_done: The loop's own steps after the body, where it shares `step` with another.
+        `num_done` counts the loop's own steps after the body, where it shares `step` with another.
         """
         self._place = (step, stage)
         yield
@@ -91,11 +87,7 @@ class Metrics:
     ) -> None:
         """Append values outside a loop, e.g. of an evaluation. Raises as `write`.
 
-        Args:
-            step: Of the stage.
-            stage: What the values are of.
-            values: Named `group/name`.
-            session: By default the one begun last, whose later lines a resume drops.
+        By default they belong to the session begun last, whose later lines a resume drops.
         """
         numbers = {name: _checked(name, value, step, stage) for name, value in values.items()}
         place = {"step": step, "stage": stage, "session": session or self._session}
@@ -116,11 +108,9 @@ class Metrics:
             self._tracker.table(step, stage, rows)
 
     def sync(self) -> None:
-        """Wait until all lines are on the disk."""
         self._journal.sync()
 
     def close(self) -> None:
-        """Finish the progress bar and the tracker."""
         self.progress.close()
         if self._tracker:
             self._tracker.finish()

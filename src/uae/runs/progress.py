@@ -17,12 +17,7 @@ class Progress:
     """Shows rate, remaining time and current reward of one loop at a time."""
 
     def __init__(self, *, terminal: bool | None = None, log_every_s: float = _LOG_EVERY_S) -> None:
-        """Choose the form.
-
-        Args:
-            terminal: Draw a bar; by default if stderr is a terminal.
-            log_every_s: Seconds between log lines where there is no bar.
-        """
+        """Draw a bar, or a log line every so often; by default a bar if stderr is a terminal."""
         self._terminal = sys.stderr.isatty() if terminal is None else terminal
         self._log_every_s = log_every_s
         self._stage = ""
@@ -31,27 +26,19 @@ class Progress:
         self._bar: Bar | None = None
 
     def show(
-        self,
-        stage: str,
-        done: int,
-        total: int,
-        reward: int | float | None = None,
-        *,
-        unit: str = "step",
+        self, stage: str, done: int, total: int, reward: float | None = None, *, unit: str = "step"
     ) -> None:
         """Report that `done` of `total` steps, or of another unit, are finished.
 
-        The rate is measured from the first call for a stage, so that steps done before a resume do
-        not count.
+        The rate is measured from the first call for a stage, so steps before a resume do not count.
         """
         now = time.monotonic()
         if stage != self._stage:
             self.close()
             self._stage, self._first_step = stage, done
             self._started_s = self._logged_s = now
-        text = summary(
-            done - self._first_step, now - self._started_s, total - done, reward, unit=unit
-        )
+        num_steps, seconds = done - self._first_step, now - self._started_s
+        text = summary(num_steps, seconds, total - done, reward, unit=unit)
         if self._terminal:
             self._draw(done, total, text)
         elif now - self._logged_s >= self._log_every_s or done == total:
@@ -81,12 +68,7 @@ class Progress:
 
 
 def summary(
-    num_steps: int,
-    seconds: float,
-    num_left: int,
-    reward: int | float | None,
-    *,
-    unit: str = "step",
+    num_steps: int, seconds: float, num_left: int, reward: float | None, *, unit: str = "step"
 ) -> str:
     """Return rate, remaining time and reward, as far as they are known."""
     parts = []

@@ -7,7 +7,7 @@ again.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,54 +20,57 @@ ITEMS = "items.jsonl"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemRow:
-    """What came of one item.
-
-    Attributes:
-        item: Its name, unique within the benchmark.
-        samples: What it adds to the scores, by name: 1 or 0 for right or wrong, or any number. One
-            that is missing could not be measured; it is excluded and counted.
-        labels: What it belongs to, by kind: {"subtask": "color_recognition"}.
-        cluster: What it shares with other items, an image or a prompt, so that they are no
-            independent trials; empty where it shares nothing.
-        excluded: Why it has no samples, in words that many items can share; empty otherwise.
-        excluded_detail: What was wrong with this one.
-        can_retry: Excluded for something that may pass, a request that failed, say.
-        failed: Parts of it that could not be measured though others could, by name, and why; the
-            samples of the others count.
-        details: Anything else as JSON: the reply, what was read from it.
-    """
+    """What came of one item."""
 
     item: str
-    samples: Mapping[str, float | int] = field(default_factory=dict)
+    """Its name, unique within the benchmark."""
+    samples: Mapping[str, float] = field(default_factory=dict)
+    """What it adds to the scores, by name: 1 or 0 for right or wrong, or any number. One that is
+    missing could not be measured; it is excluded and counted."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    """What it belongs to, by kind: {"subtask": "color_recognition"}."""
     cluster: str = ""
+    """What it shares with other items, an image or a prompt, so that they are no independent
+    trials; empty where it shares nothing."""
     excluded: str = ""
+    """Why it has no samples, in words that many items can share."""
     excluded_detail: str = ""
     can_retry: bool = False
+    """Excluded for something that may pass, a request that failed, say."""
     failed: Mapping[str, str] = field(default_factory=dict)
+    """Parts of it that could not be measured though others could, by name, and why."""
     details: Mapping[str, Any] = field(default_factory=dict)
+    """Anything else as JSON: the reply, what was read from it."""
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _object_of(is_kind: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, dict) and all(map(is_kind, value.values()))
 
 
 _EMPTY = asdict(ItemRow(item=""))
-_TYPES: dict[str, tuple[type, str]] = {
-    "item": (str, "text"),
-    "samples": (dict, "an object of numbers"),
-    "labels": (dict, "an object of texts"),
-    "cluster": (str, "text"),
-    "excluded": (str, "text"),
-    "excluded_detail": (str, "text"),
-    "can_retry": (bool, "true or false"),
-    "failed": (dict, "an object of texts"),
-    "details": (dict, "an object"),
+_KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
+    "item": (_is_text, "text"),
+    "samples": (_object_of(_is_number), "an object of numbers"),
+    "labels": (_object_of(_is_text), "an object of texts"),
+    "cluster": (_is_text, "text"),
+    "excluded": (_is_text, "text"),
+    "excluded_detail": (_is_text, "text"),
+    "can_retry": (lambda value: isinstance(value, bool), "true or false"),
+    "failed": (_object_of(_is_text), "an object of texts"),
+    "details": (lambda value: isinstance(value, dict), "an object"),
 }
 
 
 def row_values(row: ItemRow) -> dict[str, Any]:
-    """Return a row as JSON values; what is empty is left out.
-
-    Raises:
-        NonFinite: A sample is NaN or infinite. One that could not be measured is left out instead.
-    """
+    """Return a row as JSON values without what is empty; `NonFinite` for a NaN sample."""
     for name, value in row.samples.items():
         if not math.isfinite(value):
             raise NonFinite(f"item {row.item}: sample {name!r} is {value}: expected a number")
@@ -76,11 +79,7 @@ def row_values(row: ItemRow) -> dict[str, Any]:
 
 
 def read_rows(path: Path) -> list[ItemRow]:
-    """Read the rows of a file.
-
-    Raises:
-        UsageError: A line is wrong; the message names file, line and key.
-    """
+    """Read the rows of a file; a wrong line is a `UsageError` with file, line and key."""
     expected = "one object a line; delete the line to have its item done again"
     rows: dict[str, ItemRow] = {}
     for row in read_journal(path, _to_row, expected):
@@ -93,18 +92,11 @@ def read_rows(path: Path) -> list[ItemRow]:
 def _to_row(values: object, where: str) -> ItemRow:
     if not isinstance(values, dict) or not values.get("item"):
         raise UsageError(f"{where}: expected an object with the item's name as 'item'")
-    unknown = sorted(set(values) - set(_TYPES))
+    unknown = sorted(set(values) - set(_KINDS))
     if unknown:
-        raise UsageError(f"{where}: key {unknown[0]!r} is unknown, expected {', '.join(_TYPES)}")
+        raise UsageError(f"{where}: key {unknown[0]!r} is unknown, expected {', '.join(_KINDS)}")
     for key, value in values.items():
-        kind, meaning = _TYPES[key]
-        if not isinstance(value, kind):
+        is_kind, meaning = _KINDS[key]
+        if not is_kind(value):
             raise UsageError(f"{where}: key {key!r} is {value!r}: expected {meaning}")
-    numbers = values.get("samples", {})
-    if any(isinstance(x, bool) or not isinstance(x, int | float) for x in numbers.values()):
-        raise UsageError(f"{where}: key 'samples' is {numbers!r}: expected an object of numbers")
-    for key in ("labels", "failed"):
-        texts = values.get(key, {})
-        if not all(isinstance(x, str) for x in texts.values()):
-            raise UsageError(f"{where}: key {key!r} is {texts!r}: expected an object of texts")
     return ItemRow(**values)

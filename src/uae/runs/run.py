@@ -45,7 +45,6 @@ class Run:
     def __init__(
         self, folder: Path, metrics: Metrics, lock: RunLock, keep: int, resume_command: str
     ) -> None:
-        """Hold the parts; `Run.open` makes them."""
         self.folder = folder
         self.metrics = metrics
         self._lock = lock
@@ -68,18 +67,17 @@ class Run:
         data: Survey | None = None,
         resume_command: str | None = None,
     ) -> "Run":
-        """Make a run folder, or take one up.
+        """Make a run folder, or take up a run of the same configuration.
 
         Args:
-            folder: Made if missing. Must be empty, or a run of the same configuration.
+            folder: Made if missing.
             config: Everything the run's numbers depend on, as nested plain values.
             config_name: Name of the dataclass the values belong to.
             resume: `must` refuses a folder without a run, `never` one with a run.
             overwrite: Delete the run that is there; a folder that is no run is still refused.
             keep: Checkpoints kept per stage.
             track: Write to trackio too.
-            data: The user's own images and captions, if it trains on them; a run is taken up again
-                only with equal ones.
+            data: The user's own images and captions, if it trains on them; kept equal on resume.
             resume_command: Printed when a signal ends the run; by default this process's command.
 
         Raises:
@@ -104,11 +102,7 @@ class Run:
         self._lock.release()
 
     def latest(self, stage: str) -> Checkpoint | None:
-        """Return a stage's newest good checkpoint, and drop the metrics of what comes after it.
-
-        Raises:
-            DamagedCheckpoint: Every checkpoint of the stage is damaged.
-        """
+        """Return a stage's newest good checkpoint, and drop the metrics of what comes after it."""
         checkpoint = load_latest(self.folder / CHECKPOINTS / stage)
         self.metrics.begin(stage, checkpoint.step if checkpoint else 0)
         if checkpoint:
@@ -118,11 +112,7 @@ class Run:
     def checkpoint(
         self, stage: str, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]
     ) -> Path:
-        """Save a stage after `step` finished steps, with the metrics that belong to it.
-
-        Raises:
-            EnvironmentFault: No space or no rights; the checkpoint before is untouched.
-        """
+        """Save a stage after `step` finished steps, with the metrics that belong to it."""
         self.metrics.sync()
         root = self.folder / CHECKPOINTS / stage
         self._saved = save_checkpoint(root, step, tensors, state, self._keep)

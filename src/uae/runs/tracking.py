@@ -38,11 +38,7 @@ class SampleRow:
 
 
 def check_installed() -> None:
-    """Look for trackio.
-
-    Raises:
-        EnvironmentFault: It is not installed.
-    """
+    """Look for trackio; its lack is an `EnvironmentFault`."""
     if importlib.util.find_spec("trackio") is None:
         raise EnvironmentFault(
             'trackio is not installed: pip install "uae[track]", or leave tracking off '
@@ -54,11 +50,7 @@ class Tracker:
     """A trackio run of the run folder's name, in `FOLDER/trackio`."""
 
     def __init__(self, run_folder: Path, config: Mapping[str, Any]) -> None:
-        """Open the run, or take it up where it is.
-
-        Raises:
-            EnvironmentFault: trackio is not installed, or was imported for another folder.
-        """
+        """Open the run, or take it up; a fault where trackio writes elsewhere already."""
         check_installed()
         folder = (run_folder / FOLDER).resolve()
         self._trackio = _import_for(folder)
@@ -86,7 +78,6 @@ class Tracker:
         self._run.log({f"{stage}/samples": table}, step=step)
 
     def finish(self) -> None:
-        """Write what is still queued."""
         with _local_only():
             self._trackio.finish()
 

@@ -7,23 +7,22 @@ and no more bodies are held than there are places.
 import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from pydantic import BaseModel
+from pydantic_core import to_json
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from uae.models.chat import Reply, grow_replies
 from uae.models.unified import UnifiedAutoEncoder
 from uae.serve.chat_request import ChatRequest
 from uae.serve.chatting import completion, events, prepare_chat
-from uae.serve.drawing import draw_pictures, size_of
-from uae.serve.errors import ApiError
-from uae.serve.front import Front, for_pages
-from uae.serve.protocol import Health, ImageRequest, ModelCard, ModelList
+from uae.serve.drawing import ImageRequest, draw_pictures, size_of
+from uae.serve.fields import ApiError
 from uae.serve.queue import ModelQueue
 from uae.serve.request import Door
 
@@ -63,30 +62,60 @@ def build_app(
     app.add_exception_handler(Exception, _failed)
 
     @app.get("/health")
-    async def health() -> Health:
-        return Health(model=name, num_requests=queue.num_requests)
+    async def health() -> dict[str, Any]:
+        return {"status": "ok", "model": name, "num_requests": queue.num_requests}
 
     app.include_router(_models(model, door))
     app.include_router(_work(model, door, queue))
-    return for_pages(Front(app), cors_origins)
+    front = _Front(app)
+    if not cors_origins:
+        return front
+    return CORSMiddleware(  # scripts of these pages may read errors and refusals, too
+        front,
+        allow_origins=cors_origins,
+        allow_methods=["GET", "HEAD", "POST"],
+        allow_headers=["*"],
+        allow_private_network=True,
+        expose_headers=["Retry-After"],
+    )
+
+
+class _Front:
+    """Takes a path with a slash at its end as without, and answers HEAD wherever GET is served."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+
+        async def send_head(message: Message) -> None:
+            await send({**message, "body": b""} if "body" in message else message)
+
+        is_head = scope["method"] == "HEAD"
+        path = scope["path"].rstrip("/") or "/"
+        known = {**scope, "path": path, "method": "GET" if is_head else scope["method"]}
+        await self._app(known, receive, send_head if is_head else send)
 
 
 def _models(model: UnifiedAutoEncoder, door: Door) -> APIRouter:
-    """Make the routes that name the model."""
     router = APIRouter(prefix="/v1/models", dependencies=[Depends(door.check_key)])
-    card = ModelCard(
-        id=door.name,
-        created=int(time.time()),
-        caption_prompt=model.settings.caption_prompt,
-        size=size_of(model),
-    )
+    card = {
+        "id": door.model,
+        "object": "model",
+        "created": int(time.time()),
+        "owned_by": "uae",
+        "caption_prompt": model.settings.caption_prompt,  # its place is before the image
+        "size": size_of(model),
+    }
 
     @router.get("")
-    async def models() -> ModelList:
-        return ModelList(data=[card])
+    async def models() -> dict[str, Any]:
+        return {"object": "list", "data": [card]}
 
     @router.get("/{model_id:path}")
-    async def one_model(model_id: str) -> ModelCard:
+    async def one_model(model_id: str) -> dict[str, Any]:
         door.check_model(model_id)
         return card
 
@@ -94,40 +123,39 @@ def _models(model: UnifiedAutoEncoder, door: Door) -> APIRouter:
 
 
 def _work(model: UnifiedAutoEncoder, door: Door, queue: ModelQueue) -> APIRouter:
-    """Make the routes that ask the model."""
     first = [Depends(door.check_key), Depends(queue.place)]
     router = APIRouter(prefix="/v1", dependencies=first)
 
     @router.post("/chat/completions")
     async def chat_completions(
-        request: Request,
-        asked: Annotated[ChatRequest, Depends(door.chat)],
+        connection: Request,
+        request: Annotated[ChatRequest, Depends(door.chat)],
         _turn: Annotated[None, Depends(queue.turn)],
     ) -> Response:
-        chat = await queue.run(prepare_chat, model, asked)
+        chat = await queue.run(prepare_chat, model, request)
         growing = queue.iterate(grow_replies(model.encoder, chat.prompts, chat.config))
-        if asked.stream:
-            stream = events(chat, growing, include_usage=asked.stream_options.include_usage)
+        if request.stream:
+            stream = events(chat, growing, include_usage=request.stream_options.include_usage)
             return StreamingResponse(stream, media_type="text/event-stream")
         replies: tuple[Reply, ...] = ()
         async for grown in growing:
             replies = grown
-            if await request.is_disconnected():
+            if await connection.is_disconnected():
                 return Response(status_code=CLIENT_IS_GONE)
         return _json(completion(chat, replies))
 
     @router.post("/images/generations")
     async def images_generations(
-        asked: Annotated[ImageRequest, Depends(door.drawing)],
+        request: Annotated[ImageRequest, Depends(door.drawing)],
         _turn: Annotated[None, Depends(queue.turn)],
     ) -> Response:
-        return _json(await queue.run(draw_pictures, model, asked))
+        return _json(await queue.run(draw_pictures, model, request))
 
     return router
 
 
-def _json(value: BaseModel) -> Response:
-    return Response(value.model_dump_json(), media_type="application/json")
+def _json(value: dict[str, Any]) -> Response:
+    return Response(to_json(value, inf_nan_mode="null"), media_type="application/json")
 
 
 # -- errors ----------------------------------------------------------------------------------------

@@ -12,13 +12,21 @@ from uae.serve.fields import Fields, refused
 MAX_CHOICES = 10
 MAX_TOP_LOGPROBS = 20
 
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+def _with(value: Any, names: str) -> dict[str, tuple[Any, ...]]:
+    """Return parameters that change nothing under one value."""
+    return dict.fromkeys(names.split(), (value,))
+
+
 _CACHED = frozenset({"cache_control", "prompt_cache_breakpoint"})
 """Anthropic's and OpenAI's marks of what is worth keeping between requests."""
 
 
 class TextPart(Fields):
-    """A text."""
-
     harmless: ClassVar = _CACHED | {"annotations", "citations"}
 
     type: Literal["text"]
@@ -35,7 +43,6 @@ class RefusalPart(Fields):
 
     @property
     def text(self) -> str:
-        """What was said."""
         return self.refusal
 
 
@@ -49,8 +56,6 @@ class ImageURL(Fields):
 
 
 class ImagePart(Fields):
-    """An image."""
-
     harmless: ClassVar = _CACHED | {"uuid"}
 
     type: Literal["image_url"]
@@ -70,8 +75,6 @@ Shown = Annotated[list[ShownPart], BeforeValidator(_listed), Field(min_length=1)
 
 
 class SystemMessage(Fields):
-    """What the model is told beforehand."""
-
     harmless: ClassVar = _CACHED | {"name"}
 
     role: Literal["system", "developer"]
@@ -79,8 +82,6 @@ class SystemMessage(Fields):
 
 
 class UserMessage(Fields):
-    """A turn of the user."""
-
     harmless: ClassVar = _CACHED | {"name"}
 
     role: Literal["user"]
@@ -91,25 +92,14 @@ class AssistantMessage(Fields):
     """A turn of the model, as servers return it; what it thought before is not read again."""
 
     neutral: ClassVar = {
-        "tool_calls": ([],),
-        "function_call": (),
-        "audio": (),
-        "images": ([],),
+        **dict.fromkeys(("tool_calls", "images"), ([],)),
+        **dict.fromkeys(("function_call", "audio"), ()),
         "prefix": (False,),
     }
-    harmless: ClassVar = _CACHED | {
-        "name",
-        "annotations",
-        "citations",
-        "parsed",
-        "reasoning",
-        "reasoning_content",
-        "reasoning_details",
-        "thinking",
-        "thinking_blocks",
-        "provider_specific_fields",
-        "extra_content",
-    }
+    harmless: ClassVar = _CACHED | _names(
+        "name annotations citations parsed reasoning reasoning_content reasoning_details thinking"
+        " thinking_blocks provider_specific_fields extra_content"
+    )
 
     role: Literal["assistant"]
     content: Annotated[list[SaidPart], BeforeValidator(_listed), Field(default_factory=list)]
@@ -139,47 +129,28 @@ class StreamOptions(Fields):
 
 _OF_OTHER_SERVERS: dict[str, tuple[Any, ...]] = {
     "top_k": (-1, 0),
-    "min_p": (0,),
-    "typical_p": (1,),
-    "repetition_penalty": (1,),
-    "repeat_penalty": (1,),
-    "length_penalty": (1,),
-    "mirostat": (0,),
-    "use_beam_search": (False,),
-    "best_of": (1,),
-    "min_tokens": (0,),
-    "ignore_eos": (False,),
-    "stop_token_ids": ([],),
-    "bad_words": ([],),
-    "allowed_token_ids": (),
-    "include_stop_str_in_output": (False,),
-    "skip_special_tokens": (True,),
     "spaces_between_special_tokens": (True, False),
-    "truncate_prompt_tokens": (),
-    "prompt_logprobs": (),
-    "return_tokens_as_token_ids": (False,),
-    "return_token_ids": (False,),
-    "echo": (False,),
-    "add_generation_prompt": (True,),
-    "continue_final_message": (False,),
-    "add_special_tokens": (False,),
-    "chat_template": (),
     "chat_template_kwargs": ({}, {"enable_thinking": False}),
-    "enable_thinking": (False,),
     "thinking": ({"type": "disabled"},),
-    "documents": ([],),
-    "mm_processor_kwargs": ({},),
-    "guided_json": (),
-    "guided_regex": (),
-    "guided_choice": (),
-    "guided_grammar": (),
-    "structured_outputs": (),
-    "json_schema": (),
     "grammar": ("",),
-    "regex": (),
-    "ebnf": (),
-    "options": ({},),
-    "extra_body": ({},),
+    **_with(0, "min_p mirostat min_tokens"),
+    **_with(1, "typical_p repetition_penalty repeat_penalty length_penalty best_of"),
+    **_with(True, "skip_special_tokens add_generation_prompt"),
+    **_with(
+        False,
+        "use_beam_search ignore_eos include_stop_str_in_output return_tokens_as_token_ids"
+        " return_token_ids echo continue_final_message add_special_tokens enable_thinking",
+    ),
+    **_with([], "stop_token_ids bad_words documents"),
+    **_with({}, "mm_processor_kwargs options extra_body"),
+    **dict.fromkeys(
+        (
+            *("allowed_token_ids", "truncate_prompt_tokens", "prompt_logprobs", "chat_template"),
+            *("guided_json", "guided_regex", "guided_choice", "guided_grammar"),
+            *("structured_outputs", "json_schema", "regex", "ebnf"),
+        ),
+        (),
+    ),
 }
 """Fields of vLLM, SGLang, llama.cpp, Ollama and their clients; what asks for no choice is taken."""
 
@@ -188,45 +159,24 @@ class ChatRequest(Fields):
     """POST /v1/chat/completions."""
 
     neutral: ClassVar = {
-        "frequency_penalty": (0,),
-        "presence_penalty": (0,),
+        **_with(0, "frequency_penalty presence_penalty"),
         "top_p": (1,),
         "logit_bias": ({},),
         "response_format": ({"type": "text"},),
         "modalities": (["text"],),
-        "tools": ([],),
-        "tool_choice": ("none", "auto"),
-        "functions": ([],),
-        "function_call": ("none", "auto"),
-        "audio": (),
-        "moderation": (),
+        **_with([], "tools functions"),
+        **dict.fromkeys(("tool_choice", "function_call"), ("none", "auto")),
+        **dict.fromkeys(("audio", "moderation", "web_search_options"), ()),
         "reasoning_effort": ("none",),
         "verbosity": ("medium",),
-        "web_search_options": (),
         **_OF_OTHER_SERVERS,
     }
-    harmless: ClassVar = frozenset(
-        {
-            "user",
-            "metadata",
-            "store",
-            "service_tier",
-            "safety_identifier",
-            "prediction",
-            "prompt_cache_key",
-            "prompt_cache_options",
-            "prompt_cache_retention",
-            "parallel_tool_calls",
-            # of vLLM, SGLang, llama.cpp, Ollama
-            "cache_prompt",
-            "cache_salt",
-            "include_reasoning",
-            "keep_alive",
-            "priority",
-            "request_id",
-            "separate_reasoning",
-            "stream_reasoning",
-        }
+    harmless: ClassVar = _names(
+        "user metadata store service_tier safety_identifier prediction parallel_tool_calls"
+        " prompt_cache_key prompt_cache_options prompt_cache_retention"
+        # of vLLM, SGLang, llama.cpp, Ollama
+        " cache_prompt cache_salt include_reasoning keep_alive priority request_id"
+        " separate_reasoning stream_reasoning"
     )
 
     model: str

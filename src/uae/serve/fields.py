@@ -6,9 +6,40 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import PydanticCustomError, from_json
 
-from uae.serve.errors import ApiError
-
 MAX_SHOWN = 60
+_ERROR_TYPES = {401: "authentication_error", 429: "rate_limit_error"}
+
+
+class ApiError(Exception):
+    """Answer to a request that has no result, in the shape that OpenAI's clients read.
+
+    Args:
+        status: HTTP status, 400 or more.
+        message: What is wrong and what would be right.
+        param: The field at fault.
+        code: A word for programs.
+        headers: Of the response.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.param, self.code = status, param, code
+        self.headers = dict(headers or {})
+
+    def body(self) -> dict[str, dict[str, str | None]]:
+        """Return the JSON of the response."""
+        usual = "server_error" if self.status >= 500 else "invalid_request_error"
+        kind = _ERROR_TYPES.get(self.status, usual)
+        error = {"message": str(self), "type": kind, "param": self.param, "code": self.code}
+        return {"error": error}
 
 
 class Fields(BaseModel):
@@ -36,7 +67,7 @@ class Fields(BaseModel):
 
 
 def refused(name: str, said: str, *, code: str) -> PydanticCustomError:
-    """Return the error of a validator of `Fields` that blames one of its fields."""
+    """Return the error of a validator that blames one field."""
     return PydanticCustomError("refused", "{said}", {"name": name, "said": said, "code": code})
 
 
@@ -44,11 +75,7 @@ R = TypeVar("R", bound=Fields)
 
 
 def parse_request(body: bytes, kind: type[R]) -> R:
-    """Read a body.
-
-    Raises:
-        ApiError: 400 with the field at fault.
-    """
+    """Read a body, or raise an `ApiError` 400 with the field at fault."""
     try:
         raw = from_json(body, allow_inf_nan=False)
     except ValueError as error:
@@ -105,6 +132,5 @@ def _path(loc: Sequence[str | int], raw: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """Show a value that may be long."""
     text = repr(value)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
-from uae.serve.errors import ApiError
+from uae.serve.fields import ApiError
 
 T = TypeVar("T")
 
@@ -24,17 +24,12 @@ class ModelQueue:
 
     def __init__(self, max_waiting: int) -> None:
         self._max_waiting = max_waiting
-        self.num_requests = 0
-        """At the model and waiting."""
+        self.num_requests = 0  # at the model and waiting
         self._lock = asyncio.Lock()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
 
     async def place(self) -> AsyncIterator[None]:
-        """Take a place in the queue.
-
-        Raises:
-            ApiError: 429: there is none.
-        """
+        """Take a place in the queue, or raise 429."""
         if self.num_requests > self._max_waiting:
             raise ApiError(
                 429,
@@ -54,7 +49,6 @@ class ModelQueue:
             yield
 
     async def run(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Do work in the model's thread."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, partial(work, *arguments))
 

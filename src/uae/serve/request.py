@@ -3,29 +3,28 @@
 import asyncio
 import hmac
 from dataclasses import dataclass
+from typing import TypeVar
 
 from fastapi import Request
 
 from uae.serve.chat_request import ChatRequest
-from uae.serve.errors import ApiError
-from uae.serve.fields import parse_request, shown
-from uae.serve.protocol import ImageRequest
+from uae.serve.drawing import ImageRequest
+from uae.serve.fields import ApiError, parse_request, shown
 
 MAX_BODY_BYTES = 32 * 2**20
 BODY_TIMEOUT_S = 60
 
+R = TypeVar("R", ChatRequest, ImageRequest)
+
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Checks requests; its methods of a request are dependencies in the sense of FastAPI.
+    """Checks requests; its methods of a request are dependencies in the sense of FastAPI."""
 
-    Attributes:
-        name: Of the model that is served.
-        api_key: None lets all in.
-    """
-
-    name: str
+    model: str
+    """Name of the one that is served."""
     api_key: str | None
+    """None lets all in."""
 
     async def check_key(self, request: Request) -> None:
         """Raise 401 unless the request bears the key."""
@@ -41,27 +40,26 @@ class Door:
                 headers={"WWW-Authenticate": "Bearer"},
             )
 
-    def check_model(self, asked: str) -> None:
+    def check_model(self, name: str) -> None:
         """Raise 404 for a model that is not served."""
-        if asked.rstrip("/") != self.name.rstrip("/"):  # folders are given with a slash, too
+        if name.rstrip("/") != self.model.rstrip("/"):  # folders are given with a slash, too
             raise ApiError(
                 404,
-                f"model {shown(asked)} is not served here, {self.name!r} is",
+                f"model {shown(name)} is not served here, {self.model!r} is",
                 param="model",
                 code="model_not_found",
             )
 
     async def chat(self, request: Request) -> ChatRequest:
-        """Read a chat request."""
-        asked = parse_request(await _body(request), ChatRequest)
-        self.check_model(asked.model)
-        return asked
+        return await self._read(request, ChatRequest)
 
     async def drawing(self, request: Request) -> ImageRequest:
-        """Read an image request."""
-        asked = parse_request(await _body(request), ImageRequest)
-        self.check_model(asked.model)
-        return asked
+        return await self._read(request, ImageRequest)
+
+    async def _read(self, request: Request, kind: type[R]) -> R:
+        fields = parse_request(await _body(request), kind)
+        self.check_model(fields.model)
+        return fields
 
 
 async def _body(request: Request) -> bytes:
