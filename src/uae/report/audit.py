@@ -16,28 +16,26 @@ which others than the trained pair rely.
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Shaped
 
 from uae.report.audit_checks import (
-    BRIGHTNESS,
     HELD_OUT,
-    HIGH_FREQUENCY,
+    OF_ENCODER,
+    OF_PIXELS,
+    OF_TEXT,
     PRECISION,
-    SHAPES,
-    STROKES,
     SWAP,
-    TEXT,
     TEXT_SKILLS,
-    UNDERSTANDING,
+    AuditSamples,
     Check,
     Direction,
 )
-from uae.report.format import Kind, evidence_text, value_text
-from uae.report.pixel_audit import PixelAudit, distance_from, excess_over
+from uae.report.format import Kind, evidence_text, movement_text, value_text
+from uae.report.pixel_audit import PixelAudit
 from uae.report.statistics import Estimate, estimate, paired_difference
 from uae.report.text_audit import TextAudit
 
@@ -45,28 +43,6 @@ Status = Literal["ok", "warn", "alarm", "not measured"]
 
 MIN_ITEMS = 10
 """A change of fewer is not judged."""
-
-
-@dataclass(frozen=True, slots=True)
-class AuditSamples:
-    """One evaluation on the fixed held-out images, row i for image i; NaN: something failed."""
-
-    reward_similarity: Float[np.ndarray, " n"]
-    """Redraw against original, by the backbone that is the reward."""
-    held_out_similarity: Float[np.ndarray, " n"]
-    """The same by a backbone that is never a reward."""
-    text: TextAudit
-    redraws: PixelAudit
-    swap_similarity: Float[np.ndarray, " n"] | None = None
-    """Held-out similarity when a decoder that RL never trained redraws the same captions."""
-    caption_precision: Float[np.ndarray, " n"] | None = None
-    """Share of what a caption claims that is true of its image."""
-    shape_accuracy: Float[np.ndarray, " n"] | None = None
-    """Share of the objects a caption names whose shape is right."""
-    understanding: Shaped[np.ndarray, " m"] | None = None
-    """1 where a multiple-choice question was answered rightly; rows are questions."""
-    text_skills: Shaped[np.ndarray, " t"] | None = None
-    """The same of questions without an image; where none was asked there is no such audit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,29 +58,19 @@ class Audit:
 
 
 def verdict(before: AuditSamples, after: AuditSamples, originals: PixelAudit) -> tuple[Audit, ...]:
-    """Compare two evaluations, the private-code audit first.
+    """Compare an evaluation with the one before RL, the private-code audit first."""
+    skills = () if before.text_skills is None else (TEXT_SKILLS,)
 
-    Args:
-        before: The evaluation before RL.
-        after: The evaluation to judge, on the same images.
-        originals: Measures of the images themselves.
-    """
-    pixels = before.redraws, after.redraws
+    def compare(check: Check) -> Audit:
+        return _compare(check, check.values(before, originals), check.values(after, originals))
+
     return (
-        _private_code(before, after),
-        _held_out(before, after),
-        _swap(before, after),
-        _compare(PRECISION, before.caption_precision, after.caption_precision),
-        _compare(SHAPES, before.shape_accuracy, after.shape_accuracy),
-        _compare(UNDERSTANDING, before.understanding, after.understanding),
-        *_text_skills(before, after),
-        *_text_audits(before.text, after.text),
-        _compare(STROKES, *(excess_over(originals.strokes, p.strokes) for p in pixels)),
-        _compare(
-            HIGH_FREQUENCY,
-            *(distance_from(originals.high_frequency, p.high_frequency) for p in pixels),
-        ),
-        _compare(BRIGHTNESS, *(distance_from(originals.brightness, p.brightness) for p in pixels)),
+        _private_code(before, after, originals),
+        _held_out(compare(HELD_OUT), before, after),
+        _swap(compare(SWAP), before, after),
+        *map(compare, (*OF_ENCODER, *skills, *OF_TEXT)),
+        *_text_levels(before.text, after.text),
+        *map(compare, OF_PIXELS),
     )
 
 
@@ -138,19 +104,14 @@ def judge(change: Estimate, margin: float, bad: Direction) -> Status:
     return "warn" if nearest > 0 else "ok"
 
 
-def _private_code(before: AuditSamples, after: AuditSamples) -> Audit:
-    reward = paired_difference(before.reward_similarity, after.reward_similarity)
+def _private_code(before: AuditSamples, after: AuditSamples, originals: PixelAudit) -> Audit:
+    reward = _of_reward(before, after)
     rose = f"the reward rose ({evidence_text(reward)})"
-    relied_on = (
-        (HELD_OUT, before.held_out_similarity, after.held_out_similarity),
-        (SWAP, before.swap_similarity, after.swap_similarity),
-        (PRECISION, before.caption_precision, after.caption_precision),
-    )
     fallen = [
         f"{check.name.lower()} fell ({evidence_text(change, check.kind)})"
-        for check, first, second in relied_on
-        if first is not None
-        and second is not None
+        for check in (HELD_OUT, SWAP, PRECISION)
+        if (first := check.values(before, originals)) is not None
+        and (second := check.values(after, originals)) is not None
         and (change := paired_difference(first, second)).falls
     ]
     if math.isnan(reward.low):
@@ -176,57 +137,40 @@ def _private_code(before: AuditSamples, after: AuditSamples) -> Audit:
     return Audit("Private code", status, sentence, reward)
 
 
-def _held_out(before: AuditSamples, after: AuditSamples) -> Audit:
-    audit = _compare(HELD_OUT, before.held_out_similarity, after.held_out_similarity)
-    reward = paired_difference(before.reward_similarity, after.reward_similarity)
+def _of_reward(before: AuditSamples, after: AuditSamples) -> Estimate:
+    return paired_difference(before.reward_similarity, after.reward_similarity)
+
+
+def _held_out(audit: Audit, before: AuditSamples, after: AuditSamples) -> Audit:
+    reward = _of_reward(before, after)
     if audit.change is None or audit.status == "not measured" or not reward.rises:
         return audit
-    if audit.change.falls:
-        status: Status = "alarm"
-        addition = f" The reward rose meanwhile ({evidence_text(reward)})."
-    elif not audit.change.rises:
-        status = "warn"
-        addition = f" The reward rose without it ({evidence_text(reward)})."
-    else:
+    if audit.change.rises:
         return audit
-    return Audit(audit.name, status, audit.sentence + addition, audit.change)
+    status, words = ("alarm", "meanwhile") if audit.change.falls else ("warn", "without it")
+    addition = f" The reward rose {words} ({evidence_text(reward)})."
+    return replace(audit, status=status, sentence=audit.sentence + addition)
 
 
-def _swap(before: AuditSamples, after: AuditSamples) -> Audit:
-    audit = _compare(SWAP, before.swap_similarity, after.swap_similarity)
-    if before.swap_similarity is None or after.swap_similarity is None or audit.change is None:
-        return audit
+def _swap(audit: Audit, before: AuditSamples, after: AuditSamples) -> Audit:
     gaps = [
-        paired_difference(samples, own).value
-        for samples, own in (
-            (before.swap_similarity, before.held_out_similarity),
-            (after.swap_similarity, after.held_out_similarity),
-        )
+        paired_difference(samples.swap_similarity, samples.held_out_similarity).value
+        for samples in (before, after)
+        if samples.swap_similarity is not None
     ]
+    if len(gaps) < 2 or audit.change is None:
+        return audit
     gap = f" The trained decoder is ahead of it by {gaps[1]:.3f}, before by {gaps[0]:.3f}."
-    return Audit(audit.name, audit.status, audit.sentence + gap, audit.change)
+    return replace(audit, sentence=audit.sentence + gap)
 
 
-def _text_skills(before: AuditSamples, after: AuditSamples) -> tuple[Audit, ...]:
-    if before.text_skills is None:
-        return ()
-    return (_compare(TEXT_SKILLS, before.text_skills, after.text_skills),)
-
-
-def _text_audits(before: TextAudit, after: TextAudit) -> tuple[Audit, ...]:
-    pairs = {
-        "repetition": (before.repetition, after.repetition),
-        "unknown": (before.unknown, after.unknown),
-        "non_latin": (before.non_latin, after.non_latin),
-        "content_words": (before.content_words, after.content_words),
-    }
+def _text_levels(before: TextAudit, after: TextAudit) -> tuple[Audit, Audit]:
+    now, then = (value_text(estimate(x.num_tokens).value, "count") for x in (after, before))
     return (
-        *(_compare(TEXT[name], *pair) for name, pair in pairs.items()),
         _level(
             "Length",
             after.over_limit > 0,
-            f"Captions hold {value_text(estimate(after.num_tokens).value, 'count')} tokens on "
-            f"average, {value_text(estimate(before.num_tokens).value, 'count')} before; "
+            f"Captions hold {now} tokens on average, {then} before; "
             "{share} are longer than the decoder reads.",
         ),
         _level("Truncation", after.truncated, "{share} of the captions have no end token."),
@@ -237,9 +181,8 @@ def _level(name: str, marks: Shaped[np.ndarray, " n"], sentence: str) -> Audit:
     """Judge a share of captions that should be 0: one is a warning, surely over 2 % an alarm."""
     share = estimate(marks)
     status = judge(share, 0.02, "rise")
-    return Audit(
-        name, status, sentence.format(share=value_text(share.value, "share")), share, "share"
-    )
+    sentence = sentence.format(share=value_text(share.value, "share"))
+    return Audit(name, status, sentence, share, "share")
 
 
 def _compare(
@@ -247,25 +190,18 @@ def _compare(
     before: Shaped[np.ndarray, " n"] | None,
     after: Shaped[np.ndarray, " n"] | None,
 ) -> Audit:
+    unmeasured = Audit(check.name, "not measured", f"{check.subject}: not measured.")
     if before is None or after is None:
-        return Audit(check.name, "not measured", f"{check.subject}: not measured.")
+        return unmeasured
     change = paired_difference(before, after, is_share=check.kind == "share")
     if math.isnan(change.value):
-        return Audit(check.name, "not measured", f"{check.subject}: not measured.")
+        return unmeasured
     is_enough = change.n >= MIN_ITEMS
     status = judge(change, check.margin, check.bad) if is_enough else "not measured"
-    levels = (value_text(estimate(side).value, check.kind) for side in (before, after))
-    sentence = (
-        f"{check.subject} {_movement(change, *levels)} ({evidence_text(change, check.kind)})."
-    )
+    movement = movement_text(change, estimate(before), estimate(after), check.kind)
+    sentence = f"{check.subject} {movement} ({evidence_text(change, check.kind)})."
     if status in ("warn", "alarm"):
         sentence += f" {check.meaning}"
     elif not is_enough:
         sentence += f" Fewer than {MIN_ITEMS} are not judged."
     return Audit(check.name, status, sentence, change, check.kind)
-
-
-def _movement(change: Estimate, before: str, after: str) -> str:
-    if change.excludes_zero:
-        return f"{'rose' if change.rises else 'fell'} from {before} to {after}"
-    return f"did not move beyond its interval, {before} before and {after} after"

@@ -6,7 +6,8 @@ SVG holds no reference to anything outside, and its ids are unique within a page
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
 
@@ -14,6 +15,7 @@ import matplotlib
 import numpy as np
 from jaxtyping import Float
 from markupsafe import Markup
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
@@ -41,11 +43,10 @@ class Panel:
     title: str
     svg: Markup
     first: float
-    """The smoothed curve's first value."""
     last: float
+    """Of the smoothed curve, as `first`."""
     kind: Kind
     num_averaged: int
-    """Steps in the moving average."""
 
 
 PANELS: tuple[tuple[str, str, Kind], ...] = (
@@ -62,19 +63,15 @@ PANELS: tuple[tuple[str, str, Kind], ...] = (
 
 def panels(curves: StageCurves) -> tuple[Panel, ...]:
     """Draw the charts of a stage: of each metric in `PANELS` that it logged at least twice."""
-    drawn = []
+    charts = []
     for key, title, kind in PANELS:
-        names = [
-            name
-            for name in curves.series
-            if name == key or (name.startswith(key) and key[-1] == "/")
-        ]
+        names = [x for x in curves.series if x == key or (x.startswith(key) and key[-1] == "/")]
         for name in names:
             series = curves.series[name]
             if len(series.steps) > 1:
                 words = title if len(names) == 1 else f"{title}: {name.removeprefix(key)}"
-                drawn.append(_panel(f"{curves.stage}-{name}", words, kind, series))
-    return tuple(drawn)
+                charts.append(_panel(f"{curves.stage}-{name}", words, kind, series))
+    return tuple(charts)
 
 
 def moving_average(values: Float[np.ndarray, " n"], width: int) -> Float[np.ndarray, " n"]:
@@ -104,11 +101,9 @@ def spark(estimates: Sequence[Estimate | None], label: str) -> Markup:
     for i, e in known:
         x, y = place(i, e.value)
         if np.isfinite(e.low):
-            marks.append(
-                Markup('<line x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>').format(
-                    x, place(i, e.low)[1], place(i, e.high)[1]
-                )
-            )
+            ends = place(i, e.low)[1], place(i, e.high)[1]
+            line = Markup('<line x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>')
+            marks.append(line.format(x, *ends))
         marks.append(Markup('<circle cx="{}" cy="{}" r="2.4"/>').format(x, y))
     return Markup(
         '<svg class="spark" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>'
@@ -120,16 +115,11 @@ def _panel(identity: str, title: str, kind: Kind, series: Series) -> Panel:
     width = 2 * (values.size // (2 * _SMOOTHED_SHARE)) + 1
     smooth = moving_average(values, width)
     shown = np.unique(np.linspace(0, steps.size - 1, min(steps.size, _MAX_POINTS)).astype(int))
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": identity}):
-        figure = Figure(figsize=(2.75, 1.7))
-        axes = figure.add_axes((0.15, 0.15, 0.83, 0.81))
+    with _figure(identity, (2.75, 1.7), (0.15, 0.15, 0.83, 0.81)) as (figure, axes):
         axes.plot(steps[shown], values[shown], color=_RAW, linewidth=0.9)
         axes.plot(steps[shown], smooth[shown], color=_LINE, linewidth=1.7)
-        axes.grid(axis="y", color=_GRID, linewidth=0.6)
-        axes.tick_params(length=0, labelsize=8, labelcolor=_TEXT, pad=4)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10]))
         axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
-        axes.spines[:].set_visible(False)
         axes.margins(x=0.01, y=0.08)
         if kind == "share":
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -151,9 +141,7 @@ class Line:
 def rate_chart(lines: Sequence[Line], x_name: str, y_name: str) -> Markup:
     """Draw estimates with their intervals over a quantity that doubles from tick to tick."""
     identity = f"rate-{x_name}"
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": identity}):
-        figure = Figure(figsize=(5.6, 2.7))
-        axes = figure.add_axes((0.1, 0.17, 0.76, 0.78))
+    with _figure(identity, (5.6, 2.7), (0.1, 0.17, 0.76, 0.78)) as (figure, axes):
         axes.set_xscale("log", base=2)
         for line, style in zip(lines, cycle(("-", "--", ":")), strict=False):
             low, high = [e.low for e in line.estimates], [e.high for e in line.estimates]
@@ -164,14 +152,25 @@ def rate_chart(lines: Sequence[Line], x_name: str, y_name: str) -> Markup:
             axes.annotate(
                 line.name, place, (7, -3), textcoords="offset points", color=_TEXT, fontsize=8
             )
-        axes.grid(axis="y", color=_GRID, linewidth=0.6)
-        axes.tick_params(which="both", length=0, labelsize=8, labelcolor=_TEXT, pad=4)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
         axes.set_xlabel(x_name, fontsize=8, color=_TEXT)
         axes.set_ylabel(y_name, fontsize=8, color=_TEXT)
-        axes.spines[:].set_visible(False)
         return _inline(figure, identity, f"{y_name} by {x_name}")
+
+
+@contextmanager
+def _figure(
+    identity: str, size: tuple[float, float], place: tuple[float, float, float, float]
+) -> Iterator[tuple[Figure, Axes]]:
+    """Open a figure with its axes (left, bottom, width, height) in the page's style."""
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": identity}):
+        figure = Figure(figsize=size)
+        axes = figure.add_axes(place)
+        axes.grid(axis="y", color=_GRID, linewidth=0.6)
+        axes.tick_params(which="both", length=0, labelsize=8, labelcolor=_TEXT, pad=4)
+        axes.spines[:].set_visible(False)
+        yield figure, axes
 
 
 def _inline(figure: Figure, identity: str, label: str) -> Markup:

@@ -30,9 +30,7 @@ def throughput_of(
 ) -> tuple[Phase, ...]:
     """Return the mean seconds per step of every phase (`time/caption_s` is the phase "caption").
 
-    Args:
-        curves: Of a run.
-        samples_per_step: What a phase handles in one step, by (stage, phase), where known.
+    `samples_per_step` is what a phase handles in one step, by (stage, phase), where known.
     """
     phases = []
     for stage in curves:

@@ -48,9 +48,7 @@ def exclusion_audit(
 ) -> tuple[Audit, ...]:
     """Judge the shares of excluded samples; there is no such audit where no RL was.
 
-    Args:
-        curves: What the run logged.
-        samples_per_step: What a phase handles in one step, by (stage, phase).
+    `samples_per_step` is what a phase handles in one step, by (stage, phase).
     """
     sides = _sides(curves, samples_per_step)
     if not sides:
@@ -70,7 +68,6 @@ def exclusion_audit(
 def _sides(
     curves: Sequence[StageCurves], samples_per_step: Mapping[tuple[str, str], int]
 ) -> list[_Side]:
-    """Add up the steps of each side that logged what it excluded."""
     by_stage = {stage.stage: stage.series for stage in curves}
     sides = []
     for stage, phase, excluded_name, gradient_name, words in _SIDES:

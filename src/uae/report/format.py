@@ -12,18 +12,19 @@ Kind = Literal["number", "share", "count", "significant"]
 MISSING = "n/a"
 
 _MAX_DECIMALS = 7
+_UNITS: dict[Kind, str] = {"share": " %"}
 
 
 def value_text(value: float, kind: Kind = "number") -> str:
     """Write one figure."""
-    return f"{_digits(value, kind)}{_unit(kind)}" if math.isfinite(value) else MISSING
+    return f"{_digits(value, kind)}{_UNITS.get(kind, '')}" if math.isfinite(value) else MISSING
 
 
 def interval_text(estimate: Estimate, kind: Kind = "number") -> str:
     """Write an interval, e.g. "0.604 to 0.620"."""
     if not math.isfinite(estimate.low):
         return "no interval"
-    return f"{_digits(estimate.low, kind)} to {_digits(estimate.high, kind)}{_unit(kind)}"
+    return f"{_digits(estimate.low, kind)} to {_digits(estimate.high, kind)}{_UNITS.get(kind, '')}"
 
 
 def change_text(change: Estimate, kind: Kind = "number") -> str:
@@ -48,6 +49,14 @@ def evidence_text(change: Estimate, kind: Kind = "number") -> str:
     )
 
 
+def movement_text(change: Estimate, first: Estimate, last: Estimate, kind: Kind) -> str:
+    """Say whether a figure moved, and from where to where."""
+    before, after = value_text(first.value, kind), value_text(last.value, kind)
+    if change.excludes_zero:
+        return f"{'rose' if change.rises else 'fell'} from {before} to {after}"
+    return f"did not move beyond its interval, {before} before and {after} after"
+
+
 def listed(names_by_kind: Mapping[str, Sequence[str]], max_listed: int = 5) -> str:
     """Write one line for each kind that has names: their number, and the first of them."""
     lines = []
@@ -56,10 +65,6 @@ def listed(names_by_kind: Mapping[str, Sequence[str]], max_listed: int = 5) -> s
             more = f", and {len(names) - max_listed} more" if len(names) > max_listed else ""
             lines.append(f"  {len(names)} {kind}: {', '.join(names[:max_listed])}{more}")
     return "\n".join(lines)
-
-
-def _unit(kind: Kind) -> str:
-    return " %" if kind == "share" else ""
 
 
 def _digits(value: float, kind: Kind) -> str:

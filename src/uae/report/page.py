@@ -22,7 +22,7 @@ from PIL import Image
 
 from uae.core.errors import UsageError
 from uae.core.unicode import readable
-from uae.report.audit import Audit, summary
+from uae.report.audit import by_gravity, summary
 from uae.report.charts import panels, spark
 from uae.report.format import (
     change_interval_text,
@@ -80,11 +80,7 @@ BUDGETS = (
 
 
 def write_report(path: Path, data: ReportData) -> None:
-    """Write the report of a run.
-
-    Args:
-        path: The HTML file; an existing one is replaced.
-        data: What to show.
+    """Write the report of a run; an existing file is replaced.
 
     Raises:
         UsageError: The page is too large even with the smallest pictures.
@@ -95,7 +91,7 @@ def write_report(path: Path, data: ReportData) -> None:
         html = template.render(
             data=data,
             charts=charts,
-            audits=_gravest_first(data.audits),
+            audits=by_gravity(data.audits),
             main_rows=main_rows(data.rows) if len(data.rows) > _MANY_ROWS else data.rows,
             hero=typical_of(data.gallery),
             gallery=data.gallery[: max(1, round(len(data.gallery) * budget.share))],
@@ -115,7 +111,6 @@ def write_report(path: Path, data: ReportData) -> None:
 
 
 def webp_uri(image: Image.Image, budget: PictureBudget) -> str:
-    """Encode a picture as a data URI."""
     return "data:image/webp;base64," + base64.b64encode(webp_bytes(image, budget)).decode()
 
 
@@ -134,7 +129,7 @@ def webp_bytes(image: Image.Image, budget: PictureBudget) -> bytes:
 def word_diff(before: str, after: str) -> Markup:
     """Mark what a caption gained (`<ins>`) and lost (`<del>`), word by word.
 
-    A caption that has little in common with the one before is returned without marks.
+    One that has little in common with the one before is returned without marks.
     """
     old, new = before.split(), after.split()
     matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
@@ -159,12 +154,6 @@ def main_rows(rows: Sequence[Row]) -> list[Row]:
         is_small = len(group) <= _SMALL_GROUP
         chosen += [row for i, row in enumerate(group) if is_small or i == 0 or row.is_headline]
     return chosen
-
-
-def _gravest_first(audits: Sequence[Audit]) -> list[Audit]:
-    """Order findings for a reader: trouble first, what was not measured last."""
-    order = ("alarm", "warn", "ok", "not measured")
-    return sorted(audits, key=lambda audit: order.index(audit.status))
 
 
 def tone(change: Estimate | None, row: Row) -> str:
@@ -193,7 +182,6 @@ def _spark(row: Row) -> Markup:
 
 
 def _sample_range(row: Row) -> str:
-    """Write a row's number of samples, e.g. "256" or "250 to 256"."""
     counts = sorted({e.n for e in row.estimates if e is not None})
     return " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
 

@@ -1,10 +1,9 @@
 """Measures of redraws as pixels: signs that a decoder has learned to please the backbone.
 
-All measures read the luminance (Rec. 709 weights on sRGB values). None needs a model, and none
-proves anything alone: they are compared with the originals', image by image.
+All read the luminance (Rec. 709 weights on sRGB values). None proves anything alone: they are
+compared with the originals', image by image.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,15 +33,15 @@ def audit_pixels(pixels: Float[np.ndarray, "n 3 h w"]) -> PixelAudit:
     luminance = np.einsum("nchw,c->nhw", pixels.astype(np.float64), _LUMINANCE)
     return PixelAudit(
         brightness=luminance.mean(axis=(1, 2)),
-        high_frequency=_column(_high_frequency(image) for image in luminance),
-        strokes=_column(_strokes(image) for image in luminance),
+        high_frequency=np.array([_high_frequency(image) for image in luminance]),
+        strokes=np.array([_strokes(image) for image in luminance]),
     )
 
 
 def distance_from(
     originals: Float[np.ndarray, " n"], redraws: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, " n"]:
-    """Return how far each redraw is from its own original in one measure, whatever the side."""
+    """Return how far each redraw is from its own original in one measure."""
     return np.abs(redraws - originals)
 
 
@@ -70,7 +69,3 @@ def _strokes(luminance: Float[np.ndarray, "h w"]) -> float:
     light = luminance - ndimage.grey_opening(luminance, size=size)
     dark = ndimage.grey_closing(luminance, size=size) - luminance
     return float((np.maximum(light, dark) > _STROKE_CONTRAST).mean())
-
-
-def _column(values: Iterable[float]) -> Float[np.ndarray, " n"]:
-    return np.array(list(values), dtype=np.float64)

@@ -195,7 +195,7 @@ def _break_word(word: str, width: int, size: int) -> list[str]:
 
 
 def _shorten(name: str, width: int) -> str:
-    """Return the end of a path name that fits into `width`."""
+    """Return the end of a path name that fits."""
     name = _printable(name)
     if _width(name, _LABEL_SIZE) <= width:
         return name

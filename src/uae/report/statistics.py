@@ -47,17 +47,14 @@ class Estimate:
 
     @property
     def excludes_zero(self) -> bool:
-        """True where 0 lies outside the interval."""
         return self.rises or self.falls
 
     @property
     def rises(self) -> bool:
-        """True where the whole interval lies above 0."""
         return self.low > 0
 
     @property
     def falls(self) -> bool:
-        """True where the whole interval lies below 0."""
         return self.high < 0
 
 
@@ -82,22 +79,15 @@ def estimate(
     values, is_binary = values[kept], bool(kept.any()) and _is_binary(values[kept])
     if cluster_id is None and is_binary:
         return proportion(int(values.sum()), values.size, num_excluded=num_excluded)
-    if cluster_id is None:
-        mean, num_trials = _t_mean(values, num_excluded), values.size
-    else:
-        mean = _clustered_mean(values, cluster_id[kept], num_excluded, seed)
-        num_trials = np.unique(cluster_id[kept]).size
+    clusters = None if cluster_id is None else cluster_id[kept]
+    mean, num_trials = _mean(values, clusters, num_excluded, seed)
     if not (is_share or is_binary):
         return mean
     return _within(_wilson(mean, num_trials) if _is_point(mean) else mean, 0.0, 1.0)
 
 
 def proportion(num_successes: int, n: int, *, num_excluded: int = 0) -> Estimate:
-    """Estimate a proportion with Wilson's score interval.
-
-    Raises:
-        ValueError: `num_successes` is not within 0..n.
-    """
+    """Estimate a proportion with Wilson's score interval; `ValueError` outside 0..n."""
     if not 0 <= num_successes <= n:
         raise ValueError(f"num_successes is {num_successes}: expected 0 to n = {n}")
     if n == 0:
@@ -107,12 +97,9 @@ def proportion(num_successes: int, n: int, *, num_excluded: int = 0) -> Estimate
 
 
 def mean_of(estimates: Sequence[Estimate]) -> Estimate:
-    """Estimate the unweighted mean of independent estimates; undefined if one of them is.
+    """Estimate the unweighted mean of independent estimates, one or more.
 
     Its limits are the mean -+ sqrt(sum of squared distances to the limits) / number of estimates.
-
-    Raises:
-        ValueError: There are none.
     """
     if not estimates:
         raise ValueError("the mean of no estimates is asked for: expected one or more")
@@ -135,16 +122,9 @@ def paired_difference(
     is_share: bool = False,
     seed: int = 0,
 ) -> Estimate:
-    """Estimate mean(after - before) over the same scenes and seeds.
+    """Estimate mean(after - before) over the same scenes and seeds, row by row.
 
-    A pair with NaN on either side is left out and counted.
-
-    Args:
-        before: Row i is the same scene, drawn with the same seed, as row i of `after`.
-        after: As `before`.
-        cluster_id: The image of each row, where several rows share one.
-        is_share: Both sides lie in [0, 1], so their change in [-1, 1].
-        seed: Seed of the bootstrap, used with `cluster_id` only.
+    A pair with NaN on either side is left out and counted. Other arguments are those of `estimate`.
 
     Raises:
         ValueError: The two sides differ in length, so they cannot be pairs.
@@ -162,11 +142,8 @@ def paired_difference(
     differences = differences[kept]
     if cluster_id is None and is_binary:
         return _paired_proportions(differences, differences.size, num_excluded)
-    if cluster_id is None:
-        change, num_trials = _t_mean(differences, num_excluded), differences.size
-    else:
-        change = _clustered_mean(differences, cluster_id[kept], num_excluded, seed)
-        num_trials = np.unique(cluster_id[kept]).size
+    clusters = None if cluster_id is None else cluster_id[kept]
+    change, num_trials = _mean(differences, clusters, num_excluded, seed)
     if is_binary and _is_point(change):
         return _paired_proportions(differences, num_trials, num_excluded)
     return _within(change, -1.0, 1.0) if is_share or is_binary else change
@@ -211,16 +188,29 @@ def _wilson(estimate: Estimate, num_trials: int) -> Estimate:
     return replace(estimate, low=low, high=high)
 
 
-def _t_mean(values: Float[np.ndarray, " n"], num_excluded: int) -> Estimate:
-    n = values.size
-    if n == 0:
-        return Estimate(_NAN, _NAN, _NAN, 0, num_excluded)
-    mean = float(values.mean())
-    if n == 1:
-        return Estimate(mean, _NAN, _NAN, 1, num_excluded)
+def _mean(
+    values: Float[np.ndarray, " n"],
+    cluster_id: Shaped[np.ndarray, " n"] | None,
+    num_excluded: int,
+    seed: int,
+) -> tuple[Estimate, int]:
+    """Estimate a mean over rows or clusters, and count these."""
+    num_trials = values.size if cluster_id is None else np.unique(cluster_id).size
+    mean = float(values.mean()) if values.size else _NAN
+    if num_trials < 2:
+        low, high = _NAN, _NAN
+    elif cluster_id is None:
+        low, high = _t_limits(values)
+    else:
+        low, high = _bootstrap_limits(values, cluster_id, seed)
+    return Estimate(mean, low, high, values.size, num_excluded), num_trials
+
+
+def _t_limits(values: Float[np.ndarray, " n"]) -> tuple[float, float]:
+    n, mean = values.size, float(values.mean())
     standard_error = float(values.std(ddof=1)) / math.sqrt(n)
     half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1)) * standard_error
-    return Estimate(mean, mean - half, mean + half, n, num_excluded)
+    return mean - half, mean + half
 
 
 def _paired_proportions(
@@ -236,21 +226,13 @@ def _paired_proportions(
     return _within(change, -1.0, 1.0)
 
 
-def _clustered_mean(
-    values: Float[np.ndarray, " n"],
-    cluster_id: Shaped[np.ndarray, " n"],
-    num_excluded: int,
-    seed: int,
-) -> Estimate:
-    """Mean over rows, with whole clusters resampled."""
-    if values.size == 0:
-        return Estimate(_NAN, _NAN, _NAN, 0, num_excluded)
-    mean = float(values.mean())
+def _bootstrap_limits(
+    values: Float[np.ndarray, " n"], cluster_id: Shaped[np.ndarray, " n"], seed: int
+) -> tuple[float, float]:
+    """Limits of the mean over rows, with whole clusters resampled."""
     _, cluster = np.unique(cluster_id, return_inverse=True)
     sums, sizes = np.bincount(cluster, values), np.bincount(cluster)
     num_clusters = sums.size
-    if num_clusters == 1:
-        return Estimate(mean, _NAN, _NAN, values.size, num_excluded)
     rng = np.random.default_rng(seed)
     chunk = max(1, _WEIGHTS_PER_CHUNK // num_clusters)
     means: list[Float[np.ndarray, " r"]] = []
@@ -260,4 +242,4 @@ def _clustered_mean(
         means.append(weights @ sums / (weights @ sizes))
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(np.concatenate(means), (tail, 1 - tail))
-    return Estimate(mean, float(low), float(high), values.size, num_excluded)
+    return float(low), float(high)

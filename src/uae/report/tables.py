@@ -10,13 +10,14 @@ from jaxtyping import Float, Int, Shaped
 from PIL import Image
 
 from uae.report.audit import Audit, summary
-from uae.report.format import Kind, change_interval_text, change_text, value_text
+from uae.report.format import Kind, change_interval_text, change_text, movement_text
 from uae.report.statistics import Estimate, estimate, paired_difference
 
 Better = Literal["up", "down", "neither"]
+Samples = Shaped[np.ndarray, " n"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One metric over the evaluation points; None where a point did not measure it."""
 
@@ -118,7 +119,7 @@ class ReportData:
 def metric_row(
     group: str,
     name: str,
-    samples: Sequence[Shaped[np.ndarray, " n"] | None],
+    samples: Sequence[Samples | None],
     *,
     kind: Kind = "number",
     better: Better = "up",
@@ -128,46 +129,26 @@ def metric_row(
 ) -> Row:
     """Estimate a metric at every evaluation point, with paired differences between them.
 
-    Args:
-        group: As `Row.group`.
-        name: As `Row.name`.
-        samples: Per evaluation point, row i being the same scene and seed at each of them; None
-            where it was not measured.
-        kind: How figures are written.
-        better: Which direction is an improvement.
-        note: As `Row.note`.
-        is_headline: As `Row.is_headline`.
-        cluster_id: The image of each row, where several rows share one.
+    `samples` has an item for each point, None where it was not measured; row i is the same scene
+    and seed at each of them, and `cluster_id` its image, where several rows share one.
     """
-    is_share, changes = kind == "share", list[Estimate | None]()
-    measured: list[Shaped[np.ndarray, " n"]] = []
+    is_share = kind == "share"
+
+    def difference(before: Samples, after: Samples) -> Estimate:
+        return paired_difference(before, after, cluster_id=cluster_id, is_share=is_share)
+
+    estimates, changes, measured = list[Estimate | None](), list[Estimate | None](), list[Samples]()
     for values in samples:
         if values is None:
+            estimates.append(None)
             changes.append(None)
             continue
-        changes.append(
-            paired_difference(measured[-1], values, cluster_id=cluster_id, is_share=is_share)
-            if measured
-            else None
-        )
+        estimates.append(estimate(values, cluster_id=cluster_id, is_share=is_share))
+        changes.append(difference(measured[-1], values) if measured else None)
         measured.append(values)
+    overall = difference(measured[0], measured[-1]) if len(measured) > 1 else None
     return Row(
-        group=group,
-        name=name,
-        estimates=tuple(
-            None if values is None else estimate(values, cluster_id=cluster_id, is_share=is_share)
-            for values in samples
-        ),
-        changes=tuple(changes),
-        overall=paired_difference(
-            measured[0], measured[-1], cluster_id=cluster_id, is_share=is_share
-        )
-        if len(measured) > 1
-        else None,
-        kind=kind,
-        better=better,
-        note=note,
-        is_headline=is_headline,
+        group, name, tuple(estimates), tuple(changes), overall, kind, better, note, is_headline
     )
 
 
@@ -179,11 +160,7 @@ def result_in_words(
 ) -> str:
     """Say what a run did to its main metric, and whether the audits object.
 
-    Args:
-        subject: The metric's name as the sentence's first words.
-        row: The main metric, e.g. held-out similarity.
-        audits: From `audit.verdict`.
-        unmeasured: Why there is no number, where there is none.
+    `subject` begins the sentence; `unmeasured` says why there is no number, where there is none.
 
     Raises:
         ValueError: The metric was measured at fewer than two points.
@@ -193,16 +170,12 @@ def result_in_words(
         raise ValueError(f"row {row.name!r} was measured once: a result needs before and after")
     if math.isnan(row.overall.value):
         return f"{subject} was not measured: {unmeasured}. Audits: {summary(audits)}."
-    first, last = (value_text(point.value, row.kind) for point in (measured[0], measured[-1]))
-    if row.overall.excludes_zero:
-        movement = f"{subject} {'rose' if row.overall.rises else 'fell'} from {first} to {last}"
-    else:
-        movement = f"{subject} did not move beyond its interval, {first} before and {last} after"
+    movement = movement_text(row.overall, measured[0], measured[-1], row.kind)
     evidence = (
         f"{change_text(row.overall, row.kind)}, 95 % interval "
         f"{change_interval_text(row.overall, row.kind)}, n = {row.overall.n}"
     )
-    return f"{movement} ({evidence}). Audits: {summary(audits)}."
+    return f"{subject} {movement} ({evidence}). Audits: {summary(audits)}."
 
 
 def typical_of(items: Sequence[GalleryItem]) -> GalleryItem | None:

@@ -36,17 +36,11 @@ _WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
 
 
 def words(text: str) -> list[str]:
-    """Split a text into its lower-case words; digits and punctuation are left out."""
     return _WORD.findall(text.lower())
 
 
 def training_words(texts: Iterable[str], min_count: int = 1) -> frozenset[str]:
-    """Collect the vocabulary of a trusted corpus, e.g. the texts that a tokenizer was trained on.
-
-    Args:
-        texts: The corpus.
-        min_count: Words seen fewer times are left out as slips.
-    """
+    """Collect the words that a trusted corpus holds `min_count` times; rarer ones are slips."""
     counts = Counter(word for text in texts for word in words(text))
     return frozenset(word for word, count in counts.items() if count >= min_count)
 
@@ -74,21 +68,13 @@ def non_latin_share(text: str) -> float:
 
 
 def content_word_share(text: str) -> float:
-    """Share of words that are not function words: about 0.6 in English prose, 1 in a keyword list.
-
-    NaN without words.
-    """
+    """Share of words that are not function words: about 0.6 in prose, 1 in a keyword list."""
     tokens = words(text)
     return _share(sum(token not in FUNCTION_WORDS for token in tokens), len(tokens))
 
 
 def over_limit_share(num_tokens: int, max_tokens: int) -> float:
-    """Share of a caption's tokens that the decoder cannot read.
-
-    Args:
-        num_tokens: Length by the tokenizer that the decoder is conditioned through.
-        max_tokens: Longest caption the decoder was trained for.
-    """
+    """Share of a caption's tokens that the decoder cannot read, by its own tokenizer."""
     return _share(max(0, num_tokens - max_tokens), max(1, num_tokens))
 
 
@@ -125,8 +111,7 @@ def audit_captions(
         num_tokens: Length of each by the tokenizer that the decoder is conditioned through.
         max_tokens: Longest caption the decoder was trained for.
         truncated: Whether each lacks its end token.
-        vocabulary: Known words in lower case, e.g. from `training_words`; None where every word
-            may be used, which measures no unknown ones.
+        vocabulary: Known words in lower case; None where every word may be used.
 
     Raises:
         ValueError: The arguments describe different numbers of captions.
@@ -136,18 +121,14 @@ def audit_captions(
             f"{len(captions)} captions, {len(num_tokens)} token counts and {len(truncated)} "
             "truncation marks: expected one of each per caption"
         )
-    return TextAudit(
-        repetition=_column(repetition_share(text) for text in captions),
-        unknown=_column(
-            math.nan if vocabulary is None else unknown_share(text, vocabulary) for text in captions
-        ),
-        non_latin=_column(non_latin_share(text) for text in captions),
-        content_words=_column(content_word_share(text) for text in captions),
-        num_tokens=_column(num_tokens),
-        over_limit=_column(over_limit_share(count, max_tokens) for count in num_tokens),
-        truncated=_column(truncated),
+    unknown = [math.nan if vocabulary is None else unknown_share(x, vocabulary) for x in captions]
+    columns = (
+        [repetition_share(text) for text in captions],
+        unknown,
+        [non_latin_share(text) for text in captions],
+        [content_word_share(text) for text in captions],
+        num_tokens,
+        [over_limit_share(count, max_tokens) for count in num_tokens],
+        truncated,
     )
-
-
-def _column(values: Iterable[float | int]) -> Float[np.ndarray, " n"]:
-    return np.array(list(values), dtype=np.float64)
+    return TextAudit(*(np.array(column, dtype=np.float64) for column in columns))

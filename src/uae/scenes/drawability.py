@@ -57,15 +57,15 @@ def drawability_samples(
     """Compare redraws with their scenes, one for each."""
     survives: dict[str, list[float]] = {name: [] for name in _ATTRIBUTE}
     scene_index: list[int] = []
-    for index, (scene, drawn) in enumerate(zip(scenes, redraws, strict=True)):
-        claims = [full_claim(o) for o in drawn.objects]
-        found = dict(matched_pairs(scene.objects, claims))
+    pairs = list(zip(scenes, redraws, strict=True))
+    for index, (scene, redraw) in enumerate(pairs):
+        claims = [full_claim(o) for o in redraw.objects]
+        claim_of = dict(matched_pairs(scene.objects, claims))
         for i, o in enumerate(scene.objects):
-            agrees = agreement(claims[found[i]], o) if i in found else {}
+            agrees = agreement(claims[claim_of[i]], o) if i in claim_of else {}
             for name, attribute in _ATTRIBUTE.items():
                 survives[name].append(float(agrees.get(attribute, False)))
             scene_index.append(index)
-    pairs = list(zip(scenes, redraws, strict=True))
     return DrawabilitySamples(
         survives={name: np.array(rows, dtype=np.float64) for name, rows in survives.items()},
         scene_index=np.array(scene_index, dtype=np.int64),

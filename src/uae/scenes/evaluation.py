@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from uae.report.tables import Better, Metric
+from uae.report.tables import Metric
 from uae.scenes.drawability import DrawabilitySamples
 from uae.scenes.generation import GenerationSamples
 from uae.scenes.graph import Scene, scene_at
 from uae.scenes.reading import read_caption
 from uae.scenes.understanding import AnswerSamples, CaptionSamples, caption_samples, score_caption
+
+Column = Float[np.ndarray, " n"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +42,8 @@ def held_out_scenes(num: int, seed: int = 0) -> tuple[Scene, ...]:
 
 def evaluate_captions(scenes: Sequence[Scene], captions: Sequence[str]) -> CaptionSamples:
     """Read captions, one for each scene, and compare them with the truth."""
-    return caption_samples(
-        [
-            score_caption(scene, read_caption(caption))
-            for scene, caption in zip(scenes, captions, strict=True)
-        ]
-    )
+    pairs = zip(scenes, captions, strict=True)
+    return caption_samples([score_caption(scene, read_caption(text)) for scene, text in pairs])
 
 
 def scene_metrics(evaluation: SceneEvaluation) -> tuple[Metric, ...]:
@@ -53,7 +51,7 @@ def scene_metrics(evaluation: SceneEvaluation) -> tuple[Metric, ...]:
     e = evaluation
     return (
         *([] if e.captions is None else _captions(e.captions)),
-        *([] if e.num_caption_tokens is None else _length(e.num_caption_tokens)),
+        *([] if e.num_caption_tokens is None else [_length(e.num_caption_tokens)]),
         *([] if e.answers is None else _answers(e.answers)),
         *([] if e.generation_raw is None else _generation("raw", e.generation_raw)),
         *([] if e.generation_long is None else _generation("long", e.generation_long)),
@@ -62,58 +60,47 @@ def scene_metrics(evaluation: SceneEvaluation) -> tuple[Metric, ...]:
 
 
 def _captions(samples: CaptionSamples) -> Iterator[Metric]:
-    def metric(
-        key: str,
-        name: str,
-        values: Float[np.ndarray, " n"],
-        note: str = "",
-        better: Better = "up",
-        cluster_id: Int[np.ndarray, " n"] | None = None,
-    ) -> Metric:
-        return Metric(
+    same, objects = "the change is over objects told at both points", samples.scene_index
+    rows: list[tuple[str, str, Column, str]] = [
+        ("coverage", "objects mentioned", samples.coverage, ""),
+        *(
+            (f"coverage_{size}", f"{size} objects mentioned", values, "")
+            for size, values in samples.coverage_by_size.items()
+        ),
+        *((f"recall_{a}", f"{a} recall", x, "of true objects") for a, x in samples.recall.items()),
+        *(
+            (f"precision_{a}", f"{a} precision", values, "of stated ones")
+            for a, values in samples.precision.items()
+        ),
+        *(
+            (f"accuracy_{a}", f"{a} right where told", values, same)
+            for a, values in samples.accuracy.items()
+        ),
+        *(
+            (f"faithful_{size}", f"{size} objects told without an error", values, same)
+            for size, values in samples.faithful_by_size.items()
+        ),
+        ("whole_recall", "objects told in full", samples.whole_recall, ""),
+        ("whole_precision", "mentions without an error", samples.whole_precision, ""),
+        ("hallucinated", "mentions of nothing", samples.hallucinated, ""),
+        ("claim_precision", "true claims", samples.claim_precision, ""),
+        ("background", "background right", samples.background, ""),
+    ]
+    for key, name, values, note in rows:
+        yield Metric(
             key=f"caption/{key}",
             group="Understanding: captions",
             name=name,
             samples=values,
-            cluster_id=cluster_id,
+            cluster_id=objects if note == same else None,
             note=note,
-            better=better,
+            better="down" if key == "hallucinated" else "up",
             is_headline=key in ("coverage_small", "claim_precision"),
         )
 
-    yield metric("coverage", "objects mentioned", samples.coverage)
-    for size, values in samples.coverage_by_size.items():
-        yield metric(f"coverage_{size}", f"{size} objects mentioned", values)
-    for attribute, values in samples.recall.items():
-        yield metric(f"recall_{attribute}", f"{attribute} recall", values, "of true objects")
-    for attribute, values in samples.precision.items():
-        yield metric(f"precision_{attribute}", f"{attribute} precision", values, "of stated ones")
-    same = "the change is over objects told at both points"
-    for attribute, values in samples.accuracy.items():
-        yield metric(
-            f"accuracy_{attribute}",
-            f"{attribute} right where told",
-            values,
-            same,
-            cluster_id=samples.scene_index,
-        )
-    for size, values in samples.faithful_by_size.items():
-        yield metric(
-            f"faithful_{size}",
-            f"{size} objects told without an error",
-            values,
-            same,
-            cluster_id=samples.scene_index,
-        )
-    yield metric("whole_recall", "objects told in full", samples.whole_recall)
-    yield metric("whole_precision", "mentions without an error", samples.whole_precision)
-    yield metric("hallucinated", "mentions of nothing", samples.hallucinated, better="down")
-    yield metric("claim_precision", "true claims", samples.claim_precision)
-    yield metric("background", "background right", samples.background)
 
-
-def _length(num_tokens: Float[np.ndarray, " n"]) -> Iterator[Metric]:
-    yield Metric(
+def _length(num_tokens: Column) -> Metric:
+    return Metric(
         key="caption/num_tokens",
         group="Understanding: captions",
         name="length in tokens",
@@ -125,49 +112,42 @@ def _length(num_tokens: Float[np.ndarray, " n"]) -> Iterator[Metric]:
 
 def _answers(samples: AnswerSamples) -> Iterator[Metric]:
     note = f"{samples.num_unparsed} replies unparsed" if samples.num_unparsed else ""
-    yield _overall("mcq", "Understanding: questions", samples.correct, note)
-    for category, values in samples.by_category.items():
-        yield _part("mcq", "Understanding: questions", category, values)
+    group = "Understanding: questions"
+    return _of_kinds("mcq", group, samples.correct, samples.by_category, note)
 
 
 def _generation(wording: str, samples: GenerationSamples) -> Iterator[Metric]:
     key, group = f"generation_{wording}", f"Generation: {wording} prompts"
-    yield _overall(key, group, samples.correct, "unweighted mean of the categories")
-    for tag, values in samples.by_tag.items():
-        yield _part(key, group, tag, values)
+    note = "unweighted mean of the categories"
+    return _of_kinds(key, group, samples.correct, samples.by_tag, note)
 
 
-def _overall(key: str, group: str, values: Float[np.ndarray, " n"], note: str) -> Metric:
-    return Metric(
+def _of_kinds(
+    key: str, group: str, values: Column, by_kind: Mapping[str, np.ndarray], note: str
+) -> Iterator[Metric]:
+    """Yield a metric over all rows, then over those of each kind."""
+    is_headline = key != "generation_raw"
+    yield Metric(
         key=f"{key}/overall",
         group=group,
         name="overall",
         samples=values,
         note=note,
-        is_headline=key != "generation_raw",
+        is_headline=is_headline,
     )
-
-
-def _part(key: str, group: str, name: str, values: Float[np.ndarray, " n"]) -> Metric:
-    return Metric(key=f"{key}/{name}", group=group, name=name, samples=values)
+    for name, part in by_kind.items():
+        yield Metric(key=f"{key}/{name}", group=group, name=name, samples=part)
 
 
 def _drawability(samples: DrawabilitySamples) -> Iterator[Metric]:
-    group = "Drawability of true captions"
-    for name, values in samples.survives.items():
+    of_scenes = {"count": samples.count, "background": samples.background}
+    for name, values in (dict(samples.survives) | of_scenes).items():
+        is_of_scenes = name in of_scenes
         yield Metric(
             key=f"drawability/{name}",
-            group=group,
+            group="Drawability of true captions",
             name=name,
             samples=values,
-            cluster_id=samples.scene_index,
-            note="of true objects",
-        )
-    by_scene: Mapping[str, Float[np.ndarray, " n"]] = {
-        "count": samples.count,
-        "background": samples.background,
-    }
-    for name, values in by_scene.items():
-        yield Metric(
-            key=f"drawability/{name}", group=group, name=name, samples=values, note="of scenes"
+            cluster_id=None if is_of_scenes else samples.scene_index,
+            note="of scenes" if is_of_scenes else "of true objects",
         )

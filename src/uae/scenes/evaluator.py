@@ -66,13 +66,7 @@ class SceneEvaluator:
     def __init__(
         self, config: EvaluationConfig, reward: Mapping[str, float], max_caption_tokens: int
     ) -> None:
-        """Hold how much is evaluated.
-
-        Args:
-            config: How much, and the seed.
-            reward: Weights of the rewarded backbones; the others are held out.
-            max_caption_tokens: Longest caption the decoder was trained for.
-        """
+        """Hold how much is evaluated; `reward` are weights of the rewarded backbones."""
         self.config = config
         self._reward = reward
         self._max_caption_tokens = max_caption_tokens

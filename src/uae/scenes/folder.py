@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from uae.core.durable import remove, storage_faults
 from uae.core.errors import UsageError
@@ -24,7 +25,7 @@ from uae.scenes.graph import Scene, Split, scene_at
 from uae.scenes.language import long_caption
 from uae.scenes.questions import CATEGORIES, allows
 from uae.scenes.render import render_image
-from uae.scenes.understanding import AskedQuestion, question_set
+from uae.scenes.understanding import question_set
 
 _QUESTIONS = EvaluationConfig().num_questions
 IMAGES, QUESTIONS, SCENES = "images", "questions.tsv", "scenes.jsonl"
@@ -39,19 +40,17 @@ def write_scenes(
     size_px: int,
     questions_per_subtask: int | None = None,
 ) -> int:
-    """Write the first scenes of a split; what fails on the way leaves the folder as it was.
+    """Write the first scenes of a split, and return the number of questions.
+
+    What fails on the way leaves the folder as it was.
 
     Args:
         folder: Must not exist, or be empty.
         num: Scenes.
-        split: Which; the splits share no scene.
+        split: The splits share no scene.
         seed: Of captions and questions.
         size_px: Height and width of a render.
-        questions_per_subtask: Of each of the five subtasks; by default 40, or as many as there
-            are scenes for in all of them.
-
-    Returns:
-        The number of questions.
+        questions_per_subtask: Of each of the five; by default 40, or as many as all have scenes for.
 
     Raises:
         UsageError: The folder holds something, or too few scenes allow a question of a subtask.
@@ -66,48 +65,40 @@ def write_scenes(
     if questions_per_subtask is None:
         fitting = (sum(allows(scene, category) for scene in scenes) for category in CATEGORIES)
         questions_per_subtask = min(_QUESTIONS, *fitting)
-    asked = question_set(scenes, questions_per_subtask, seed)
+    questions = question_set(scenes, questions_per_subtask, seed)
     with storage_faults("cannot write the scenes to", folder), ExitStack() as undo:
         undo.callback(_clear, folder, is_new=not folder.exists())
-        _write(folder, scenes, asked, split, seed=seed, size_px=size_px)
+        (folder / IMAGES).mkdir(parents=True)
+        images = [render_image(scene, size_px) for scene in scenes]
+        _write_images(folder / IMAGES, scenes, images, seed)
+        rows = (
+            QuestionRow(i, a.question, encode_image(images[a.scene_index]), split)
+            for i, a in enumerate(questions)
+        )
+        write_tsv(folder / QUESTIONS, rows)
+        lines = [json.dumps(_graph(scene)) + "\n" for scene in scenes]
+        (folder / SCENES).write_text("".join(lines), encoding="utf-8")
         undo.pop_all()
-    return len(asked)
+    return len(questions)
 
 
-def _write(
-    folder: Path,
-    scenes: Sequence[Scene],
-    asked: Sequence[AskedQuestion],
-    split: Split,
-    *,
-    seed: int,
-    size_px: int,
+def _write_images(
+    folder: Path, scenes: Sequence[Scene], images: Sequence[Image.Image], seed: int
 ) -> None:
-    (folder / IMAGES).mkdir(parents=True)
-    images = [render_image(scene, size_px) for scene in scenes]
     with (
-        CaptionsWriter(folder / IMAGES / CAPTIONS_NAME) as captions,
-        (folder / IMAGES / METADATA_NAME).open("w", encoding="utf-8") as metadata,
+        CaptionsWriter(folder / CAPTIONS_NAME) as captions,
+        (folder / METADATA_NAME).open("w", encoding="utf-8") as metadata,
     ):
         for i, (scene, image) in enumerate(zip(scenes, images, strict=True)):
             name = f"scene-{i:06d}.png"
-            image.save(folder / IMAGES / name)
+            image.save(folder / name)
             caption = long_caption(scene, np.random.default_rng([seed, i]))
             captions.append(CaptionRow(image=name, caption=caption))
             metadata.write(json.dumps({"file_name": name, "text": caption}) + "\n")
-    write_tsv(
-        folder / QUESTIONS,
-        (
-            QuestionRow(i, a.question, encode_image(images[a.scene_index]), split)
-            for i, a in enumerate(asked)
-        ),
-    )
-    lines = [json.dumps(_graph(scene)) + "\n" for scene in scenes]
-    (folder / SCENES).write_text("".join(lines), encoding="utf-8")
 
 
 def _clear(folder: Path, *, is_new: bool) -> None:
-    """Delete what `_write` wrote, and the folder if it made it."""
+    """Delete what was written, and the folder if it was made."""
     for path in (folder / name for name in (IMAGES, QUESTIONS, SCENES)):
         if path.exists():
             remove(path)

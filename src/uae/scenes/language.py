@@ -7,6 +7,7 @@ relies on that.
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -43,6 +44,8 @@ RELATION_PHRASES = {
     "below": "below",
 }
 
+T = TypeVar("T")
+
 _KEEP_SMALL = 0.2  # a short caption names a small object with this probability
 _KEEP_OTHER = 0.95
 _SHORT = {"size": 0.35, "cell": 0.75, "color": 0.95, "background": 0.6}
@@ -50,15 +53,15 @@ _TERSE = {"size": 0.8, "cell": 0.95, "color": 1.0, "background": 0.9}
 _WHOLE = {"size": 1.0, "cell": 1.0, "color": 1.0, "background": 1.0}
 
 
-def _choice(rng: np.random.Generator, options: Sequence[str]) -> str:
+def choice(rng: np.random.Generator, options: Sequence[T]) -> T:
     return options[int(rng.integers(len(options)))]
 
 
-def _article(words: str) -> str:
+def article(words: str) -> str:
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
-def _plural(shape_word: str) -> str:
+def plural(shape_word: str) -> str:
     return shape_word + ("es" if shape_word[-1] in "sx" else "s")
 
 
@@ -73,25 +76,25 @@ def _capital(text: str) -> str:
 def _noun(
     rng: np.random.Generator, o: SceneObject, *, size: bool = True, color: bool = True
 ) -> str:
-    words = [_choice(rng, SIZE_WORDS[o.size])] if size else []
+    words = [choice(rng, SIZE_WORDS[o.size])] if size else []
     words += [o.color] if color else []
-    return " ".join([*words, _choice(rng, SHAPE_WORDS[o.shape])])
+    return " ".join([*words, choice(rng, SHAPE_WORDS[o.shape])])
 
 
 def _object_sentence(rng: np.random.Generator, o: SceneObject) -> str:
-    cell = _choice(rng, CELL_PHRASES[o.cell])
+    cell = choice(rng, CELL_PHRASES[o.cell])
     noun = _noun(rng, o)
     bare = _noun(rng, o, size=False, color=False)
-    size = _choice(rng, SIZE_WORDS[o.size])
-    return _choice(
+    size = choice(rng, SIZE_WORDS[o.size])
+    return choice(
         rng,
         (
-            f"There is {_article(noun)} {cell}.",
-            f"{_capital(cell)} there is {_article(noun)}.",
-            f"{_capital(cell)} sits {_article(noun)}.",
-            f"{_capital(_article(noun))} is placed {cell}.",
-            f"{_capital(cell)} one can see {_article(bare)}, {size} and {o.color}.",
-            f"{_capital(cell)} appears {_article(f'{o.color} {bare}')}, {size} in size.",
+            f"There is {article(noun)} {cell}.",
+            f"{_capital(cell)} there is {article(noun)}.",
+            f"{_capital(cell)} sits {article(noun)}.",
+            f"{_capital(article(noun))} is placed {cell}.",
+            f"{_capital(cell)} one can see {article(bare)}, {size} and {o.color}.",
+            f"{_capital(cell)} appears {article(f'{o.color} {bare}')}, {size} in size.",
         ),
     )
 
@@ -99,7 +102,7 @@ def _object_sentence(rng: np.random.Generator, o: SceneObject) -> str:
 def _count_sentence(rng: np.random.Generator, scene: Scene) -> str:
     num_objects = len(scene.objects)
     things = "shape" if num_objects == 1 else "shapes"
-    return _choice(
+    return choice(
         rng,
         (
             f"The picture shows {NUMBER_WORDS[num_objects]} {things} "
@@ -124,7 +127,7 @@ def _relation_sentences(rng: np.random.Generator, scene: Scene, limit: int) -> l
     for i in order:
         a, b, name = pairs[i]
         subject, reference = _noun(rng, a, size=False), _noun(rng, b, size=False)
-        verb = _choice(rng, ("is", "lies"))
+        verb = choice(rng, ("is", "lies"))
         sentences.append(f"The {subject} {verb} {RELATION_PHRASES[name]} the {reference}.")
     return sentences
 
@@ -169,8 +172,8 @@ def _listing(
     for o in named:
         size, color = rng.random() < keep["size"], rng.random() < keep["color"]
         noun = _noun(rng, o, size=size, color=color)
-        cell = f" {_choice(rng, CELL_PHRASES[o.cell])}" if rng.random() < keep["cell"] else ""
-        phrases.append(_article(noun) + cell)
+        cell = f" {choice(rng, CELL_PHRASES[o.cell])}" if rng.random() < keep["cell"] else ""
+        phrases.append(article(noun) + cell)
     if not phrases:
         return f"A plain {scene.background} background."
     named_background = rng.random() < keep["background"]
@@ -186,13 +189,13 @@ def prompt(scene: Scene, rng: np.random.Generator) -> str:
         counts = Counter(("", o.shape) for o in scene.objects)
     phrases = []
     for color, shape in counts:
-        count, word = counts[color, shape], _choice(rng, SHAPE_WORDS[shape])
-        noun = f"{color} {word if count == 1 else _plural(word)}".strip()
-        phrases.append(_article(noun) if count == 1 else f"{NUMBER_WORDS[count]} {noun}")
+        count, word = counts[color, shape], choice(rng, SHAPE_WORDS[shape])
+        noun = f"{color} {word if count == 1 else plural(word)}".strip()
+        phrases.append(article(noun) if count == 1 else f"{NUMBER_WORDS[count]} {noun}")
     if len(scene.objects) == 2 and rng.random() < 0.5:
         a, b = scene.objects if rng.random() < 0.5 else scene.objects[::-1]
         if (name := relation(a, b)) is not None:
             subject = _noun(rng, a, size=False, color=with_color)
             reference = _noun(rng, b, size=False, color=with_color)
-            return f"a photo of {_article(subject)} {name} {_article(reference)}"
+            return f"a photo of {article(subject)} {name} {article(reference)}"
     return f"a photo of {_join([phrases[i] for i in rng.permutation(len(phrases))])}"

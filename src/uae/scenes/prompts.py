@@ -7,12 +7,20 @@ the scene's complete caption; both ask for the same requirements. A "class" is a
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
 from uae.benchmarks.geneval.clauses import TAGS, Clause
 from uae.scenes.graph import Scene, SceneObject, relation, scene_at
-from uae.scenes.language import NUMBER_WORDS, SHAPE_WORDS, long_caption
+from uae.scenes.language import (
+    NUMBER_WORDS,
+    SHAPE_WORDS,
+    article,
+    choice,
+    long_caption,
+    plural,
+)
 
 _MAX_SCENES_PER_PROMPT = 1000  # scenes searched for one that fits a category
 
@@ -40,65 +48,54 @@ def generation_prompts(num_per_tag: int, seed: int = 0) -> tuple[GenerationPromp
 
 
 def _prompts_of(tag: str, num: int, seed: int, number: int) -> Iterator[GenerationPrompt]:
-    found = 0
+    num_built = 0
     for index in range(_MAX_SCENES_PER_PROMPT * num):
-        if found == num:
+        if num_built == num:
             return
         # Each category starts elsewhere in the split, so that they share few scenes.
         scene = scene_at(number * 1_000_000 + index, "test", seed)
         rng = np.random.default_rng([seed, number, index])
-        prompt = _BUILDERS[tag](scene, rng)
-        if prompt is not None:
-            found += 1
-            yield prompt
-    assert found == num, f"the test split holds too few scenes for {tag!r}"
+        request = _BUILDERS[tag](scene, rng)
+        if request is not None:
+            num_built += 1
+            raw, long = f"a photo of {request.text}", long_caption(scene, rng)
+            yield GenerationPrompt(tag, scene, raw, long, request.include, request.exclude)
+    assert num_built == num, f"the test split holds too few scenes for {tag!r}"
+
+
+class _Request(NamedTuple):
+    """What a scene is good for in one category."""
+
+    text: str
+    include: tuple[Clause, ...]
+    exclude: tuple[Clause, ...] = ()
 
 
 def _word(rng: np.random.Generator, shape: str) -> str:
-    words = SHAPE_WORDS[shape]
-    return words[int(rng.integers(len(words)))]
+    return choice(rng, SHAPE_WORDS[shape])
 
 
-def _one(words: str) -> str:
-    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
-
-
-def _build(
-    tag: str,
-    scene: Scene,
-    rng: np.random.Generator,
-    subject: str,
-    include: tuple[Clause, ...],
-    exclude: tuple[Clause, ...] = (),
-) -> GenerationPrompt:
-    raw, long = f"a photo of {subject}", long_caption(scene, rng)
-    return GenerationPrompt(tag, scene, raw, long, include, exclude)
-
-
-def _single_object(scene: Scene, rng: np.random.Generator) -> GenerationPrompt | None:
+def _single_object(scene: Scene, rng: np.random.Generator) -> _Request | None:
     if len(scene.objects) != 1:
         return None
     shape = scene.objects[0].shape
-    return _build("single_object", scene, rng, _one(_word(rng, shape)), (Clause(shape, 1),))
+    return _Request(article(_word(rng, shape)), (Clause(shape, 1),))
 
 
-def _colors(scene: Scene, rng: np.random.Generator) -> GenerationPrompt | None:
+def _colors(scene: Scene, rng: np.random.Generator) -> _Request | None:
     if len(scene.objects) != 1:
         return None
     o = scene.objects[0]
-    subject = _one(f"{o.color} {_word(rng, o.shape)}")
-    return _build("colors", scene, rng, subject, (Clause(o.shape, 1, o.color),))
+    return _Request(article(f"{o.color} {_word(rng, o.shape)}"), (Clause(o.shape, 1, o.color),))
 
 
-def _counting(scene: Scene, rng: np.random.Generator) -> GenerationPrompt | None:
+def _counting(scene: Scene, rng: np.random.Generator) -> _Request | None:
     count, shapes = len(scene.objects), {o.shape for o in scene.objects}
     if len(shapes) != 1 or not 2 <= count <= 4:
         return None
-    shape = scene.objects[0].shape
-    word = _word(rng, shape)
-    subject = f"{NUMBER_WORDS[count]} {word}{'es' if word[-1] in 'sx' else 's'}"
-    include, exclude = (Clause(shape, count),), (Clause(shape, count + 1),)
-    return _build("counting", scene, rng, subject, include, exclude)
+    (shape,) = shapes
+    text = f"{NUMBER_WORDS[count]} {plural(_word(rng, shape))}"
+    return _Request(text, (Clause(shape, count),), (Clause(shape, count + 1),))
 
 
 def _pair(scene: Scene) -> tuple[SceneObject, SceneObject] | None:
@@ -108,38 +105,33 @@ def _pair(scene: Scene) -> tuple[SceneObject, SceneObject] | None:
     return scene.objects[0], scene.objects[1]
 
 
-def _two_object(scene: Scene, rng: np.random.Generator) -> GenerationPrompt | None:
-    pair = _pair(scene)
-    if pair is None:
+def _two_object(scene: Scene, rng: np.random.Generator) -> _Request | None:
+    if (pair := _pair(scene)) is None:
         return None
-    subject = " and ".join(_one(_word(rng, o.shape)) for o in pair)
-    include = tuple(Clause(o.shape, 1) for o in pair)
-    return _build("two_object", scene, rng, subject, include)
+    text = " and ".join(article(_word(rng, o.shape)) for o in pair)
+    return _Request(text, tuple(Clause(o.shape, 1) for o in pair))
 
 
-def _position(scene: Scene, rng: np.random.Generator) -> GenerationPrompt | None:
-    pair = _pair(scene)
-    if pair is None:
+def _position(scene: Scene, rng: np.random.Generator) -> _Request | None:
+    if (pair := _pair(scene)) is None:
         return None
     subject, reference = pair if rng.random() < 0.5 else pair[::-1]
-    name = relation(subject, reference)
-    if name is None:
+    if (name := relation(subject, reference)) is None:
         return None
-    text = f"{_one(_word(rng, subject.shape))} {name} {_one(_word(rng, reference.shape))}"
+    text = f"{article(_word(rng, subject.shape))} {name} {article(_word(rng, reference.shape))}"
     include = (Clause(reference.shape, 1), Clause(subject.shape, 1, position=(name, 0)))
-    return _build("position", scene, rng, text, include)
+    return _Request(text, include)
 
 
-def _color_attr(scene: Scene, rng: np.random.Generator) -> GenerationPrompt | None:
+def _color_attr(scene: Scene, rng: np.random.Generator) -> _Request | None:
     pair = _pair(scene)
     if pair is None or pair[0].color == pair[1].color:
         return None
-    subject = " and ".join(_one(f"{o.color} {_word(rng, o.shape)}") for o in pair)
-    include = tuple(Clause(o.shape, 1, o.color) for o in pair)
-    return _build("color_attr", scene, rng, subject, include)
+    text = " and ".join(article(f"{o.color} {_word(rng, o.shape)}") for o in pair)
+    return _Request(text, tuple(Clause(o.shape, 1, o.color) for o in pair))
 
 
-_BUILDERS: dict[str, Callable[[Scene, np.random.Generator], GenerationPrompt | None]] = {
+_BUILDERS: dict[str, Callable[[Scene, np.random.Generator], _Request | None]] = {
     "single_object": _single_object,
     "two_object": _two_object,
     "counting": _counting,

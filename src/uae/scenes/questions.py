@@ -12,7 +12,7 @@ import numpy as np
 from uae.benchmarks.geneval.clauses import RELATIONS
 from uae.data.questions import LETTERS, Question
 from uae.scenes.graph import CELLS, COLORS, SHAPES, Scene, SceneObject, relation
-from uae.scenes.language import CELL_PHRASES, NUMBER_WORDS
+from uae.scenes.language import CELL_PHRASES, NUMBER_WORDS, choice, plural
 
 NUM_OPTIONS = 4
 
@@ -27,15 +27,6 @@ def _options(
     return options, LETTERS[options.index(right)]
 
 
-def _pick(rng: np.random.Generator, items: Sequence[SceneObject]) -> SceneObject:
-    return items[int(rng.integers(len(items)))]
-
-
-def _phrase(rng: np.random.Generator, cell: str) -> str:
-    phrases = CELL_PHRASES[cell]
-    return phrases[int(rng.integers(len(phrases)))]
-
-
 def _name(o: SceneObject) -> str:
     return f"{o.color} {o.shape}"
 
@@ -44,37 +35,36 @@ def _small_object(scene: Scene, rng: np.random.Generator) -> Question | None:
     small = [o for o in scene.objects if o.size == "small"]
     if not small:
         return None
-    o = _pick(rng, small)
+    o = choice(rng, small)
     if sum(_name(other) == _name(o) for other in scene.objects) == 1 and rng.random() < 0.5:
         options, answer = _options(rng, o.cell, CELLS)
         text = f"Where is the small {_name(o)}?"
     else:
         wrong = [f"{c} {s}" for c in COLORS for s in SHAPES]
         options, answer = _options(rng, _name(o), wrong)
-        text = f"Which small object is {_phrase(rng, o.cell)}?"
+        text = f"Which small object is {choice(rng, CELL_PHRASES[o.cell])}?"
     return Question(text, options, answer, "small_object_detection", "localization")
 
 
 def _color(scene: Scene, rng: np.random.Generator) -> Question | None:
-    o = _pick(rng, scene.objects)
+    o = choice(rng, scene.objects)
     options, answer = _options(rng, o.color, tuple(COLORS))
-    text = f"What is the color of the {o.shape} {_phrase(rng, o.cell)}?"
+    text = f"What is the color of the {o.shape} {choice(rng, CELL_PHRASES[o.cell])}?"
     return Question(text, options, answer, "color_recognition", "visual_recognition")
 
 
 def _shape(scene: Scene, rng: np.random.Generator) -> Question | None:
-    o = _pick(rng, scene.objects)
+    o = choice(rng, scene.objects)
     options, answer = _options(rng, o.shape, SHAPES)
-    text = f"What is the shape of the {o.color} object {_phrase(rng, o.cell)}?"
+    text = f"What is the shape of the {o.color} object {choice(rng, CELL_PHRASES[o.cell])}?"
     return Question(text, options, answer, "shape_recognition", "visual_recognition")
 
 
 def _count(scene: Scene, rng: np.random.Generator) -> Question | None:
     counts = Counter(o.shape for o in scene.objects)
-    shape = str(rng.choice(SHAPES)) if rng.random() < 0.3 else _pick(rng, scene.objects).shape
-    plural = shape + ("es" if shape.endswith("s") else "s")
+    shape = str(rng.choice(SHAPES)) if rng.random() < 0.3 else choice(rng, scene.objects).shape
     options, answer = _options(rng, NUMBER_WORDS[counts[shape]], NUMBER_WORDS)
-    text = f"How many {plural} are there?"
+    text = f"How many {plural(shape)} are there?"
     return Question(text, options, answer, "counting_by_category", "counting")
 
 
@@ -111,8 +101,7 @@ def questions_for(
     """Draw `num` questions about a scene, of one subtask or of any that the scene allows.
 
     Raises:
-        ValueError: `category` is not known, or the scene allows no question of it (it has no small
-            object, say).
+        ValueError: `category` is not known, or the scene allows no question of it.
     """
     if category is not None and category not in CATEGORIES:
         raise ValueError(f"category {category!r} is not known: expected one of {CATEGORIES}")
@@ -129,5 +118,4 @@ def questions_for(
 
 
 def allows(scene: Scene, category: str) -> bool:
-    """Tell whether `questions_for` can ask a question of `category` about a scene."""
     return _MAKERS[category](scene, np.random.default_rng(0)) is not None

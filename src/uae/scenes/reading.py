@@ -22,12 +22,11 @@ from uae.scenes.language import (
     RELATION_PHRASES,
     SHAPE_WORDS,
     SIZE_WORDS,
+    plural,
 )
 
 ATTRIBUTES = ("shape", "color", "size", "cell")
 
-_THINGS = ("shape", "shapes")
-_SCENERY = ("background", "picture")
 _FILLERS = (
     *("there is", "sits", "is placed", "one can see", "appears", "in size", "is", "lies", "on"),
     *("the picture shows", "the image has", "this is", "in it", "with", "plain", "a photo of"),
@@ -50,7 +49,6 @@ class ObjectClaim:
 
     @property
     def stated(self) -> dict[str, str]:
-        """The attributes that the caption names."""
         values = (self.shape, self.color, self.size, self.cell)
         return {a: v for a, v in zip(ATTRIBUTES, values, strict=True) if v is not None}
 
@@ -135,22 +133,25 @@ def _tokens(caption: str) -> list[_Token]:
 @functools.cache
 def _phrases() -> Mapping[tuple[str, ...], _Token]:
     """Return every known phrase, as words, with its meaning."""
-    known = {text: _Token("filler", text) for text in _FILLERS}
-    known |= {text: _Token("thing", text) for text in _THINGS}
-    known |= {text: _Token("scenery", text) for text in _SCENERY}
-    known |= {word: _Token("article", word) for word in ("a", "an", "the")}
-    known |= {",": _Token("comma", ","), "and": _Token("and", "and")}
-    known |= {mark: _Token("stop", mark) for mark in ".!?;:"}
+    words = {
+        "filler": _FILLERS,
+        "thing": ("shape", "shapes"),
+        "scenery": ("background", "picture"),
+        "article": ("a", "an", "the"),
+        "comma": (",",),
+        "and": ("and",),
+        "stop": ".!?;:",
+        "color": (*COLORS, *BACKGROUNDS),
+    }
+    known = {text: _Token(kind, text) for kind, texts in words.items() for text in texts}
     known |= {word: _Token("number", str(i)) for i, word in enumerate(NUMBER_WORDS)}
-    known |= {color: _Token("color", color) for color in (*COLORS, *BACKGROUNDS)}
     known |= {word: _Token("size", size) for size, words in SIZE_WORDS.items() for word in words}
     known |= {text: _Token("cell", cell) for cell, texts in CELL_PHRASES.items() for text in texts}
     for name, text in RELATION_PHRASES.items():
         known |= {text: _Token("relation", name), name: _Token("relation", name)}
     for shape, words in SHAPE_WORDS.items():
         for word in words:
-            plural = word + ("es" if word[-1] in "sx" else "s")
-            known |= {word: _Token("shape", shape), plural: _Token("shape", shape)}
+            known |= dict.fromkeys((word, plural(word)), _Token("shape", shape))
     return {tuple(_WORD.findall(text)): token for text, token in known.items()}
 
 

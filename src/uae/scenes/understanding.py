@@ -1,6 +1,6 @@
 """Understanding on scenes: what captions say against the truth, and multiple-choice answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,6 @@ class CaptionScore:
     """
 
     num_objects: int
-    """True objects."""
     num_mentions: int
     num_matched: int
     """Mentions that mean a true object; as many true objects are covered."""
@@ -32,9 +31,8 @@ class CaptionScore:
     correct: Mapping[str, int]
     """Per attribute: matched mentions that state it and are right about their object."""
     size_objects: Mapping[str, int]
-    """Per size class: true objects."""
+    """Per size class: true objects, and in `size_covered` those that a mention is matched to."""
     size_covered: Mapping[str, int]
-    """Per size class: true objects that a mention is matched to."""
     num_whole: int
     """Matched mentions that state all four attributes and are right in all."""
     num_faithful: int
@@ -43,19 +41,16 @@ class CaptionScore:
     """Per true object: whether each attribute that its mention states is right; empty where no
     mention is matched to it."""
     object_sizes: tuple[str, ...]
-    """Size class of each true object."""
     background_stated: bool
     background_right: bool
     count_stated: bool
     count_right: bool
     num_relations: int
-    """Relations that are stated."""
     num_relations_right: int
     """Stated relations in which two different true objects stand that fit the two descriptions."""
 
     @property
     def num_hallucinated(self) -> int:
-        """Mentions that mean no true object."""
         return self.num_mentions - self.num_matched
 
     @property
@@ -66,7 +61,6 @@ class CaptionScore:
 
     @property
     def num_claims_right(self) -> int:
-        """Claims that are true."""
         others = self.background_right + self.count_right + self.num_relations_right
         return sum(self.correct.values()) + others
 
@@ -145,49 +139,50 @@ class CaptionSamples:
 
 def caption_samples(scores: Sequence[CaptionScore]) -> CaptionSamples:
     """Turn counts into shares, one row per caption."""
-    objects = [s.num_objects for s in scores]
-    mentions = [s.num_mentions for s in scores]
+
+    def shares(
+        part: Callable[[CaptionScore], int], whole: Callable[[CaptionScore], int]
+    ) -> Float[np.ndarray, " n"]:
+        parts = np.array([part(s) for s in scores], dtype=np.float64)
+        wholes = np.array([whole(s) for s in scores], dtype=np.float64)
+        return np.divide(parts, wholes, out=np.full(len(scores), np.nan), where=wholes > 0)
+
+    def objects(s: CaptionScore) -> int:
+        return s.num_objects
+
+    def mentions(s: CaptionScore) -> int:
+        return s.num_mentions
+
     return CaptionSamples(
-        coverage=_shares([s.num_matched for s in scores], objects),
+        coverage=shares(lambda s: s.num_matched, objects),
         coverage_by_size={
-            size: _shares(
-                [s.size_covered[size] for s in scores], [s.size_objects[size] for s in scores]
-            )
-            for size in SIZES
+            x: shares(lambda s, x=x: s.size_covered[x], lambda s, x=x: s.size_objects[x])
+            for x in SIZES
         },
-        recall={a: _shares([s.correct[a] for s in scores], objects) for a in ATTRIBUTES},
+        recall={a: shares(lambda s, a=a: s.correct[a], objects) for a in ATTRIBUTES},
         precision={
-            a: _shares([s.correct[a] for s in scores], [s.stated[a] for s in scores])
-            for a in ATTRIBUTES
+            a: shares(lambda s, a=a: s.correct[a], lambda s, a=a: s.stated[a]) for a in ATTRIBUTES
         },
-        whole_recall=_shares([s.num_whole for s in scores], objects),
-        whole_precision=_shares([s.num_faithful for s in scores], mentions),
-        hallucinated=_shares([s.num_hallucinated for s in scores], mentions),
-        claim_precision=_shares(
-            [s.num_claims_right for s in scores], [s.num_claims for s in scores]
-        ),
+        whole_recall=shares(lambda s: s.num_whole, objects),
+        whole_precision=shares(lambda s: s.num_faithful, mentions),
+        hallucinated=shares(lambda s: s.num_hallucinated, mentions),
+        claim_precision=shares(lambda s: s.num_claims_right, lambda s: s.num_claims),
         background=np.array([float(s.background_right) for s in scores]),
         accuracy={
             a: np.array([float(r.get(a, np.nan)) for s in scores for r in s.right])
             for a in ATTRIBUTES
         },
         faithful_by_size={
-            size: np.array(
-                [
-                    float(all(right.values())) if right and of == size else np.nan
-                    for s in scores
-                    for right, of in zip(s.right, s.object_sizes, strict=True)
-                ]
-            )
+            size: np.array([_faithful(s, i, size) for s in scores for i in range(s.num_objects)])
             for size in SIZES
         },
-        scene_index=np.repeat(np.arange(len(scores)), objects),
+        scene_index=np.repeat(np.arange(len(scores)), [s.num_objects for s in scores]),
     )
 
 
-def _shares(parts: Sequence[int], wholes: Sequence[int]) -> Float[np.ndarray, " n"]:
-    part, whole = np.array(parts, dtype=np.float64), np.array(wholes, dtype=np.float64)
-    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+def _faithful(score: CaptionScore, i: int, size: str) -> float:
+    right = score.right[i]
+    return float(all(right.values())) if right and score.object_sizes[i] == size else np.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +201,7 @@ def question_set(
     Raises:
         UsageError: Too few scenes allow questions of a subtask.
     """
-    asked: list[AskedQuestion] = []
+    questions: list[AskedQuestion] = []
     for number, category in enumerate(CATEGORIES):
         fitting = [i for i, scene in enumerate(scenes) if allows(scene, category)]
         if len(fitting) < num_per_category:
@@ -216,8 +211,8 @@ def question_set(
             )
         for i in fitting[:num_per_category]:
             rng = np.random.default_rng([seed, number, i])
-            asked.append(AskedQuestion(i, questions_for(scenes[i], rng, 1, category)[0]))
-    return tuple(asked)
+            questions.append(AskedQuestion(i, questions_for(scenes[i], rng, 1, category)[0]))
+    return tuple(questions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,14 +237,11 @@ class AnswerSamples:
 
 def answer_samples(questions: Sequence[Question], replies: Sequence[str]) -> AnswerSamples:
     """Score replies, one for each question, by the rules of `answers`."""
-    letters = [
-        extract_answer(reply, question.options)
-        for question, reply in zip(questions, replies, strict=True)
-    ]
+    pairs = list(zip(questions, replies, strict=True))
+    letters = [extract_answer(reply, question.options) for question, reply in pairs]
+    right = [letter == q.answer for letter, q in zip(letters, questions, strict=True)]
     return AnswerSamples(
-        correct=np.array(
-            [float(x == q.answer) for x, q in zip(letters, questions, strict=True)], dtype=float
-        ),
+        correct=np.array(right, dtype=float),
         is_parsed=np.array([letter is not None for letter in letters], dtype=bool),
         categories=tuple(q.category for q in questions),
     )
