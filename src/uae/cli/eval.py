@@ -112,7 +112,7 @@ def scenes(
     with nullcontext(out) if out else tempfile.TemporaryDirectory() as folder:
         point = _score(Path(folder), settings, config, reward, places, device, talk)
         figures = _figures(point)
-        values = settings | {"reward": list(reward)} | _values(figures, point)
+        values: dict[str, Any] = settings | {"reward": list(reward)} | _values(figures, point)
         if out is not None:
             (out / SCORES).write_text(json_line(values) + "\n")
     if talk.for_reader == "json":

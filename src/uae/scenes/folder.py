@@ -50,7 +50,7 @@ def write_scenes(
         split: The splits share no scene.
         seed: Of captions and questions.
         size_px: Height and width of a render.
-        questions_per_subtask: Of each of the five; by default 40, or as many as all have scenes for.
+        questions_per_subtask: Of each of the five; by default 40, or as many as scenes allow.
 
     Raises:
         UsageError: The folder holds something, or too few scenes allow a question of a subtask.
