@@ -122,7 +122,7 @@ def test_a_decoder_family(recipe, tmp_path, random_model_folder, monkeypatch, ca
     command += ["--pretrain.num-steps", "1", "--pretrain.batch-size", "2"]
     command += ["--decoder-rl.objective.name", "awm"]
     assert app.run(command) == 2
-    refusal = "is a TinyPipeline: a decoder is one of StableDiffusion3Pipeline"
+    refusal = "is a TinyPipeline: with condition projector a decoder is one of "
     assert refusal in capsys.readouterr().err
     with mock.patch.dict(FAMILIES):
         load("A decoder family", tmp_path, monkeypatch)

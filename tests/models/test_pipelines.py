@@ -12,7 +12,7 @@ from uae.core.errors import UsageError
 from uae.flow.noise import stream
 from uae.models.dit.decoder import Decoder
 from uae.models.dit.pipeline import PipelineDit
-from uae.models.dit.table import FAMILIES, PIPELINES
+from uae.models.dit.table import NATIVE, PIPELINES
 from uae.models.finetune import FineTuning
 from uae.models.native import Native
 from uae.recipe.optimizer import FineTuneConfig
@@ -27,7 +27,7 @@ STEPS = 3
 def family(request, tmp_path_factory) -> PipelineDit:
     folder = tmp_path_factory.mktemp("pipelines") / request.param
     make_pipeline(request.param).save_pretrained(folder)
-    loaded = FAMILIES[request.param](folder, torch.float32)
+    loaded = NATIVE[request.param](folder, torch.float32)
     assert isinstance(loaded, PipelineDit)
     if request.param == "SanaPipeline":  # its own sampler is of second order
         euler = FlowMatchEulerDiscreteScheduler(shift=3.0)
@@ -122,7 +122,7 @@ def test_captions_tell_conditions_apart(family):
 
 
 def test_every_adapter_learns_and_its_reference_is_the_model_before(family, tmp_path):
-    family = FAMILIES[type(family.pipeline).__name__](saved(family, tmp_path), torch.float32)
+    family = NATIVE[type(family.pipeline).__name__](saved(family, tmp_path), torch.float32)
     conditions = family.encode(CAPTIONS)
     noise = torch.randn(2, *family.latent_shape(SIZE), generator=generators()[0])
     sigma = torch.tensor([0.9, 0.3])
@@ -170,11 +170,11 @@ def test_a_weight_that_is_missing_or_left_over_is_named(tmp_path):
     name = next(key for key in weights if key.endswith("to_q.weight"))
     save_file({**weights, "strange.weight": torch.zeros(1)}, path)
     with pytest.raises(UsageError, match=r"1 weight \(strange\.weight\) that ZImageTransformer2D"):
-        FAMILIES["ZImagePipeline"](tmp_path, torch.float32)
+        NATIVE["ZImagePipeline"](tmp_path, torch.float32)
     weights.pop(name)
     save_file(weights, path)
     with pytest.raises(UsageError, match=rf"lacks 1 weight \({name}\) of ZImageTransformer2D"):
-        FAMILIES["ZImagePipeline"](tmp_path, torch.float32)
+        NATIVE["ZImagePipeline"](tmp_path, torch.float32)
 
 
 def test_every_family_has_a_tiny_model():

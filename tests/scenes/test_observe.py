@@ -101,7 +101,7 @@ def observed(random_model_folder, tmp_path_factory):
         tmp_path_factory.mktemp("run"),
         EVALUATOR,
         model,
-        lambda: None,
+        None,
         {"clip": clip},
         lambda *counts: told.append(counts),
     )

@@ -83,7 +83,7 @@ def test_redraws_of_given_captions_are_compared(photos, random_model_folder, tmp
     evaluator = run_images(recipe_of(photos, random_model_folder)).evaluator
     model = UnifiedAutoEncoder.from_pretrained(random_model_folder)
     backbones = {name: load_similarity(path) for name, path in model.settings.similarity.items()}
-    folder = evaluate_point("start", tmp_path, evaluator, model, lambda: model, backbones)
+    folder = evaluate_point("start", tmp_path, evaluator, model, "same", backbones)
     seen = json.loads((folder / "observations.json").read_text())
     column = np.array(seen["more_similarities"]["given"]["dinov2"])
     has_caption = [int(name.removesuffix(".png")) > 4 for name in evaluator.names()]

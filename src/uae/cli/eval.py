@@ -169,12 +169,13 @@ def _score(
             return evaluator.score(done[0], "model")
         model = loop.load(settings["model"], device)
         backbones = load_backbones(places, device_of(device))
-        swap = loop.load(settings["swap"], device) if settings["swap"] else None
+        swap = nullcontext(loop.load(settings["swap"], device)) if settings["swap"] else None
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SETTINGS).write_text(json_line(settings) + "\n")
     progress, _ = stages_of(talk)
     show = shown_as("evaluation", progress)
-    seen = evaluate_point("model", folder, evaluator, model, lambda: swap, backbones, show)
+    untrained = None if swap is None else lambda: swap
+    seen = evaluate_point("model", folder, evaluator, model, untrained, backbones, show)
     progress.close()
     return evaluator.score(seen, "model")
 

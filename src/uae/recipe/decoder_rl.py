@@ -23,7 +23,10 @@ class FlowGrpoConfig:
     """Flow-GRPO (arXiv 2505.05470): the likelihood of stochastic sampling steps."""
 
     name: Literal["flow_grpo"] = "flow_grpo"
-    """Its name; `flow_grpo` compares sampling steps, `awm` drawn images."""
+    """Its name; `flow_grpo` compares sampling steps, `awm` and `nft` drawn images."""
+    start: Literal["group", "redraw"] = "group"
+    """Starting noise: one for the redraws of a caption, which then differ by the window alone, or
+    one for each redraw (the paper), whose luck the window cannot explain."""
     window: PositiveInt = 2
     """Consecutive stochastic steps; they are the trained ones."""
     window_starts: PositiveInt = 3
@@ -75,7 +78,22 @@ class AwmConfig:
         """Accept any number of sampling steps: no step of them is scored."""
 
 
-OBJECTIVES: dict[str, Any] = {"flow_grpo": FlowGrpoConfig, "awm": AwmConfig}
+@config_dataclass(frozen=True, kw_only=True, config=STRICT)
+class NftConfig:
+    """DiffusionNFT (arXiv 2509.16117): good and bad redraws on the forward process."""
+
+    name: Literal["nft"] = "nft"
+    """Its name."""
+    num_noisings: PositiveInt = 2
+    """Noisings of each image."""
+    mix: PositiveFloat = 1.0
+    """beta of equation 5: how far the positive and the negative policy lie from the old one."""
+
+    def check(self, num_sampling_steps: int) -> None:
+        """Accept any number of sampling steps: no step of them is scored."""
+
+
+OBJECTIVES: dict[str, Any] = {"flow_grpo": FlowGrpoConfig, "awm": AwmConfig, "nft": NftConfig}
 """Settings of each objective by its name; `uae.rl.decoder.table` has what it does."""
 
 

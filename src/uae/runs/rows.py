@@ -24,7 +24,7 @@ class ItemRow:
 
     item: str
     """Its name, unique within the benchmark."""
-    samples: Mapping[str, float] = field(default_factory=dict)
+    samples: Mapping[str, float | int] = field(default_factory=dict)
     """What it adds to the scores, by name: 1 or 0 for right or wrong, or any number. One that is
     missing could not be measured; it is excluded and counted."""
     labels: Mapping[str, str] = field(default_factory=dict)

@@ -76,7 +76,7 @@ def explore(
     """
     model, m = session.model, config.num_redraws
     num_captions = len(texts) // len(samples)
-    noise = redraw_noise(session, samples, num_captions, m)
+    noise = redraw_noise(session, samples, num_captions, m, is_shared=objective.shares_start)
     batches, pixels = [], []
     for captions in parts_of(len(texts), config.micro_images * num_captions):
         of_captions = model.condition(texts[captions]).repeat_interleave(m)

@@ -12,8 +12,10 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -33,6 +35,10 @@ COLUMNS = 16
 
 ShowProgress = Callable[[str, int, int], None]
 """(what is made, images done, images in all): called before the first batch and after each."""
+
+
+Began = Callable[[], AbstractContextManager[UnifiedAutoEncoder]]
+"""Within its context, the pair as it was before training."""
 
 
 def in_silence(_what: str, _done: int, _total: int) -> None:
@@ -57,7 +63,7 @@ class Observations:
 
 def observe(
     model: UnifiedAutoEncoder,
-    untrained: UnifiedAutoEncoder | None,
+    untrained: Began | Literal["same"] | None,
     backbones: Mapping[str, Reward],
     images: Sequence[Image.Image],
     config: EvaluationConfig,
@@ -72,7 +78,8 @@ def observe(
 
     Args:
         model: The model at this point.
-        untrained: The pair before training, which redraws for the swap test; None leaves it out.
+        untrained: The pair before training, which redraws for the swap test: "same" where it is
+            the model; None leaves it out.
         backbones: Similarity backbones, and other rewards, by name.
         images: The held-out images, of the model's size.
         config: Batch size and seed.
@@ -88,10 +95,11 @@ def observe(
         name: draw(model, lines, config, show, name)
         for name, lines in {"captions": captions, **texts}.items()
     }
-    if untrained is model:
+    if untrained == "same":
         pictures["swap"] = pictures["captions"]
     elif untrained:
-        pictures["swap"] = draw(untrained, captions, config, show, "swap")
+        with untrained() as pair:
+            pictures["swap"] = draw(pair, captions, config, show, "swap")
     similar = {name: x for name, x in backbones.items() if isinstance(x, Similarity)}
     others = {name: x for name, x in backbones.items() if name not in similar}
     wanted = features(similar, originals, config)
@@ -104,7 +112,7 @@ def observe(
     every = range(len(images))
     similarities = compared("captions", every)
     similarities |= scores(others, originals, pictures["captions"], captions, config)
-    swap = similarities if untrained is model else compared("swap", every) if untrained else {}
+    swap = similarities if untrained == "same" else compared("swap", every) if untrained else {}
     observations = Observations(
         captions=captions,
         num_tokens=[model.conditioner.num_tokens(caption) for caption in captions],

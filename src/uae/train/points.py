@@ -2,9 +2,10 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
+from typing import Literal
 
 from PIL import Image
 
@@ -20,7 +21,7 @@ from uae.runs.metrics import Metrics
 from uae.runs.progress import Progress
 from uae.runs.tracking import SampleRow
 from uae.train.evaluator import Evaluator, Point
-from uae.train.observe import ShowProgress, in_silence, observe
+from uae.train.observe import Began, ShowProgress, in_silence, observe
 
 log = logging.getLogger(__name__)
 
@@ -36,24 +37,23 @@ def evaluate_point(
     run_folder: Path,
     evaluator: Evaluator,
     model: UnifiedAutoEncoder,
-    untrained: Callable[[], UnifiedAutoEncoder | None],
+    untrained: Began | Literal["same"] | None,
     backbones: Mapping[str, Reward],
     show: ShowProgress = in_silence,
 ) -> Path:
     """Observe the model at a point of the run, unless that is done; return the point's folder.
 
-    `untrained` loads the model that the run began with, which redraws for the swap test; None
-    leaves it out.
+    `untrained` is the pair that the run began with, which redraws for the swap test.
     """
     done = point_folders(run_folder)
     for folder in done:
         if point_name(folder) == name:
             return folder
     folder = run_folder / EVALUATIONS / f"{len(done)}-{name}"
-    pair, subjects = untrained(), evaluator.subjects(model, show)
+    subjects = evaluator.subjects(model, show)
     observe(
         model,
-        pair,
+        untrained,
         backbones,
         subjects.images,
         evaluator.config,

@@ -2,7 +2,7 @@
 
 Per source image N captions, and M redraws of each. The N captions of an image share their starting
 noise (common random numbers), so that a caption's reward differs by its words and not by its luck;
-the M redraws of one caption differ in it.
+the M redraws of one caption differ in it, unless the decoder's objective shares it too.
 """
 
 from collections.abc import Sequence
@@ -47,11 +47,19 @@ def write_captions(
 
 
 def redraw_noise(
-    session: Session, samples: Sequence[Sample], num_captions: int, num_redraws: int
+    session: Session,
+    samples: Sequence[Sample],
+    num_captions: int,
+    num_redraws: int,
+    *,
+    is_shared: bool = False,
 ) -> Float[Tensor, "n c h w"]:
-    """Return starting noise for every redraw, n = images x captions x redraws, in that order."""
+    """Return starting noise for every redraw, n = images x captions x redraws, in that order.
+
+    With `is_shared` all redraws of an image start from the first one's.
+    """
     generators = [
-        stream(session.seed, "redraw", session.step, sample.name, m)
+        stream(session.seed, "redraw", session.step, sample.name, 0 if is_shared else m)
         for sample in samples
         for m in range(num_redraws)
     ]

@@ -11,7 +11,8 @@ A run folder holds
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +56,8 @@ class Context:
     source: ImageSource
     backbones: dict[str, Reward]
     evaluator: Evaluator
+    is_rl_alone: bool = False
+    """Whether the stage is the run's first and only has adapters or kept weights to take away."""
 
     def session(self, stage: str, learners: dict[str, Learner]) -> Session:
         """Open a stage where its newest checkpoint left it."""
@@ -72,9 +75,14 @@ class Context:
         session.resume()
         return session
 
-    def untrained(self) -> UnifiedAutoEncoder:
-        """Load the model the run began with: the swap test redraws with it."""
-        return load_model(self.recipe.model, self.recipe)
+    @contextmanager
+    def untrained(self) -> Iterator[UnifiedAutoEncoder]:
+        """Within this context, the model the run began with: that in training where it can be."""
+        if self.is_rl_alone:
+            with self.model.encoder_reference(), self.model.decoder_reference():
+                yield self.model
+        else:
+            yield load_model(self.recipe.model, self.recipe)
 
     def evaluate(self, point: str) -> None:
         """Measure the model on held-out images, unless this point is done already.
@@ -95,7 +103,7 @@ class Context:
             run.folder,
             self.evaluator,
             self.model,
-            (lambda: self.model) if point == "start" else self.untrained,
+            "same" if point == "start" else self.untrained,
             self.backbones,
             show,
         )
@@ -197,11 +205,15 @@ def load_model(name: str | Path, recipe: Recipe) -> UnifiedAutoEncoder:
 def run_stage(stage: str, before: str | Path, context: Context) -> None:
     """Train and evaluate a stage from the model it begins with, and save what came of it."""
     recipe, run = context.recipe, context.run
-    if before != recipe.model:
+    is_first = before == recipe.model
+    if not is_first:
         check_stage(Path(before))
     if stage == "rl":
         check_gate(recipe, run.folder, before, context.evaluator)
-    context.model = load_model(before, recipe)
+    if not is_first:
+        del context.model  # so that it goes before the next one comes
+        context.model = load_model(before, recipe)
+    context.is_rl_alone = is_first and stage == "rl"
     STAGES[stage](context)
     context.evaluate(point_after(stage, recipe))
     save_stage(context.model, run.folder / "stages" / stage)
@@ -211,7 +223,8 @@ def run_pretrain(context: Context) -> None:
     """Stage 1: conditioner and decoder learn from long captions."""
     config = context.recipe.pretrain
     session = supervised_session(context, "pretrain", config)
-    teacher = context.untrained() if config.distilled_guidance_scale != 1.0 else None
+    is_taught = config.distilled_guidance_scale != 1.0
+    teacher = load_model(context.recipe.model, context.recipe) if is_taught else None
     pretrain.train(session, config, teacher)
 
 

@@ -3,7 +3,8 @@
 import torch
 
 from uae.flow.path import flow_matching_loss, noised, velocity_target
-from uae.rl.decoder.awm import draw_noisings, matching_log_prob, velocity_kl
+from uae.rl.decoder.awm import matching_log_prob, velocity_kl
+from uae.rl.decoder.noisings import draw_noisings
 from uae.rl.objective import flow_loss
 
 

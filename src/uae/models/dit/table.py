@@ -63,14 +63,14 @@ PIPELINES: Mapping[str, PipelineSpec] = {
 }
 """Pipelines that read captions and draw by their own code."""
 
-FAMILIES: dict[str, LoadFamily] = {
+NATIVE: dict[str, LoadFamily] = {
     name: partial(PipelineDit.from_pretrained, spec=spec) for name, spec in PIPELINES.items()
 }
 """Families for the native condition."""
-PROJECTED: dict[str, LoadFamily] = {
+FAMILIES: dict[str, LoadFamily] = {
     **{
         name: load
-        for name, load in FAMILIES.items()
+        for name, load in NATIVE.items()
         if PIPELINES[name].mask or PIPELINES[name].embeds_in_list
     },
     "StableDiffusion3Pipeline": Sd3.from_pretrained,
@@ -85,7 +85,7 @@ def dit_loader(folder: str | Path, condition: Literal["projector", "native"]) ->
         UsageError: It is of none for this condition; names those there are.
     """
     name = read_index(folder)["_class_name"]
-    families = FAMILIES if condition == "native" else PROJECTED
+    families = FAMILIES if condition == "projector" else FAMILIES | NATIVE
     if name not in families:
         raise UsageError(
             f"{folder} is a {name}: with condition {condition} a decoder is one of "

@@ -16,11 +16,11 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from uae.flow.noise import stream
 from uae.flow.ode import ode_sample
-from uae.flow.path import flow_matching_loss, logit_normal_sigma, noised, velocity_target
+from uae.flow.path import flow_matching_loss, noised, velocity_target
 from uae.flow.rollout import Rollout
 from uae.recipe.decoder_rl import AwmConfig, DecoderRLConfig
+from uae.rl.decoder.noisings import noisings_of
 from uae.rl.decoder.objective import Feedback, Policy, Start
 from uae.rl.decoder.ratios import ratio_loss
 from uae.rl.objective import Diagnostics, ratio_metrics
@@ -47,21 +47,13 @@ class Awm:
 
     settings: AwmConfig
     shared: DecoderRLConfig
+    shares_start: bool = False
 
     def draw(self, policy: Policy, start: Start) -> tuple[Float[Tensor, " n *latent"], Matching]:
         """Draw by the deterministic sampler, and score what was drawn."""
         latents = ode_sample(policy.velocity, start.noise, policy.sigmas)
-        groups = [int(group) for group in start.group_id]
-        noisings = {
-            group: draw_noisings(
-                self.settings.num_noisings, start.noise.shape[1:], start.seed, start.step, group
-            )
-            for group in set(groups)
-        }
         x_0 = latents.float()
-        sigma, eps = (
-            torch.stack([noisings[group][i] for group in groups]).to(latents.device) for i in (0, 1)
-        )
+        sigma, eps = noisings_of(start, self.settings.num_noisings, x_0)
         log_probs, _ = matching_scores(policy, x_0, eps, sigma, with_kl=False)
         rollout = Matching(
             x_0=x_0,
@@ -85,15 +77,6 @@ class Awm:
     def metrics(self, measured: Sequence[Diagnostics], *, is_first: bool) -> dict[str, float]:
         """Return ratio, clipped share and KLs."""
         return ratio_metrics("decoder", measured, is_first=is_first)
-
-
-def draw_noisings(
-    num_noisings: int, latent_shape: Sequence[int], seed: int, step: int, group: int
-) -> tuple[Float32[Tensor, " w"], Float32[Tensor, " w *latent"]]:
-    """Draw sigma (logit-normal) and noise for a group, from (seed, step, group) alone."""
-    generator = stream(seed, "match", step, group)
-    sigma = logit_normal_sigma(num_noisings, 0.0, 1.0, generator)
-    return sigma, torch.randn(num_noisings, *latent_shape, generator=generator)
 
 
 def matching_scores(

@@ -27,6 +27,11 @@ class FlowGrpo:
     settings: FlowGrpoConfig
     shared: DecoderRLConfig
 
+    @property
+    def shares_start(self) -> bool:
+        """Whether redraws differ by the window alone, which is all that the loss can explain."""
+        return self.settings.start == "group"
+
     def draw(self, policy: Policy, start: Start) -> tuple[Float[Tensor, " n *latent"], Trajectory]:
         """Draw with noise in the window."""
         seed, step = start.seed, start.step

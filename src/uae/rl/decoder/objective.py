@@ -76,6 +76,11 @@ class Feedback:
 class DecoderObjective(Protocol[RolloutT, MeasuredT]):
     """One way to compare the redraws of a caption; made of its settings and the shared ones."""
 
+    @property
+    def shares_start(self) -> bool:
+        """Whether all redraws of a caption start from one noise."""
+        ...
+
     def draw(self, policy: Policy, start: Start) -> tuple[Float[Tensor, " n *latent"], RolloutT]:
         """Draw the latents of a micro-batch without gradients; also what `loss` needs of them."""
         ...
