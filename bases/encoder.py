@@ -35,7 +35,7 @@ from bases.fit import cosine, fit
 from bases.layout import LayoutProbe
 from bases.tokenizer import build_tokenizer
 from uae.models.vlm.encoder import Encoder
-from uae.models.vlm.qwen2_5_vl import Qwen25Vl
+from uae.models.vlm.qwen_vl import QwenVl
 from uae.runs.run import Run
 
 CAPTION_PROMPT = "Describe the image."
@@ -119,7 +119,7 @@ def new_encoder(tokenizer: Qwen2Tokenizer) -> Encoder:
         patch_size=8, merge_size=2, temporal_patch_size=2, min_pixels=64 * 64, max_pixels=64 * 64
     )
     model = Qwen2_5_VLForConditionalGeneration(config)
-    return Encoder(Qwen25Vl(model, tokenizer, image_processor), CAPTION_PROMPT)
+    return Encoder(QwenVl(model, tokenizer, image_processor), CAPTION_PROMPT)
 
 
 def build_encoder(run: Run, folder: Path, config: EncoderBaseConfig) -> None:

@@ -17,7 +17,7 @@ from uae.benchmarks.mmt_bench.prompt import compact_text
 from uae.data.questions import LETTERS, Question
 from uae.models.vlm.encoder import Encoder
 from uae.models.vlm.family import Prompts
-from uae.models.vlm.qwen2_5_vl import READ_ROLE
+from uae.models.vlm.qwen_vl import READ_ROLES
 from uae.scenes.graph import Scene, scene_at
 from uae.scenes.language import inventory, long_caption, prompt, short_caption, terse_caption
 from uae.scenes.questions import questions_for
@@ -74,7 +74,7 @@ def in_reading_format(
     """
     chats = [
         encoder.tokenizer.apply_chat_template(
-            [{"role": READ_ROLE, "content": t}], tokenize=False, add_generation_prompt=True
+            [{"role": READ_ROLES[0], "content": t}], tokenize=False, add_generation_prompt=True
         )
         for t in texts
     ]

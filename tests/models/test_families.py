@@ -28,7 +28,7 @@ def images() -> list[Image.Image]:
 @pytest.mark.parametrize(
     ("file", "key", "name", "message"),
     [
-        ("encoder/config.json", "model_type", "qwen3_vl", "an encoder is one of qwen2_5_vl"),
+        ("encoder/config.json", "model_type", "qwen2_vl", "an encoder is one of qwen2_5_vl"),
         (
             "decoder/model_index.json",
             "_class_name",

@@ -12,7 +12,7 @@ from uae.models.chat import Message, chat_prompts
 from uae.models.plain_text import BLANK, PlainText
 from uae.models.unified import UnifiedAutoEncoder
 from uae.models.vlm.encoder import Encoder
-from uae.models.vlm.qwen2_5_vl import READ_ROLE
+from uae.models.vlm.qwen_vl import READ_ROLES
 
 IMAGE = Image.new("RGB", (56, 56), "red")
 TEXTS = [
@@ -130,7 +130,7 @@ def check_ordinary(encoder: Encoder, text: str) -> None:
     assert encoder.token_ids(text) == encoder.tokenizer(text)["input_ids"]
     asked = chat_prompts(encoder, [Message("user", (text,))]).token_ids[0].tolist()
     assert asked == encoder.tokenizer(filled(encoder, "user", text))["input_ids"]
-    chats = [filled(encoder, READ_ROLE, x) for x in (text, "A red circle.")]
+    chats = [filled(encoder, READ_ROLES[0], x) for x in (text, "A red circle.")]
     expected = encoder.tokenizer(chats, padding=True, padding_side="right", return_tensors="pt")
     encoded = encoder.family.plain.encode(chats, "right")
     assert torch.equal(encoded["input_ids"], expected["input_ids"])

@@ -17,6 +17,7 @@ def join(
     out: Path,
     condition: Literal["native", "projector"] = "native",
     size_px: PositiveInt | None = None,
+    max_pixels: PositiveInt | None = 65_536,
     caption_prompt: str = "Describe the image in detail.",
     max_new_tokens: PositiveInt = 512,
     num_steps: PositiveInt = 28,
@@ -41,6 +42,8 @@ def join(
         condition: native: the decoder reads captions by its own text encoder, and RL can begin at
             once. projector: it reads the encoder's states, as in the paper, after pre-training.
         size_px: Height and width of drawn images; by default the decoder's own.
+        max_pixels: Most pixels that the encoder sees of an image, its shape kept; the default is the
+            paper's.
         caption_prompt: What the encoder is asked about an image.
         max_new_tokens: Longest caption it writes.
         num_steps: Steps of drawing an image.
@@ -67,6 +70,7 @@ def join(
         caption_prompt=caption_prompt,
         max_new_tokens=max_new_tokens,
         size_px=size_px,
+        max_pixels=max_pixels,
         sampling=SamplingConfig(num_steps=num_steps, guidance_scale=guidance_scale),
         similarity=places,
         copied=copy,

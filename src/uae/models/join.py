@@ -36,6 +36,7 @@ class Pair:
         caption_prompt: User turn that asks for a caption.
         max_new_tokens: Longest caption the encoder writes.
         size_px: Height and width of drawn images; None for the decoder's own.
+        max_pixels: Most pixels that the encoder sees of an image; None for its own limit.
         sampling: How images are drawn.
         similarity: Similarity backbones, name to place.
         copied: Whether the weights are copied into the pair's folder.
@@ -48,6 +49,7 @@ class Pair:
     caption_prompt: str = "Describe the image in detail."
     max_new_tokens: int = 512
     size_px: int | None = None
+    max_pixels: int | None = None
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     similarity: dict[str, str] = field(default_factory=dict)
     copied: bool = False
@@ -98,6 +100,7 @@ def _write(pair: Pair, parts: dict[str, Reference], draft: Path) -> ModelSetting
         similarity=pair.similarity,
         condition=pair.condition,
         size_px=pair.size_px,
+        max_pixels=pair.max_pixels,
         parts=parts,
     )
     if pair.condition == "projector":

@@ -51,6 +51,12 @@ class Projected:
     """
 
     def __init__(self, encoder: Encoder, projector: Projector) -> None:
+        """Join both.
+
+        Raises:
+            UsageError: The encoder does not read captions as they are.
+        """
+        encoder.family.check_reading()
         self.encoder = encoder
         self.projector = projector
 

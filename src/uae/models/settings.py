@@ -16,7 +16,7 @@ from uae.recipe.sampling import SamplingConfig
 PRESETS = ("uae-tiny",)
 SETTINGS_FILE = "uae.json"
 
-_UNLESS_SAID = {"condition": "projector", "size_px": None, "parts": {}}
+_UNLESS_SAID = {"condition": "projector", "size_px": None, "max_pixels": None, "parts": {}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,9 @@ class ModelSettings:
     those of its own text encoder."""
     size_px: int | None = None
     """Height and width of the images it draws; by default the decoder's own."""
+    max_pixels: int | None = None
+    """Most pixels that the encoder sees of an image, its shape kept; the paper's is 65,536. By
+    default as its image processor has it."""
     parts: dict[str, Reference] = field(default_factory=dict)
     """The parts, encoder or decoder, that lie elsewhere."""
 

@@ -113,6 +113,8 @@ class UnifiedAutoEncoder:
         load_dit = dit_loader(places["decoder"], settings.condition)
         decoder = Decoder(load_dit(places["decoder"], dtype), settings.size_px)
         encoder = Encoder(load_vlm(places["encoder"], dtype), settings.caption_prompt)
+        if settings.max_pixels:
+            encoder.family.limit_pixels(settings.max_pixels)
         projector = None
         if settings.condition == "projector":
             projector = load_projector(folder / "projector", torch.float32)

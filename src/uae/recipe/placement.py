@@ -15,4 +15,4 @@ class PlacementConfig:
     """Precision of the weights that are not trained, and of the arithmetic with them; `bfloat16`
     takes half the memory and trains adapters alone."""
     checkpointing: bool = False
-    """Compute the decoder's activations again in the backward pass instead of keeping them."""
+    """Compute activations again in the backward pass instead of keeping them."""

@@ -198,6 +198,7 @@ def load_model(name: str | Path, recipe: Recipe) -> UnifiedAutoEncoder:
     dtype = getattr(torch, recipe.placement.frozen)
     model = UnifiedAutoEncoder.from_pretrained(name, device_of(recipe.device), dtype)
     if recipe.placement.checkpointing:
+        model.encoder.keep_no_activations()
         model.decoder.keep_no_activations()
     return model
 

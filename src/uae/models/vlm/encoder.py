@@ -93,6 +93,11 @@ class Encoder:
         """Move the model."""
         torch.nn.Module.to(self.model, device)
         self.family.forbidden = self.family.forbidden.to(device)
+        self.family.end_ids = self.family.end_ids.to(device)
+
+    def keep_no_activations(self) -> None:
+        """Compute activations again in the backward pass instead of keeping them."""
+        self.family.recompute()
 
     # -- texts --------------------------------------------------------------------------------
 

@@ -98,13 +98,26 @@ class VlmFamily(Protocol):
     plain: PlainText
     targets: Targets
     end_id: int
-    """The token that ends a reply."""
+    """The token that ends a reply in chats."""
+    end_ids: Int[Tensor, " e"]
+    """All that end one."""
     forbidden: Bool[Tensor, " v"]
     """Tokens that are never said, e.g. those that stand for images."""
 
     @property
     def max_tokens(self) -> int:
         """Tokens that it reads and writes in all."""
+        ...
+
+    recomputes: bool
+    """Whether `states` computes activations again in the backward pass."""
+
+    def recompute(self) -> None:
+        """Compute activations again from now on, instead of keeping them."""
+        ...
+
+    def limit_pixels(self, max_pixels: int) -> None:
+        """Show images at no more pixels than these, their shape kept."""
         ...
 
     def prepare(self, chats: Sequence[Chat], images: Sequence[Image.Image]) -> Prompts:
@@ -128,12 +141,28 @@ class VlmFamily(Protocol):
         """Run more tokens of the completions; return their last hidden states."""
         ...
 
+    def states(self, prompts: Prompts, token_ids: Int[Tensor, "n t"]) -> Float[Tensor, "n t+1 d"]:
+        """Return the last hidden states of a prompt's end and of its completion, without a cache.
+
+        Completions of one prompt stand together. The same as `prefill` and `continue_` but for
+        rounding; activations need not be kept for the backward pass.
+        """
+        ...
+
     def logits(self, hidden: Float[Tensor, "*n d"]) -> Float[Tensor, "*n v"]:
         """Return the scores of the next token."""
         ...
 
     def read(self, captions: Sequence[str]) -> tuple[Float[Tensor, "n s d"], Bool[Tensor, "n s"]]:
         """Return the last hidden states of captions, read as text alone, and their mask."""
+        ...
+
+    def check_reading(self) -> None:
+        """Try whether captions are read as they are.
+
+        Raises:
+            UsageError: They are not: the chat template drops or changes them.
+        """
         ...
 
 

@@ -58,9 +58,12 @@ def log_probs(
         mask: True at real tokens, the end token included.
         temperature: As in sampling.
     """
-    prefix = family.prefill(prompts, len(token_ids) // len(prompts))
-    later = family.continue_(prefix, token_ids[:, :-1])
-    states = torch.cat([rearrange(prefix.hidden, "n d -> n 1 d"), later], dim=1)
+    if family.recomputes and torch.is_grad_enabled():  # which no cache survives
+        states = family.states(prompts, token_ids[:, :-1])
+    else:
+        prefix = family.prefill(prompts, len(token_ids) // len(prompts))
+        later = family.continue_(prefix, token_ids[:, :-1])
+        states = torch.cat([rearrange(prefix.hidden, "n d -> n 1 d"), later], dim=1)
     log_p = log_softmax(family, states, temperature)
     chosen = log_p.gather(-1, token_ids[..., None]).squeeze(-1)
     return chosen.masked_fill(~mask, 0.0)

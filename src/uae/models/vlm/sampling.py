@@ -74,7 +74,7 @@ def sample_tokens(
             token = _invert(log_p, uniforms[:, t].to(hidden.device))
         token = torch.where(running, token, family.tokenizer.pad_token_id)
         chosen = log_p.gather(1, token[:, None]).squeeze(1)
-        mask, running = running, running & (token != family.end_id)
+        mask, running = running, running & ~torch.isin(token, family.end_ids)
         entropy = torch.special.entr(log_p.exp()).sum(-1)
         chosen, entropy = (torch.where(mask, x, 0.0) for x in (chosen, entropy))
         likely = None

@@ -1,13 +1,19 @@
 """The encoder families there are, by the `model_type` of a folder's config."""
 
+from functools import partial
 from pathlib import Path
+
+from transformers import Qwen2_5_VLForConditionalGeneration, Qwen3VLForConditionalGeneration
 
 from uae.core.errors import UsageError
 from uae.models.loading import read_config
 from uae.models.vlm.family import LoadFamily
-from uae.models.vlm.qwen2_5_vl import Qwen25Vl
+from uae.models.vlm.qwen_vl import QwenVl
 
-FAMILIES: dict[str, LoadFamily] = {"qwen2_5_vl": Qwen25Vl.from_pretrained}
+FAMILIES: dict[str, LoadFamily] = {
+    "qwen2_5_vl": partial(QwenVl.from_pretrained, kind=Qwen2_5_VLForConditionalGeneration),
+    "qwen3_vl": partial(QwenVl.from_pretrained, kind=Qwen3VLForConditionalGeneration),
+}
 
 
 def vlm_loader(folder: str | Path) -> LoadFamily:

@@ -1,0 +1,177 @@
+"""Encoder families on tiny random models: equal to plain transformers, and to themselves."""
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from tests.tiny_encoders import ENCODERS, write_encoder
+from uae.core.errors import UsageError
+from uae.flow.noise import stream
+from uae.models.finetune import FineTuning
+from uae.models.projector import Projected, Projector
+from uae.models.vlm.encoder import Encoder
+from uae.models.vlm.sampling import uniforms
+from uae.models.vlm.table import FAMILIES
+from uae.recipe.optimizer import FineTuneConfig
+
+TOLERANCE = 1e-5
+N = 2
+
+
+@pytest.fixture(scope="module", params=ENCODERS)
+def folder(request, tmp_path_factory):
+    return write_encoder(request.param, tmp_path_factory.mktemp("encoders") / request.param)
+
+
+@pytest.fixture
+def encoder(folder) -> Encoder:
+    return Encoder.from_pretrained(folder, "Describe it.")
+
+
+@pytest.fixture(scope="module")
+def images() -> list[Image.Image]:
+    sizes = ((32, 32), (64, 16), (24, 48))
+    return [
+        Image.effect_noise(size, 90).convert("RGB").resize(size) if i else Image.new("RGB", size)
+        for i, size in enumerate(sizes)
+    ]
+
+
+def sampled(encoder, images, length=10):
+    draws = uniforms([stream(0, i) for i in range(len(images) * N)], length)
+    prompts = encoder.prompts(images)
+    return prompts, encoder.sample(prompts, draws, num_captions=N, max_new_tokens=length)
+
+
+def test_sampled_scored_and_plain_log_probs_are_the_same(encoder, images):
+    prompts, captions = sampled(encoder, images)
+    with torch.no_grad():
+        scored = encoder.log_probs(prompts, captions.token_ids, captions.mask)
+    assert torch.allclose(scored, captions.log_probs, atol=TOLERANCE)
+    for i, image in enumerate(images):
+        alone = encoder.prompts([image])
+        for row in range(i * N, (i + 1) * N):
+            said = captions.token_ids[row][captions.mask[row]]
+            with torch.no_grad():
+                logits = encoder.model(
+                    input_ids=torch.cat([alone.token_ids[0], said])[None],
+                    pixel_values=alone.pixel_values,
+                    image_grid_thw=alone.grid_thw,
+                    mm_token_type_ids=torch.cat(
+                        [
+                            alone.token_ids[0] == encoder.model.config.image_token_id,
+                            torch.zeros_like(said, dtype=torch.bool),
+                        ]
+                    )[None].int(),
+                ).logits[0, -len(said) - 1 : -1]
+            logits = logits.masked_fill(encoder.family.forbidden, float("-inf"))
+            plain = logits.log_softmax(-1).gather(1, said[:, None]).squeeze(1)
+            assert torch.allclose(plain, captions.log_probs[row][captions.mask[row]], atol=1e-4)
+
+
+def test_scoring_without_a_cache_sees_the_image_and_is_the_same(encoder, images):
+    """With activations computed again, and images prepared once or not."""
+    prompts, captions = sampled(encoder, images)
+    tuning = FineTuning(
+        encoder.model, FineTuneConfig(rank=2), encoder.family.targets, stream(0, "lora")
+    )
+    assert all("language_model" in name for name in tuning.parameters())
+    for seen in (prompts, encoder.family.see(prompts)):
+        gradients = []
+        for is_again in (False, True):
+            if is_again:
+                encoder.keep_no_activations()
+            scored = encoder.log_probs(seen, captions.token_ids, captions.mask)
+            assert torch.allclose(scored, captions.log_probs, atol=TOLERANCE)
+            scored.sum().backward()
+            gradients.append([p.grad.clone() for p in tuning.parameters().values()])
+            encoder.model.zero_grad()
+            assert not encoder.model.training
+        for cached, again in zip(*gradients, strict=True):
+            assert torch.allclose(cached, again, atol=1e-4, rtol=1e-3)
+        encoder.family.recomputes = False
+
+
+def test_a_cache_is_refused_where_it_would_be_dropped(encoder, images):
+    encoder.keep_no_activations()
+    encoder.model.train()
+    with pytest.raises(AssertionError, match="drops its cache"):
+        encoder.family.prefill(encoder.prompts(images[:1]))
+
+
+def test_a_batch_is_its_rows_alone(encoder, images):
+    _, captions = sampled(encoder, images)
+    for i, image in enumerate(images):
+        draws = uniforms([stream(0, i * N + j) for j in range(N)], 10)
+        alone = encoder.sample(encoder.prompts([image]), draws, num_captions=N, max_new_tokens=10)
+        assert alone.texts == captions.texts[i * N : (i + 1) * N]
+
+
+def test_every_end_token_ends_a_reply(encoder, images):
+    _, captions = sampled(encoder, images, length=40)
+    ends = encoder.family.end_ids.tolist()
+    assert len(ends) == 2
+    for row, mask in zip(captions.token_ids, captions.mask, strict=True):
+        said = row[mask].tolist()
+        assert not set(said[:-1]) & set(ends)
+        assert not encoder.family.forbidden[row[mask]].any()
+
+
+def test_a_caption_is_read_whole_and_told_from_others(encoder):
+    encoder.family.check_reading()
+    states, _ = encoder.read(["a red circle", "a blue square"])
+    assert not torch.allclose(states[0], states[1], atol=1e-3)
+
+
+def test_an_image_has_no_more_pixels_than_are_allowed(encoder):
+    image = Image.new("RGB", (256, 128))
+    before = encoder.prompts([image]).grid_thw.prod()
+    encoder.family.limit_pixels(1024)
+    after = encoder.prompts([image]).grid_thw.prod()
+    assert after * 8 * 8 <= 1024 < before * 8 * 8
+
+
+@pytest.mark.parametrize("role", ["nothing", "another text"])
+def test_a_template_that_drops_or_changes_a_caption_is_refused_for_reading(encoder, role):
+    content = "''" if role == "nothing" else "(message.content | upper)"
+    encoder.tokenizer.chat_template = (
+        "{% for message in messages %}{{ " + content + " }}{% endfor %}<|im_start|>assistant"
+    )
+    with pytest.raises(UsageError, match=r"the chat template of the encoder drops a caption"):
+        Projected(encoder, Projector(32, 8, 8, 0))
+
+
+@pytest.mark.parametrize("fault", ["missing", "left over", "shape", "another class"])
+def test_weights_that_do_not_fit_are_named(folder, fault, tmp_path):
+    other = tmp_path / "model"
+    write_encoder(folder.name, other)
+    path = other / "model.safetensors"
+    weights = load_file(path)
+    name = next(key for key in sorted(weights) if key.endswith("q_proj.weight"))
+    match = rf"lacks 1 weight \(.*{name.split('.', 1)[1]}\)"
+    if fault == "missing":
+        weights.pop(name)
+    elif fault == "left over":
+        weights["strange.weight"] = torch.zeros(2)
+        match = r"holds 1 weight \(.*strange\.weight\)"
+    elif fault == "shape":
+        weights[name] = weights[name][:-1].clone()
+        match = "have the shape"
+    save_file(weights, path, {"format": "pt"})
+    if fault == "another class":
+        config = json.loads((other / "config.json").read_text())
+        kinds = {"qwen2_5_vl": "qwen3_vl", "qwen3_vl": "qwen2_5_vl"}
+        config["model_type"] = kinds[config["model_type"]]
+        for part in ("text_config", "vision_config"):
+            config[part].pop("model_type", None)
+        (other / "config.json").write_text(json.dumps(config))
+        match = "lacks|have the shape"
+    with pytest.raises(UsageError, match=match):
+        Encoder.from_pretrained(other, "Describe it.")
+
+
+def test_every_family_has_a_tiny_model():
+    assert ENCODERS.keys() == FAMILIES.keys()
