@@ -42,8 +42,8 @@ def join(
         condition: native: the decoder reads captions by its own text encoder, and RL can begin at
             once. projector: it reads the encoder's states, as in the paper, after pre-training.
         size_px: Height and width of drawn images; by default the decoder's own.
-        max_pixels: Most pixels that the encoder sees of an image, its shape kept; the default is the
-            paper's.
+        max_pixels: Most pixels that the encoder sees of an image, its shape kept; by default the
+            paper's number.
         caption_prompt: What the encoder is asked about an image.
         max_new_tokens: Longest caption it writes.
         num_steps: Steps of drawing an image.
