@@ -179,10 +179,12 @@ class QwenVl:
 
     def prefill(self, prompts: Prompts, num_completions: int = 1) -> Prefix:
         """See `VlmFamily`."""
-        assert not self.model.model.language_model.training, "a checkpointed pass drops its cache"
+        text = self.model.model.language_model
+        is_checkpointed = text.training and text.layers[0].gradient_checkpointing
+        assert not is_checkpointed, "a checkpointed pass drops its cache"
         inputs = self._inputs(prompts, 1)
         position_ids, mask = inputs["position_ids"], inputs["attention_mask"]
-        output = self.model.model.language_model(
+        output = text(
             **inputs | {"attention_mask": None if mask.all() else mask},
             past_key_values=DynamicCache(config=self.model.config.text_config),
             use_cache=True,
@@ -204,7 +206,8 @@ class QwenVl:
         if "visual_pos_masks" in inputs:
             inputs["visual_pos_masks"] = F.pad(inputs["visual_pos_masks"], (0, num_said))
         text = self.model.model.language_model
-        text.train(self.recomputes)  # without which the library keeps activations
+        was_training = text.training
+        text.train(was_training or self.recomputes)  # without which the library keeps activations
         output = text(
             **inputs
             | {
@@ -214,7 +217,7 @@ class QwenVl:
             },
             use_cache=False,
         )
-        text.eval()
+        text.train(was_training)
         return output.last_hidden_state[:, num_before - 1 :]
 
     def continue_(self, prefix: Prefix, token_ids: Int[Tensor, "n t"]) -> Float[Tensor, "n t d"]:
