@@ -41,7 +41,7 @@ class Projector(ModelMixin, ConfigMixin):
 
 def load_projector(folder: str | Path, dtype: torch.dtype = torch.float32) -> Projector:
     """Load a projector saved by `save_pretrained`."""
-    return Projector.from_pretrained(folder, torch_dtype=dtype).eval()
+    return Projector.from_pretrained(folder, dtype=dtype).eval()
 
 
 class Projected:
