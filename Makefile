@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUN ?= runs/demo
 EXTRAS ?= dev
 
-.PHONY: setup demo test lint types unit slow faults integration bench bases clean
+.PHONY: setup demo test lint types unit slow faults integration bench full-size bases clean
 
 setup: $(VENV)/.ready
 
@@ -42,6 +42,10 @@ integration: setup
 
 bench: setup
 	$(BIN)/python bench/stages.py
+
+# Real sizes with random weights: 20 GiB of memory, 18 GB of disk, no GPU.
+full-size: setup
+	$(BIN)/python bench/full_size.py --out runs/full-size
 
 bases: setup
 	$(BIN)/python -m bases build --out runs/bases

@@ -3,8 +3,7 @@
 python bench/full_size.py --out runs/full-size
 
 Qwen2.5-VL-3B writes and reads captions, a projector joins it to SD3.5-medium, CLIP ViT-L/14 is the
-reward:
-the real classes and sizes in bfloat16, joined by `uae join` and trained by `uae train`. The
+reward: real classes and sizes in bfloat16, joined by `uae join` and trained by `uae train`. The
 tokenizer knows letters alone, so that captions of random weights end. It needs 20 GiB of memory and
 18 GB of disk; the models are built once.
 """

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from tests.tiny_pipelines import make_pipeline
 from uae.backends.diffusers import Diffusers
 from uae.backends.reference import Given, Spec
 from uae.backends.roles import Caption
 
+PICTURE = Image.new("RGB", (1, 1))
 LONG = "one small red circle " * 600
 
 
