@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,9 +25,7 @@ def test_what_a_pipeline_cuts_off_is_said_once(name, limit, tmp_path, caplog):
     make_pipeline(name).save_pretrained(tmp_path / name)
     given = Given("", 0, "cpu", torch.float32, Path(), size=(64, 64))
     pipeline = Diffusers.open(Spec("--generator", "diffusers", str(tmp_path / name)), given)()
-    pipeline._pipeline = lambda **_: type(
-        "Drawn", (), {"images": [None]}
-    )  # what it reads is said before
+    pipeline._pipeline = lambda **_: SimpleNamespace(images=[PICTURE])
     with caplog.at_level(logging.WARNING):
         pipeline.draw([Caption("a", "a red circle")])
         assert "of a caption" not in caplog.text

@@ -120,7 +120,8 @@ class UnifiedAutoEncoder:
             projector = load_projector(folder / "projector", torch.float32)
         model = cls(encoder, projector, decoder, settings)
         for half, module in model._modules().items():
-            for adapter in sorted(folder.glob(f"{half}_lora*")):
+            adapters = sorted(folder.glob(f"{half}_lora*"), key=lambda x: (len(x.name), x.name))
+            for adapter in adapters:
                 add_adapter(module, adapter)
                 if half in settings.parts or keeps_adapters(module):
                     model._earlier[half].append(adapter)
