@@ -51,7 +51,7 @@ def test_the_settings_are_those_of_the_named_objective(trained_with):
 def test_an_unknown_objective_is_refused_with_those_there_are(trained_with):
     code, out, err, names = trained_with(objective__name="ppo")
     assert (code, out) == (2, "")
-    assert "decoder_rl.objective.name is 'ppo': expected one of flow_grpo, awm\n" in err
+    assert "decoder_rl.objective.name is 'ppo': expected one of flow_grpo, awm, nft\n" in err
     assert len(err.splitlines()) == 1
     source = names["objective__name"]
     assert (source if source.startswith(("--", "UAE_")) else "mine.yaml, line 4") in err
