@@ -86,7 +86,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     names = [*_SPECIAL, *"abcdefghijklmnopqrstuvwxyz .,:'\"\n"]
     letters = Tokenizer(WordLevel({name: i for i, name in enumerate(names)}, "<unk>"))
     letters.normalizer = Lowercase()
-    letters.pre_tokenizer = Split(Regex("(?s)."), "isolated")
+    letters.pre_tokenizer = Split(Regex(r"[\s\S]"), "isolated")
     letters.decoder = Fuse()
     made = PreTrainedTokenizerFast(
         tokenizer_object=letters,
