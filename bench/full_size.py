@@ -56,7 +56,7 @@ _RECIPE = """
 model: {pair}
 data: {{folder: {photos}, held_out_share: 0.5}}
 placement: {{frozen: bfloat16, checkpointing: true}}
-evaluation: {{num_images: 1}}
+evaluation: {{num_images: 2}}
 schedule: {schedule}
 encoder_rl:
   num_steps: {encoder_steps}
