@@ -4,7 +4,7 @@ Stages run in the order pretrain, cold_start, rl. Each starts from a model folde
 model, or the stage before) and ends in one, so each can be run alone.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 from pydantic.dataclasses import dataclass as config_dataclass
@@ -41,8 +41,8 @@ class DataConfig:
 class EvaluationConfig:
     """Evaluation on held-out images, before and after each stage."""
 
-    num_images: PositiveInt = 64
-    """Held-out images of a folder that are captioned and redrawn, at most."""
+    num_images: Annotated[int, Field(ge=2)] = 64
+    """Held-out images of a folder that are captioned and redrawn, at most; an interval needs 2."""
     num_scenes: PositiveInt = 256
     """Held-out test scenes for captions, reconstructions and drawability."""
     prompts_per_category: PositiveInt = 20
