@@ -64,7 +64,7 @@ encoder_rl:
   micro_images: 1
   num_redraws: 1
   sampling: {{num_steps: 2}}
-  captioning: {{num_captions: 2, max_new_tokens: 160}}
+  captioning: {{num_captions: 3, max_new_tokens: 64}}
 decoder_rl:
   num_steps: {decoder_steps}
   num_images: 1
@@ -72,7 +72,7 @@ decoder_rl:
   num_redraws: 2
   num_sampling_steps: 3
   objective: {{name: {objective}}}
-  captioning: {{num_captions: 1, max_new_tokens: 160}}
+  captioning: {{num_captions: 1, max_new_tokens: 64}}
 """
 _RUNS = {  # name: (schedule, steps of the encoder, of the decoder, objective of the latter)
     "encoder-rl": ("encoder", 1, 0, "flow_grpo"),
@@ -231,8 +231,9 @@ def measure(out: Path, size_px: int) -> dict[str, Any]:
         uae("scenes", out / "scenes", "--num", 4, "--split", "train", "--size-px", 512)
         (out / "scenes" / "images").rename(photos)
         places = ("--encoder", out / "encoder", "--decoder", out / "decoder", "--out", pair)
-        options = ("--condition", "projector", "--size-px", size_px, "--num-steps", 2)
-        seconds["join"] = uae("join", *places, *options, "--similarity.clip", out / "clip")
+        options = ("--condition", "projector", "--size-px", size_px, "--num-steps", 1)
+        options += ("--max-new-tokens", 64, "--similarity.clip", out / "clip")
+        seconds["join"] = uae("join", *places, *options)
     for name, (schedule, encoder_steps, decoder_steps, objective) in _RUNS.items():
         recipe = out / f"{name}.yaml"
         recipe.write_text(
