@@ -1,5 +1,6 @@
 """`uae join`: a pair to train, made of a vision-language model and a text-to-image model."""
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,18 +11,43 @@ from uae.cli.output import PLAINLY, Talk
 from uae.core.ranks import check_alone
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class DrawingChoice:
+    """How the pair draws."""
+
+    size_px: PositiveInt | None = None
+    """Height and width of drawn images; by default the decoder's own."""
+    num_steps: PositiveInt = 28
+    """Steps of drawing an image."""
+    guidance_scale: NonNegativeFloat = 1.0
+    """Guidance of drawing; 1 is none, at half the time."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class CaptionChoice:
+    """How the pair describes images."""
+
+    caption_prompt: str = "Describe the image in detail."
+    """What the encoder is asked about an image."""
+    max_new_tokens: PositiveInt = 512
+    """Longest caption it writes."""
+    max_pixels: PositiveInt | None = 65_536
+    """Most pixels that it sees of an image, whose shape is kept; by default the paper's number."""
+
+
+DRAWING, CAPTIONS = DrawingChoice(), CaptionChoice()
+
+
 def join(
     *,
     encoder: str,
     decoder: str,
     out: Path,
     condition: Literal["native", "projector"] = "native",
-    size_px: PositiveInt | None = None,
-    max_pixels: PositiveInt | None = 65_536,
-    caption_prompt: str = "Describe the image in detail.",
-    max_new_tokens: PositiveInt = 512,
-    num_steps: PositiveInt = 28,
-    guidance_scale: NonNegativeFloat = 1.0,
+    drawing: DrawingChoice = DRAWING,
+    captions: CaptionChoice = CAPTIONS,
     similarity: Annotated[dict[str, str] | None, Parameter(accepts_keys=True)] = None,
     copy: Annotated[bool, Parameter(negative=())] = False,
     seed: NonNegativeInt = 0,
@@ -32,8 +58,7 @@ def join(
     Try:
         uae join --encoder Qwen/Qwen2.5-VL-3B-Instruct --decoder Tongyi-MAI/Z-Image --out pair
 
-    OUT refers to both models, by commit or by digest, and copies no weights. Both are loaded once,
-    so that what does not fit is said now.
+    OUT refers to both, by commit or digest. Both are loaded once, so what does not fit is said now.
 
     Args:
         encoder: Folder or hub id of a vision-language model; ID@REVISION for one version.
@@ -41,13 +66,8 @@ def join(
         out: New folder of the pair.
         condition: native: the decoder reads captions by its own text encoder, and RL can begin at
             once. projector: it reads the encoder's states, as in the paper, after pre-training.
-        size_px: Height and width of drawn images; by default the decoder's own.
-        max_pixels: Most pixels that the encoder sees of an image, its shape kept; by default the
-            paper's number.
-        caption_prompt: What the encoder is asked about an image.
-        max_new_tokens: Longest caption it writes.
-        num_steps: Steps of drawing an image.
-        guidance_scale: Guidance of drawing; 1 is none, at half the time.
+        drawing: How the pair draws.
+        captions: How the pair describes images.
         similarity: Similarity backbones, such as --similarity.clip openai/clip-vit-large-patch14;
             by default CLIP and DINOv2.
         copy: Copy the weights into OUT.
@@ -63,22 +83,19 @@ def join(
 
     places = similarity or {name: OFFICIAL[name] for name in ("clip", "dinov2")}
     rewarding([], places, "--similarity.")
+    sampling = SamplingConfig(num_steps=drawing.num_steps, guidance_scale=drawing.guidance_scale)
     pair = Pair(
         encoder=encoder,
         decoder=decoder,
         condition=condition,
-        caption_prompt=caption_prompt,
-        max_new_tokens=max_new_tokens,
-        size_px=size_px,
-        max_pixels=max_pixels,
-        sampling=SamplingConfig(num_steps=num_steps, guidance_scale=guidance_scale),
+        size_px=drawing.size_px,
+        sampling=sampling,
         similarity=places,
         copied=copy,
         seed=seed,
+        **asdict(captions),
     )
-    settings = join_pair(pair, out)
-    talk.result(
-        f"{out}\nnext  uae reconstruct IMAGE --model {out}, uae train --model {out} --data FOLDER",
-        {"out": str(out), "parts": {k: v.__dict__ for k, v in settings.parts.items()}},
-    )
+    parts = {half: asdict(part) for half, part in join_pair(pair, out).parts.items()}
+    following = f"uae reconstruct IMAGE --model {out}, uae train --model {out} --data FOLDER"
+    talk.result(f"{out}\nnext  {following}", {"out": str(out), "parts": parts})
     return 0

@@ -78,8 +78,7 @@ def observe(
 
     Args:
         model: The model at this point.
-        untrained: The pair before training, which redraws for the swap test: "same" where it is
-            the model; None leaves it out.
+        untrained: Redraws for the swap test; "same" for the model itself, None for no test.
         backbones: Similarity backbones, and other rewards, by name.
         images: The held-out images, of the model's size.
         config: Batch size and seed.
@@ -113,9 +112,10 @@ def observe(
     similarities = compared("captions", every)
     similarities |= scores(others, originals, pictures["captions"], captions, config)
     swap = similarities if untrained == "same" else compared("swap", every) if untrained else {}
+    num_tokens = [model.conditioner.num_tokens(caption) for caption in captions]
     observations = Observations(
         captions=captions,
-        num_tokens=[model.conditioner.num_tokens(caption) for caption in captions],
+        num_tokens=num_tokens,
         truncated=truncated,
         replies=replies(),
         similarities=similarities,
