@@ -100,7 +100,6 @@ def observe(
         with untrained() as pair:
             pictures["swap"] = draw(pair, captions, config, show, "swap")
     similar = {name: x for name, x in backbones.items() if isinstance(x, Similarity)}
-    others = {name: x for name, x in backbones.items() if name not in similar}
     wanted = features(similar, originals, config)
 
     def compared(name: str, rows: Sequence[int]) -> dict[str, list[float]]:
@@ -110,12 +109,11 @@ def observe(
 
     every = range(len(images))
     similarities = compared("captions", every)
-    similarities |= scores(others, originals, pictures["captions"], captions, config)
+    similarities |= scores(backbones, originals, pictures["captions"], captions, config)
     swap = similarities if untrained == "same" else compared("swap", every) if untrained else {}
-    num_tokens = [model.conditioner.num_tokens(caption) for caption in captions]
     observations = Observations(
         captions=captions,
-        num_tokens=num_tokens,
+        num_tokens=[model.conditioner.num_tokens(caption) for caption in captions],
         truncated=truncated,
         replies=replies(),
         similarities=similarities,
@@ -217,6 +215,7 @@ def scores(
     return {
         name: torch.cat([reward(originals[p], redraws[p], captions[p]) for p in parts]).tolist()
         for name, reward in rewards.items()
+        if not isinstance(reward, Similarity)
     }
 
 
