@@ -95,6 +95,18 @@ def test_scoring_without_a_cache_sees_the_image_and_is_the_same(encoder, images)
         encoder.family.recomputes = False
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_scores_before_and_in_an_update_are_the_same_bit_for_bit(folder, images, dtype):
+    """Else the ratio before the first update would not be 1."""
+    encoder = Encoder.from_pretrained(folder, "Describe it.", dtype)
+    FineTuning(encoder.model, FineTuneConfig(rank=2), encoder.family.targets, stream(0, "lora"))
+    encoder.keep_no_activations()
+    prompts, captions = sampled(encoder, images, length=48)
+    with torch.no_grad():
+        old = encoder.log_probs(prompts, captions.token_ids, captions.mask)
+    assert torch.equal(encoder.log_probs(prompts, captions.token_ids, captions.mask), old)
+
+
 def test_a_cache_is_refused_where_it_would_be_dropped(encoder, images):
     encoder.keep_no_activations()
     encoder.model.train()

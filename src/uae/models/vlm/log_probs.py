@@ -58,7 +58,7 @@ def log_probs(
         mask: True at real tokens, the end token included.
         temperature: As in sampling.
     """
-    if family.recomputes and torch.is_grad_enabled():  # which no cache survives
+    if family.recomputes:  # which no cache survives; old and new scores come by one path
         states = family.states(prompts, token_ids[:, :-1])
     else:
         prefix = family.prefill(prompts, len(token_ids) // len(prompts))
