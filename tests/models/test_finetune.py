@@ -75,3 +75,19 @@ def test_adapters_survive_the_folder_and_load_in_peft(model, tmp_path):
         theirs = adapted.base_model.model.model.language_model(input_ids=token_ids)
     assert torch.allclose(theirs.last_hidden_state, ours, atol=1e-5)
     assert torch.equal(model.draw(TEXT, seed=3), drawn)  # saving left the model as it was
+
+
+def test_adapters_keep_their_precision_over_a_base_of_less(random_model_folder, tmp_path):
+    """A model that is loaded is the one that was saved, to the bit."""
+    model = UnifiedAutoEncoder.from_pretrained(random_model_folder, dtype=torch.bfloat16)
+    for tune in (model.tune_encoder, model.tune_decoder):
+        shake(tune(FineTuneConfig(rank=4, alpha=8), seed=0).parameters())
+    model.save_pretrained(tmp_path / "saved")
+    again = UnifiedAutoEncoder.from_pretrained(tmp_path / "saved", dtype=torch.bfloat16)
+    assert torch.equal(hidden(again), hidden(model))
+    for ours, theirs in (
+        (model.encoder.model, again.encoder.model),
+        (model.decoder.transformer, again.decoder.transformer),
+    ):
+        pairs = zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)

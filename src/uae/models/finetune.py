@@ -67,6 +67,7 @@ class FineTuning:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(generator.initial_seed())
                 inject_adapter_in_model(self._lora, module, _TRAINED)
+            _make_float32(module)
             _set_active(module, [*self._earlier, _TRAINED], trained=_TRAINED)
             if not self.parameters():
                 raise UsageError(
@@ -153,6 +154,7 @@ def add_adapter(module: nn.Module, folder: str | Path) -> None:
     folder = Path(folder)
     name = f"earlier_{len(_adapters_of(module))}"
     inject_adapter_in_model(LoraConfig.from_pretrained(str(folder)), module, name)
+    _make_float32(module)  # before they are filled: PEFT makes them of the base's precision
     tensors = load_file(folder / "adapter_model.safetensors")
     result = set_peft_model_state_dict(
         module, {key.removeprefix(_PEFT_PREFIX): value for key, value in tensors.items()}, name
@@ -205,6 +207,12 @@ def _set_active(module: nn.Module, names: Sequence[str], trained: str) -> None:
         layer.enable_adapters(bool(names))
         if names:
             layer.set_adapter([*names])
-        for kind in ("lora_A", "lora_B"):
-            for name, linear in getattr(layer, kind).items():
-                linear.float().requires_grad_(name == trained)
+        for linears in (layer.lora_A, layer.lora_B):
+            for name, linear in linears.items():
+                linear.requires_grad_(name == trained)
+
+
+def _make_float32(module: nn.Module) -> None:
+    for layer in _wrapped(module).values():
+        layer.lora_A.float()
+        layer.lora_B.float()
