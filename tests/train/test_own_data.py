@@ -131,11 +131,14 @@ def test_other_images_or_captions_are_refused_by_name(photos, tmp_path, change, 
 
 def test_dates_and_places_of_captions_do_not_count(photos, tmp_path):
     begun(photos, tmp_path / "run")
+    before = (tmp_path / "run" / "data.json").read_bytes()
     for path in photos.iterdir():
         os.utime(path, (0, 0))
     rows = [{"image": f"{i}.jpg", "caption": f"picture {i}"} for i in range(NUM_PHOTOS)]
     (photos / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert survey(photos).captions.sources == {"captions.jsonl": NUM_PHOTOS}
     begun(photos, tmp_path / "run")
+    assert (tmp_path / "run" / "data.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("kept", ["sizes", "nothing"])

@@ -1,4 +1,4 @@
-"""What goes to an OpenAI-compatible address and what of its answers is read."""
+"""Requests to an OpenAI-compatible address, and the parts of its answers that are read."""
 
 import base64
 import io

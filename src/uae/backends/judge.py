@@ -1,4 +1,4 @@
-"""What judges an image: a model that answers a question about it, in words or by probability."""
+"""Judges of images: models that answer a question about one, in words or by probability."""
 
 import logging
 import math

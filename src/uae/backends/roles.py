@@ -1,4 +1,4 @@
-"""What a backend can do: write captions, draw them, answer in a chat.
+"""Roles of a backend: it writes captions, draws them, or answers in a chat.
 
 A class says which of these protocols it keeps by naming them as its bases; `load.BACKENDS` is the
 table of all classes. Judging and multiple choice are functions over `Chat`, see `judge.py` and

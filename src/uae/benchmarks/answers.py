@@ -1,4 +1,4 @@
-"""Which option a free answer to a multiple-choice question means: rules `uae-mcq-2`.
+"""Options that free answers to multiple-choice questions mean: rules `uae-mcq-2`.
 
 VLMEvalKit's rules (open-compass/VLMEvalKit vlmeval/utils/matching_util.py `can_infer`), in order:
 

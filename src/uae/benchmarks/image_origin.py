@@ -1,4 +1,4 @@
-"""What drew a folder of images, as a scorer reads it from the `images.json` that lies there."""
+"""The origin of a folder of images, as a scorer reads it from the `images.json` in it."""
 
 import json
 from pathlib import Path

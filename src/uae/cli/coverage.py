@@ -1,4 +1,4 @@
-"""What the input of a run lacks, looked for before anything is made.
+"""Gaps in the input of a run, looked for before anything is made.
 
 Images that do not open, and those that given captions or redraws do not cover.
 """

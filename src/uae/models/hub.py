@@ -1,4 +1,4 @@
-"""What becomes of an error while a model is loaded by folder or hub id: one line and its kind.
+"""Errors of loading a model by folder or hub id, each in one line and of one kind.
 
 The libraries wrap what the hub answered in errors of their own, with several lines of advice; the
 cause is looked for behind them.

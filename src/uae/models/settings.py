@@ -1,4 +1,4 @@
-"""What belongs to a trained pair besides its weights, and where models are found by name.
+"""Settings of a pair besides its weights, and the places of models by name.
 
 Nothing heavy is imported here: a command looks for its model before it loads torch.
 """

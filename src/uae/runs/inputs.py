@@ -1,4 +1,4 @@
-"""What a run was given, images, captions or prompts: by name, each with the sha256 of its content.
+"""Inputs of a run, images, captions or prompts: by name, each with the sha256 of its content.
 
 `data.json` in the run's folder keeps it, and the run goes on with the same alone.
 """

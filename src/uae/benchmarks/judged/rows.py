@@ -1,4 +1,4 @@
-"""What judged benchmarks share: what their numbers depend on, and rows that lack an answer."""
+"""Parts that judged benchmarks share: settings of their numbers, and rows without an answer."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""What a task of lmms-eval asks for, in our terms."""
+"""Requests of a task of lmms-eval, in our terms."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

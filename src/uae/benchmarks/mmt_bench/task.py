@@ -1,4 +1,4 @@
-"""What is asked in a run: a file of questions, read whole before the first one is asked."""
+"""Questions of a run: a file that is read whole before the first one is put."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Where the pictures of a row lie, as the row says it: `details["pictures"]`, label -> path.
+"""Places of a row's pictures, as the row says them: `details["pictures"]`, label -> path.
 
 Paths start at the run folder, so that images and run can be moved together. Of images that are no
 files, the row's are small copies in the run folder.

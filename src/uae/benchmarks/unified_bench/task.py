@@ -1,4 +1,4 @@
-"""What a run of Unified-Bench is: images, models that are loaded when needed, and files.
+"""A run of Unified-Bench: its images, its models, which are loaded when needed, and its files.
 
 RUN/captions/plain.jsonl, cut-16.jsonl ...   captions
 RUN/images/plain/NAME.png, cut-16/ ...       redraws
