@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.tiny_pipelines import make_pipeline
+from uae.backends.uae import encoder_stamp
 from uae.core.errors import UsageError
 from uae.models.settings import read_settings, resolve
 from uae.models.unified import UnifiedAutoEncoder
@@ -165,6 +166,12 @@ def test_stages_over_a_pair_add_adapters_and_copy_no_weights(join, run, tmp_path
     drawn = [model.draw(["a red circle"]) for model in models.values()]
     assert not torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[1], drawn[2])
+    for captioner in ("uae", "vlm"):  # benchmarks take pairs as they take any model
+        flags = ("--captioner", f"{captioner}:second/model", "--generator", "uae:second/model")
+        code, _, err = run("eval", "unified-bench", "photos", *flags, "--out", captioner)
+        assert code == 0, err
+    stamps = [encoder_stamp(x, Path(x)).files for x in ("pair", "first/model", "second/model")]
+    assert len({json.dumps(stamp, sort_keys=True) for stamp in stamps}) == 3
     values = json.loads(Path("second/model/uae.json").read_text())
     assert values["parts"]["encoder"]["source"] == str(resolve("uae-tiny/encoder"))
 

@@ -156,6 +156,21 @@ def test_a_template_that_drops_or_changes_a_caption_is_refused_for_reading(encod
         Projected(encoder, Projector(32, 8, 8, 0))
 
 
+@pytest.mark.parametrize("is_asked", [False, True], ids=["always", "unless told not to"])
+def test_an_encoder_that_thinks_before_each_reply_is_refused(folder, is_asked, tmp_path):
+    write_encoder(folder.name, tmp_path / "model")
+    path = tmp_path / "model" / "chat_template.jinja"
+    thinking = "{{ '<think>\n' }}"
+    if is_asked:
+        thinking = "{% if enable_thinking is not false %}" + thinking + "{% endif %}"
+    path.write_text(path.read_text().rstrip() + thinking)
+    if is_asked:
+        assert Encoder.from_pretrained(tmp_path / "model", "Describe it.")
+        return
+    with pytest.raises(UsageError, match="begins each reply with thinking"):
+        Encoder.from_pretrained(tmp_path / "model", "Describe it.")
+
+
 @pytest.mark.parametrize("fault", ["missing", "left over", "shape", "another class"])
 def test_weights_that_do_not_fit_are_named(folder, fault, tmp_path):
     other = tmp_path / "model"

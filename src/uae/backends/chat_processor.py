@@ -75,7 +75,8 @@ class ChatProcessor:
         turns: list[dict[str, Any]] = [{"role": "user", "content": content}]
         if system:
             turns.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
-        options = {"tokenize": False, "add_generation_prompt": True}
+        # thinking, of templates that know it, would fill the reply
+        options = {"tokenize": False, "add_generation_prompt": True, "enable_thinking": False}
         if self.image_token:
             chat = self.tokenizer.apply_chat_template(self._plain.messages(turns), **options)
             return self._qwen_inputs(images, chat)

@@ -32,6 +32,8 @@ from uae.core.provenance import ModelStamp, weights_digest
 from uae.data.folder import NamedImage
 from uae.models.finetune import add_adapter
 from uae.models.hub import found
+from uae.models.loading import load_whole
+from uae.models.parts import adapters_of, place_of
 from uae.models.settings import SETTINGS_FILE, resolve
 from uae.models.vlm.sampling import caption_stream
 
@@ -124,15 +126,16 @@ class Transformers(Captioner, Judging):
         Raises:
             OSError: There is no such model.
             ValueError: It is no image-text-to-text model.
+            UsageError: Weights are missing, damaged or of other shapes.
         """
         source: Path | str = resolve(name)
         root = Path(source)
         is_ours = (root / SETTINGS_FILE).is_file()
         if is_ours:
-            source = root / "encoder"
-        model = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, revision=revision)
-        if is_ours and (root / "encoder_lora").exists():
-            add_adapter(model, root / "encoder_lora")
+            source = place_of(root, "encoder")
+        model = load_whole(AutoModelForImageTextToText, source, dtype=dtype, revision=revision)
+        for adapter in adapters_of(root, "encoder") if is_ours else ():
+            add_adapter(model, adapter)
         processor = ChatProcessor.from_pretrained(source, model.config, revision)
         return cls(model.to(device), processor, name, prompt, seed)
 

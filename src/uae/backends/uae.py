@@ -27,14 +27,14 @@ from uae.data.folder import NamedImage, fit_square
 from uae.data.opening import open_image
 from uae.data.sources import to_images
 from uae.data.untrusted.file import UnreadableImage
-from uae.models.settings import SETTINGS_FILE
+from uae.models.parts import adapters_of, locate, part_of
+from uae.models.settings import SETTINGS_FILE, read_settings
 from uae.models.unified import UnifiedAutoEncoder
 from uae.models.vlm.family import Prompts
 from uae.models.vlm.sampling import caption_stream, uniforms
 
-_ENCODER_WEIGHTS = ("encoder", "encoder_lora")
-ENCODER_PARTS = (*_ENCODER_WEIGHTS, SETTINGS_FILE)
-DECODER_PARTS = ("projector", "decoder", "decoder_lora")
+ENCODER_PARTS = ("encoder", SETTINGS_FILE)
+DECODER_PARTS = ("projector", "decoder")
 
 
 class Uae(Captioner, Generator, Chat):
@@ -69,7 +69,7 @@ class Uae(Captioner, Generator, Chat):
     def stamp_of(cls, spec: Spec, given: Given) -> ModelStamp:
         """Say what its results depend on; see `Backend.stamp_of`."""
         parts = ENCODER_PARTS + DECODER_PARTS if given.draws else ENCODER_PARTS
-        return weights_stamp(spec, given, "float32", lambda path: path.split("/")[0] in parts)
+        return weights_stamp(spec, given, "float32", lambda path: part_of(path) in parts)
 
     @property
     def model(self) -> UnifiedAutoEncoder:
@@ -179,16 +179,23 @@ def encoder_stamp(name: str, folder: Path, max_new_tokens: int = MAX_NEW_TOKENS)
     Raises:
         OSError: The folder holds no encoder.
     """
-    parts = [part for part in _ENCODER_WEIGHTS if (folder / part).is_dir()]
-    image_processor = AutoImageProcessor.from_pretrained(folder / "encoder")
+    settings = read_settings(folder)
+    reference = settings.parts.get("encoder")
+    place = locate(folder, "encoder", reference)
+    image_processor = AutoImageProcessor.from_pretrained(place)
+    weights = {} if reference else {"encoder": place}
+    weights |= {adapter.name: adapter for adapter in adapters_of(folder, "encoder")}
+    files = {"encoder": reference.commit or reference.digest} if reference else {}
+    limit = {"max_pixels": settings.max_pixels} if settings.max_pixels else {}
     return ModelStamp(
         name=name,
         dtype="float32",
         backend=f"transformers, {type(image_processor).__name__}",
-        files={
+        files=files
+        | {
             f"{part}/{file}": digest
-            for part in parts
-            for file, digest in folder_digests(folder / part).items()
+            for part, where in weights.items()
+            for file, digest in folder_digests(where).items()
         },
-        options={"max_new_tokens": max_new_tokens},
+        options={"max_new_tokens": max_new_tokens} | limit,
     )

@@ -8,7 +8,7 @@ from transformers.utils.hub import cached_file, extract_commit_hash
 from uae.core.errors import UsageError
 from uae.core.identity import folder_digest
 from uae.models.hub import found
-from uae.models.settings import SETTINGS_FILE, Reference, resolve
+from uae.models.settings import SETTINGS_FILE, Reference, read_settings, resolve
 
 _UNUSED_FILES = ["*.bin", "*.ckpt", "*.pth", "*.gguf", "*.msgpack", "*.h5", "*.onnx*", "*.md"]
 """Weights in other formats beside those that are loaded."""
@@ -73,3 +73,18 @@ def locate(folder: Path, part: str, reference: Reference | None) -> Path:
             "again"
         )
     return place
+
+
+def place_of(folder: Path, part: str) -> Path:
+    """Return the folder of a part of a model folder, as `locate` does."""
+    return locate(folder, part, read_settings(folder).parts.get(part))
+
+
+def adapters_of(folder: Path, half: str) -> list[Path]:
+    """Return the adapters of the encoder or the decoder, the earliest first."""
+    return sorted(folder.glob(f"{half}_lora*"), key=lambda place: (len(place.name), place.name))
+
+
+def part_of(path: str) -> str:
+    """Return the part of a model folder to which a file in it belongs, adapters to their half."""
+    return path.split("/")[0].split("_lora")[0]

@@ -39,7 +39,7 @@ from uae.models.dit.table import dit_loader
 from uae.models.finetune import FineTuning, add_adapter, keeps_adapters, without_adapters
 from uae.models.loading import check_weights
 from uae.models.native import Native
-from uae.models.parts import locate
+from uae.models.parts import adapters_of, locate
 from uae.models.projector import Projected, Projector, load_projector
 from uae.models.settings import (
     SETTINGS_FILE,
@@ -120,8 +120,7 @@ class UnifiedAutoEncoder:
             projector = load_projector(folder / "projector", torch.float32)
         model = cls(encoder, projector, decoder, settings)
         for half, module in model._modules().items():
-            adapters = sorted(folder.glob(f"{half}_lora*"), key=lambda x: (len(x.name), x.name))
-            for adapter in adapters:
+            for adapter in adapters_of(folder, half):
                 add_adapter(module, adapter)
                 if half in settings.parts or keeps_adapters(module):
                     model._earlier[half].append(adapter)

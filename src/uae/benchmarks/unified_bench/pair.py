@@ -19,6 +19,7 @@ from uae.core.errors import UsageError
 from uae.core.identity import Inputs, text_digests
 from uae.core.provenance import ModelStamp, image_digests
 from uae.models.hub import found
+from uae.models.parts import place_of
 from uae.models.settings import resolve
 
 
@@ -133,6 +134,6 @@ class Pair:
                 )
             return None
         # what the captioner writes is counted in its own tokens
-        place = name or str(Path(resolve(self.ours[-1].name)) / "encoder")
+        place = name or str(place_of(Path(resolve(self.ours[-1].name)), "encoder"))
         with found("--tokenizer", place):
             return Tokens(AutoTokenizer.from_pretrained(str(resolve(place))))

@@ -68,10 +68,20 @@ class QwenVl:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, dtype: torch.dtype, kind: Any) -> "QwenVl":
-        """Load a plain transformers folder (model of class `kind`, tokenizer, image processor)."""
+        """Load a plain transformers folder (model of class `kind`, tokenizer, image processor).
+
+        Raises:
+            UsageError: Weights do not fit, or its chat template begins each reply with thinking.
+        """
         model = load_whole(kind, folder, is_exact=True, dtype=dtype)
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        return cls(model.eval(), tokenizer, AutoImageProcessor.from_pretrained(folder))
+        family = cls(model.eval(), tokenizer, AutoImageProcessor.from_pretrained(folder))
+        if family._filled([{"role": "user", "content": PROBES[0]}]).rstrip().endswith("<think>"):
+            raise UsageError(
+                f"{folder}: its chat template begins each reply with thinking, which would stand "
+                "in captions: expected one that knows enable_thinking, or a model that answers"
+            )
+        return family
 
     @property
     def max_tokens(self) -> int:
@@ -208,16 +218,18 @@ class QwenVl:
         text = self.model.model.language_model
         was_training = text.training
         text.train(was_training or self.recomputes)  # without which the library keeps activations
-        output = text(
-            **inputs
-            | {
-                "inputs_embeds": torch.cat([inputs["inputs_embeds"], said], dim=1),
-                "position_ids": torch.cat([position_ids, positions], dim=2),
-                "attention_mask": F.pad(mask, (0, num_said), value=True),
-            },
-            use_cache=False,
-        )
-        text.train(was_training)
+        try:
+            output = text(
+                **inputs
+                | {
+                    "inputs_embeds": torch.cat([inputs["inputs_embeds"], said], dim=1),
+                    "position_ids": torch.cat([position_ids, positions], dim=2),
+                    "attention_mask": F.pad(mask, (0, num_said), value=True),
+                },
+                use_cache=False,
+            )
+        finally:
+            text.train(was_training)
         return output.last_hidden_state[:, num_before - 1 :]
 
     def continue_(self, prefix: Prefix, token_ids: Int[Tensor, "n t"]) -> Float[Tensor, "n t d"]:
