@@ -8,6 +8,7 @@ from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.decoder_rl import DecoderRLConfig
 from uae.recipe.optimizer import FineTuneConfig
 from uae.rl.decoder.awm import matching_scores
+from uae.rl.decoder.noisings import Noisings
 from uae.train.decoder_rl import policy_of
 
 
@@ -29,7 +30,8 @@ def test_scores_are_losses_and_distances_at_the_noised_images(model):
     eps, sigma = torch.stack([eps_0, eps_1], 1), torch.tensor([[0.2, 0.7], [0.5, 0.9]])
     condition = model.condition(["A red circle.", "Two blue bars."])
     policy = policy_of(model, condition, DecoderRLConfig())
-    log_probs, kl = matching_scores(policy, x_0, eps, sigma, with_kl=True)
+    noisings = Noisings(x_0=x_0, eps=eps, sigma=sigma)
+    log_probs, kl = matching_scores(policy, noisings, with_kl=True)
     assert kl is not None
     for k in range(2):
         s = sigma[:, k, None, None, None]
@@ -41,4 +43,4 @@ def test_scores_are_losses_and_distances_at_the_noised_images(model):
         torch.testing.assert_close(log_probs[:, k], expected)
         torch.testing.assert_close(kl[:, k], (v - before).square().mean((1, 2, 3)))
     assert (kl > 0).all()
-    assert matching_scores(policy, x_0, eps, sigma, with_kl=False)[1] is None
+    assert matching_scores(policy, noisings, with_kl=False)[1] is None

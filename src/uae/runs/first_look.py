@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from uae.core.ranks import current, gathered, share
-from uae.data.survey import look_at
+from uae.data.survey import looks
 from uae.runs.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -27,8 +27,9 @@ def faults_of(paths: Mapping[str, Path], what: str = "images") -> dict[str, str]
     progress = Progress(terminal=None if log.isEnabledFor(logging.INFO) else False)
     progress.show(what, 0, len(paths), unit="image")
     own = {}
-    for done, name in enumerate(names, start=1):
-        if fault := look_at(paths[name]).fault:
+    pairs = zip(names, looks([paths[name] for name in names]), strict=True)
+    for done, (name, look) in enumerate(pairs, start=1):
+        if fault := look.fault:
             own[name] = f"{fault.reason}: {fault.detail}"
         if done % _SHOWN_EVERY == 0 or done == len(names):
             progress.show(what, min(done * size, len(paths)), len(paths), unit="image")

@@ -1,6 +1,6 @@
 """Understanding on scenes: what captions say against the truth, and multiple-choice answers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -139,34 +139,24 @@ class CaptionSamples:
 
 def caption_samples(scores: Sequence[CaptionScore]) -> CaptionSamples:
     """Turn counts into shares, one row per caption."""
-
-    def shares(
-        part: Callable[[CaptionScore], int], whole: Callable[[CaptionScore], int]
-    ) -> Float[np.ndarray, " n"]:
-        parts = np.array([part(s) for s in scores], dtype=np.float64)
-        wholes = np.array([whole(s) for s in scores], dtype=np.float64)
-        return np.divide(parts, wholes, out=np.full(len(scores), np.nan), where=wholes > 0)
-
-    def objects(s: CaptionScore) -> int:
-        return s.num_objects
-
-    def mentions(s: CaptionScore) -> int:
-        return s.num_mentions
-
+    objects = [s.num_objects for s in scores]
+    mentions = [s.num_mentions for s in scores]
+    claims = [s.num_claims for s in scores]
     return CaptionSamples(
-        coverage=shares(lambda s: s.num_matched, objects),
+        coverage=_shares([s.num_matched for s in scores], objects),
         coverage_by_size={
-            x: shares(lambda s, x=x: s.size_covered[x], lambda s, x=x: s.size_objects[x])
+            x: _shares([s.size_covered[x] for s in scores], [s.size_objects[x] for s in scores])
             for x in SIZES
         },
-        recall={a: shares(lambda s, a=a: s.correct[a], objects) for a in ATTRIBUTES},
+        recall={a: _shares([s.correct[a] for s in scores], objects) for a in ATTRIBUTES},
         precision={
-            a: shares(lambda s, a=a: s.correct[a], lambda s, a=a: s.stated[a]) for a in ATTRIBUTES
+            a: _shares([s.correct[a] for s in scores], [s.stated[a] for s in scores])
+            for a in ATTRIBUTES
         },
-        whole_recall=shares(lambda s: s.num_whole, objects),
-        whole_precision=shares(lambda s: s.num_faithful, mentions),
-        hallucinated=shares(lambda s: s.num_hallucinated, mentions),
-        claim_precision=shares(lambda s: s.num_claims_right, lambda s: s.num_claims),
+        whole_recall=_shares([s.num_whole for s in scores], objects),
+        whole_precision=_shares([s.num_faithful for s in scores], mentions),
+        hallucinated=_shares([s.num_hallucinated for s in scores], mentions),
+        claim_precision=_shares([s.num_claims_right for s in scores], claims),
         background=np.array([float(s.background_right) for s in scores]),
         accuracy={
             a: np.array([float(r.get(a, np.nan)) for s in scores for r in s.right])
@@ -176,8 +166,14 @@ def caption_samples(scores: Sequence[CaptionScore]) -> CaptionSamples:
             size: np.array([_faithful(s, i, size) for s in scores for i in range(s.num_objects)])
             for size in SIZES
         },
-        scene_index=np.repeat(np.arange(len(scores)), [s.num_objects for s in scores]),
+        scene_index=np.repeat(np.arange(len(scores)), objects),
     )
+
+
+def _shares(part: Sequence[int], whole: Sequence[int]) -> Float[np.ndarray, " n"]:
+    """Divide; NaN where there is nothing to divide by."""
+    parts, wholes = np.asarray(part, np.float64), np.asarray(whole, np.float64)
+    return np.divide(parts, wholes, out=np.full(len(parts), np.nan), where=wholes > 0)
 
 
 def _faithful(score: CaptionScore, i: int, size: str) -> float:

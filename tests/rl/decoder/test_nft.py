@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from uae.core.errors import RunFailed
-from uae.flow.path import noised, to_x0
+from uae.flow.path import to_x0
 from uae.recipe.decoder_rl import DecoderRLConfig, NftConfig
-from uae.rl.decoder.nft import Nft, Noisings, matching_error
+from uae.rl.decoder.nft import Drawn, Nft, matching_error
 from uae.rl.decoder.objective import Feedback, Policy, Start
 
 NUM, NOISINGS = 4, 2
@@ -27,7 +27,7 @@ def policy_of(scale: torch.Tensor, reference: float = 0.3) -> Policy:
 
 
 @pytest.fixture
-def rollout() -> Noisings:
+def rollout() -> Drawn:
     noise = torch.randn(NUM, 2, 3, 3, generator=torch.Generator().manual_seed(0))
     start = Start(noise, torch.tensor([0, 0, 1, 1]), range(NUM), seed=0, step=0)
     with torch.no_grad():
@@ -46,24 +46,24 @@ def test_on_policy_the_gradient_is_that_of_matching_weighted_by_advantages(rollo
     loss, _ = objective(mix=mix).loss(policy_of(scale), rollout, feedback())
     (ours,) = torch.autograd.grad(loss, scale)
     errors = []
-    for k in range(NOISINGS):
-        x = noised(rollout.x_0, rollout.eps[:, k], rollout.sigma[:, k])
-        errors.append(matching_error(to_x0(x, scale * x, rollout.sigma[:, k]), rollout.x_0))
+    for x, _, sigma in rollout.noisings:
+        errors.append(matching_error(to_x0(x, scale * x, sigma), rollout.noisings.x_0))
     (expected,) = torch.autograd.grad((ADVANTAGES * torch.stack(errors).mean(0)).mean(), scale)
     torch.testing.assert_close(ours, expected)
 
 
 def test_redraws_of_a_caption_share_their_noisings(rollout):
-    assert torch.equal(rollout.eps[0], rollout.eps[1])
-    assert torch.equal(rollout.sigma[2], rollout.sigma[3])
-    assert not torch.equal(rollout.sigma[0], rollout.sigma[2])
+    eps, sigma = rollout.noisings.eps, rollout.noisings.sigma
+    assert torch.equal(eps[0], eps[1])
+    assert torch.equal(sigma[2], sigma[3])
+    assert not torch.equal(sigma[0], sigma[2])
 
 
 def test_a_redraw_that_is_not_kept_adds_nothing(rollout):
     kept = torch.tensor([True, True, False, True])
     scale = torch.tensor(0.8, requires_grad=True)
     loss, _ = objective(kl_beta=0.1).loss(policy_of(scale), rollout, feedback(kept))
-    rollout.x_0[2], rollout.velocity[2] = float("nan"), float("nan")
+    rollout.noisings.x_0[2], rollout.velocity[2] = float("nan"), float("nan")
     again, _ = objective(kl_beta=0.1).loss(policy_of(scale), rollout, feedback(kept))
     assert torch.equal(loss, again)
 
@@ -74,8 +74,8 @@ def test_the_distance_to_the_reference_pulls_towards_it(rollout):
     nothing = Feedback(torch.zeros(NUM), torch.ones(NUM, dtype=torch.bool), NUM)
     loss, _ = objective(kl_beta=0.1).loss(policy_of(scale), rollout, nothing)
     (ours,) = torch.autograd.grad(loss, scale)
-    x = [noised(rollout.x_0, rollout.eps[:, k], rollout.sigma[:, k]) for k in range(NOISINGS)]
-    distance = torch.stack([((scale - 0.3) * y).square().mean() for y in x]).mean()
+    distances = [((scale - 0.3) * x).square().mean() for x, *_ in rollout.noisings]
+    distance = torch.stack(distances).mean()
     (expected,) = torch.autograd.grad(0.1 * distance, scale)
     torch.testing.assert_close(ours, expected, atol=1e-6, rtol=1e-4)
 

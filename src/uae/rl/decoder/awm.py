@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 from torch import Tensor
 
 from uae.flow.ode import ode_sample
-from uae.flow.path import flow_matching_loss, noised, velocity_target
+from uae.flow.path import flow_matching_loss, velocity_target
 from uae.flow.rollout import Rollout
 from uae.recipe.decoder_rl import AwmConfig, DecoderRLConfig
-from uae.rl.decoder.noisings import noisings_of
+from uae.rl.decoder.noisings import Noisings
 from uae.rl.decoder.objective import Feedback, Policy, Start
 from uae.rl.decoder.ratios import ratio_loss
 from uae.rl.objective import Diagnostics, ratio_metrics
@@ -28,17 +28,9 @@ from uae.rl.objective import Diagnostics, ratio_metrics
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matching(Rollout):
-    """Drawn images and w noisings of each: what is needed to score them again.
+    """Drawn images and their noisings: what is needed to score them again."""
 
-    Attributes:
-        x_0: Latents of the drawn images.
-        eps: Noise of each noising; the same for all samples of a group.
-        sigma: Noise level of each noising, in (0, 1); the same for all samples of a group.
-    """
-
-    x_0: Float32[Tensor, " n *latent"]
-    eps: Float32[Tensor, "n w *latent"]
-    sigma: Float32[Tensor, "n w"]
+    noisings: Noisings
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +44,10 @@ class Awm:
     def draw(self, policy: Policy, start: Start) -> tuple[Float[Tensor, " n *latent"], Matching]:
         """Draw by the deterministic sampler, and score what was drawn."""
         latents = ode_sample(policy.velocity, start.noise, policy.sigmas)
-        x_0 = latents.float()
-        sigma, eps = noisings_of(start, self.settings.num_noisings, x_0)
-        log_probs, _ = matching_scores(policy, x_0, eps, sigma, with_kl=False)
+        noisings = Noisings.draw(start, self.settings.num_noisings, latents)
+        log_probs, _ = matching_scores(policy, noisings, with_kl=False)
         rollout = Matching(
-            x_0=x_0,
-            eps=eps,
-            sigma=sigma,
+            noisings=noisings,
             log_probs=log_probs,
             group_id=start.group_id,
             policy_version=start.step,
@@ -69,9 +58,7 @@ class Awm:
         self, policy: Policy, rollout: Matching, feedback: Feedback
     ) -> tuple[Float[Tensor, ""], Diagnostics]:
         """Compare the images' matching losses with those of the policy that drew."""
-        log_probs, kl = matching_scores(
-            policy, rollout.x_0, rollout.eps, rollout.sigma, with_kl=self.shared.kl_beta > 0
-        )
+        log_probs, kl = matching_scores(policy, rollout.noisings, with_kl=self.shared.kl_beta > 0)
         return ratio_loss(log_probs, kl, rollout, feedback, self.shared)
 
     def metrics(self, measured: Sequence[Diagnostics], *, is_first: bool) -> dict[str, float]:
@@ -80,12 +67,7 @@ class Awm:
 
 
 def matching_scores(
-    policy: Policy,
-    x_0: Float[Tensor, " n *latent"],
-    eps: Float[Tensor, "n w *latent"],
-    sigma: Float[Tensor, "n w"],
-    *,
-    with_kl: bool,
+    policy: Policy, noisings: Noisings, *, with_kl: bool
 ) -> tuple[Float[Tensor, "n w"], Float[Tensor, "n w"] | None]:
     """Minus the matching losses, and with `with_kl` the distances to the reference.
 
@@ -94,12 +76,11 @@ def matching_scores(
     """
     log_probs: list[Tensor] = []
     kls: list[Tensor] = []
-    for k in range(sigma.shape[1]):
-        x = noised(x_0, eps[:, k], sigma[:, k])
-        velocity = policy.velocity(x, sigma[:, k])
-        log_probs.append(matching_log_prob(velocity, x_0, eps[:, k]))
+    for x, eps, sigma in noisings:
+        velocity = policy.velocity(x, sigma)
+        log_probs.append(matching_log_prob(velocity, noisings.x_0, eps))
         if with_kl:
-            kls.append(velocity_kl(velocity.detach(), policy.reference(x, sigma[:, k])))
+            kls.append(velocity_kl(velocity.detach(), policy.reference(x, sigma)))
     return torch.stack(log_probs, dim=1), torch.stack(kls, dim=1) if kls else None
 
 

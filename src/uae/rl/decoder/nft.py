@@ -21,9 +21,9 @@ from torch import Tensor
 
 from uae.core.errors import RunFailed
 from uae.flow.ode import ode_sample
-from uae.flow.path import noised, per_sample, to_x0
+from uae.flow.path import per_sample, to_x0
 from uae.recipe.decoder_rl import DecoderRLConfig, NftConfig
-from uae.rl.decoder.noisings import noisings_of
+from uae.rl.decoder.noisings import Noisings
 from uae.rl.decoder.objective import Feedback, Policy, Start
 
 _MAX_DISTANCE = 1e-4
@@ -31,20 +31,11 @@ _MAX_DISTANCE = 1e-4
 _MIN_ERROR = 1e-5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Noisings:
-    """Drawn images, w noisings of each, and what the decoder made of these.
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Drawn images with their noisings, and the velocities there of the policy that drew."""
 
-    Attributes:
-        x_0: Latents of the drawn images.
-        eps: Noise of each noising; the same for all samples of a group.
-        sigma: Noise level of each noising, in (0, 1); the same for all samples of a group.
-        velocity: Of the policy that drew.
-    """
-
-    x_0: Float32[Tensor, " n *latent"]
-    eps: Float32[Tensor, "n w *latent"]
-    sigma: Float32[Tensor, "n w"]
+    noisings: Noisings
     velocity: Float32[Tensor, "n w *latent"]
 
 
@@ -64,35 +55,27 @@ class Nft:
     shared: DecoderRLConfig
     shares_start: bool = False
 
-    def draw(self, policy: Policy, start: Start) -> tuple[Float[Tensor, " n *latent"], Noisings]:
+    def draw(self, policy: Policy, start: Start) -> tuple[Float[Tensor, " n *latent"], Drawn]:
         """Draw by the deterministic sampler, and predict velocities at noisings of the images."""
         latents = ode_sample(policy.velocity, start.noise, policy.sigmas)
-        x_0 = latents.float()
-        sigma, eps = noisings_of(start, self.settings.num_noisings, x_0)
-        velocities = [
-            policy.velocity(noised(x_0, eps[:, k], sigma[:, k]), sigma[:, k])
-            for k in range(self.settings.num_noisings)
-        ]
-        return latents, Noisings(
-            x_0=x_0, eps=eps, sigma=sigma, velocity=torch.stack(velocities, dim=1)
-        )
+        noisings = Noisings.draw(start, self.settings.num_noisings, latents)
+        velocities = [policy.velocity(x, sigma) for x, _, sigma in noisings]
+        return latents, Drawn(noisings, torch.stack(velocities, dim=1))
 
     def loss(
-        self, policy: Policy, rollout: Noisings, feedback: Feedback
+        self, policy: Policy, rollout: Drawn, feedback: Feedback
     ) -> tuple[Float[Tensor, ""], Distances]:
         """Match the images, good ones by the positive and bad ones by the negative policy."""
         limit, mix, beta = self.shared.max_advantage, self.settings.mix, self.shared.kl_beta
-        device = rollout.x_0.device
-        share = (0.5 + feedback.advantages.to(device) / (2 * limit)).clamp(0, 1)
+        x_0 = rollout.noisings.x_0
+        share = (0.5 + feedback.advantages.to(x_0) / (2 * limit)).clamp(0, 1)
         losses: list[Tensor] = []
         to_old: list[Tensor] = []
         to_reference: list[Tensor] = []
-        for k in range(self.settings.num_noisings):
-            sigma, old = rollout.sigma[:, k], rollout.velocity[:, k]
-            x = noised(rollout.x_0, rollout.eps[:, k], sigma)
-            velocity = policy.velocity(x, sigma)
+        for k, (x, _, sigma) in enumerate(rollout.noisings):
+            old, velocity = rollout.velocity[:, k], policy.velocity(x, sigma)
             good, bad = (
-                matching_error(to_x0(x, old + sign * mix * (velocity - old), sigma), rollout.x_0)
+                matching_error(to_x0(x, old + sign * mix * (velocity - old), sigma), x_0)
                 for sign in (1, -1)
             )
             loss = (share * good + (1 - share) * bad) * limit / mix
@@ -102,7 +85,7 @@ class Nft:
             losses.append(loss + beta * distance)
             to_reference.append(distance.detach())
             to_old.append((velocity - old).detach().square().flatten(1).mean(1))
-        kept = feedback.kept.to(device)
+        kept = feedback.kept.to(x_0.device)
         total = torch.stack(losses, dim=1)[kept].sum()
         distances = Distances(torch.stack(to_old, 1)[kept], torch.stack(to_reference, 1)[kept])
         return total / (feedback.num_kept * self.settings.num_noisings), distances

@@ -3,30 +3,50 @@
 The noise of the draws then cancels where redraws are compared.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float32
 from torch import Tensor
 
 from uae.flow.noise import stream
-from uae.flow.path import logit_normal_sigma
+from uae.flow.path import logit_normal_sigma, noised
 from uae.rl.decoder.objective import Start
 
 
-def noisings_of(
-    start: Start, num_noisings: int, like: Float[Tensor, " n *latent"]
-) -> tuple[Float32[Tensor, "n w"], Float32[Tensor, "n w *latent"]]:
-    """Return sigma and noise of w noisings of each of n images."""
-    groups = [int(group) for group in start.group_id]
-    drawn = {
-        group: draw_noisings(num_noisings, like.shape[1:], start.seed, start.step, group)
-        for group in set(groups)
-    }
-    sigma, eps = (
-        torch.stack([drawn[group][i] for group in groups]).to(like.device) for i in (0, 1)
-    )
-    return sigma, eps
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noisings:
+    """Drawn images and w noisings of each.
+
+    Attributes:
+        x_0: Latents of the drawn images.
+        eps: Noise of each noising; the same for all samples of a group.
+        sigma: Noise level of each noising, in (0, 1); the same for all samples of a group.
+    """
+
+    x_0: Float32[Tensor, " n *latent"]
+    eps: Float32[Tensor, "n w *latent"]
+    sigma: Float32[Tensor, "n w"]
+
+    @classmethod
+    def draw(cls, start: Start, num_noisings: int, latents: Tensor) -> "Noisings":
+        """Draw the noisings of a micro-batch of images, from (seed, step, group) alone."""
+        groups = [int(group) for group in start.group_id]
+        drawn = {
+            group: draw_noisings(num_noisings, latents.shape[1:], start.seed, start.step, group)
+            for group in set(groups)
+        }
+        sigma, eps = (
+            torch.stack([drawn[group][i] for group in groups]).to(latents.device) for i in (0, 1)
+        )
+        return cls(x_0=latents.float(), eps=eps, sigma=sigma)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield noisy latents, noise and noise level of one noising after the other."""
+        for k in range(self.sigma.shape[1]):
+            eps, sigma = self.eps[:, k], self.sigma[:, k]
+            yield noised(self.x_0, eps, sigma), eps, sigma
 
 
 def draw_noisings(
