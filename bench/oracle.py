@@ -2,9 +2,9 @@
 
 python bench/oracle.py flow_grpo nft --lr 1e-3 --num-steps 8
 
-Trains uae-tiny's decoder on brightness and on darkness, 8 captions of 8 redraws a step, without a KL
-term, and prints how the mean brightness of 32 redraws of fixed captions from fixed noise changes,
-on a scale of 1. Seed 0.
+Trains uae-tiny's decoder on brightness and on darkness, 8 captions of 8 redraws a step, no KL term,
+and prints how the mean brightness of 32 redraws of fixed captions from fixed noise changes, on a
+scale of 1. Seed 0.
 """
 
 import argparse
