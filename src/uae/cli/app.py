@@ -47,6 +47,7 @@ VERBS = {
     "report": "uae reconstruct IMAGE --model RUN/model",
     "scenes": "uae eval unified-bench OUT/images, uae eval mmt-bench OUT/questions.tsv",
     "join": "uae reconstruct IMAGE --model OUT, uae train --model OUT --data FOLDER",
+    "export": "uae serve --api --model OUT, vllm serve OUT/encoder",
     "serve": "uae doctor",
     "doctor": "uae reconstruct IMAGE",
 }

@@ -164,6 +164,9 @@ def add_adapter(module: nn.Module, folder: str | Path) -> None:
             f"{folder}: {result.unexpected_keys[0]!r} has no place in this model; expected an "
             "adapter trained over the base beside it"
         )
+    missing = [key for key in result.missing_keys if f".{name}." in key]
+    if missing:
+        raise UsageError(f"{folder}: it lacks {missing[0]!r} of its own layers: copy it again")
     if keeps_adapters(module):
         _set_active(module, _adapters_of(module), trained="")
         return
@@ -172,6 +175,16 @@ def add_adapter(module: nn.Module, folder: str | Path) -> None:
         module.set_submodule(path, layer.get_base_layer())
     del module.peft_config  # left by the injection; a later adapter would warn of a second one
     module.requires_grad_(False)
+
+
+def merge_adapters(module: nn.Module) -> None:
+    """Add the adapters that stayed beside the weights to them, in float32, and round once."""
+    for path, layer in _wrapped(module).items():
+        base = layer.get_base_layer()
+        change = sum(layer.get_delta_weight(name).float() for name in _adapters_of(module))
+        base.weight.data = (base.weight.float() + change).to(base.weight.dtype)
+        module.set_submodule(path, base)
+    vars(module).pop("peft_config", None)
 
 
 def keeps_adapters(module: nn.Module) -> bool:

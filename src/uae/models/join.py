@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, CLIPTextModelWithProjection
 
-from uae.core.durable import give_usual_rights, storage_faults
 from uae.core.errors import UsageError
 from uae.flow.noise import stream
 from uae.models.dit.loading import read_config_of, read_index
 from uae.models.dit.table import PIPELINES, dit_loader
+from uae.models.folders import new_folder
 from uae.models.loading import load_whole, read_config
-from uae.models.parts import locate, reference_to
+from uae.models.parts import HALVES, locate, reference_to
 from uae.models.projector import Projector
 from uae.models.settings import ModelSettings, Reference, write_settings
-from uae.models.unified import HALVES, UnifiedAutoEncoder
+from uae.models.unified import UnifiedAutoEncoder
 from uae.models.vlm.table import vlm_loader
 from uae.recipe.sampling import SamplingConfig
 
@@ -68,22 +68,13 @@ def join(pair: Pair, out: Path) -> ModelSettings:
             weights, its template or the size do not fit.
         EnvironmentFault: The hub cannot be reached, or the disk refuses.
     """
-    if out.exists():
-        raise UsageError(f"--out {out} exists already: give a new folder")
-    parts = {
-        "encoder": reference_to("--encoder", pair.encoder, "encoder"),
-        "decoder": reference_to("--decoder", pair.decoder, "decoder"),
-    }
-    draft = out.with_name(f".{out.name}")
-    with storage_faults("cannot write the model in", out):
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        try:
-            settings = _write(pair, parts, draft)
-            UnifiedAutoEncoder.from_pretrained(draft, dtype=torch.bfloat16)
-            draft.rename(out)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+    with new_folder(out) as draft:
+        parts = {
+            "encoder": reference_to("--encoder", pair.encoder, "encoder"),
+            "decoder": reference_to("--decoder", pair.decoder, "decoder"),
+        }
+        settings = _write(pair, parts, draft)
+        UnifiedAutoEncoder.from_pretrained(draft, dtype=torch.bfloat16)
     return settings
 
 
@@ -112,7 +103,6 @@ def _write(pair: Pair, parts: dict[str, Reference], draft: Path) -> ModelSetting
             shutil.copytree(place, draft / half)
         settings = replace(settings, parts={})
     write_settings(draft, settings)
-    give_usual_rights(draft)
     return settings
 
 

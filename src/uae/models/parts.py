@@ -14,7 +14,7 @@ _UNUSED_FILES = ["*.bin", "*.ckpt", "*.pth", "*.gguf", "*.msgpack", "*.h5", "*.o
 """Weights in other formats beside those that are loaded."""
 _UNUSED_IN_PIPELINES = [*_UNUSED_FILES, "*fp16*"]
 
-
+HALVES = ("encoder", "decoder")
 INDEX_FILES = {"encoder": "config.json", "decoder": "model_index.json"}
 """The file that says what a part is."""
 

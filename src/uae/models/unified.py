@@ -39,7 +39,7 @@ from uae.models.dit.table import dit_loader
 from uae.models.finetune import FineTuning, add_adapter, keeps_adapters, without_adapters
 from uae.models.loading import check_weights
 from uae.models.native import Native
-from uae.models.parts import adapters_of, locate
+from uae.models.parts import HALVES, adapters_of, locate
 from uae.models.projector import Projected, Projector, load_projector
 from uae.models.settings import (
     SETTINGS_FILE,
@@ -57,7 +57,6 @@ from uae.recipe.sampling import SamplingConfig
 
 log = logging.getLogger(__name__)
 
-HALVES = ("encoder", "decoder")
 TOKENIZER = "encoder/tokenizer.json"  # without it transformers makes an empty one
 
 

@@ -64,11 +64,16 @@ def load_pipeline(folder: str | Path, dtype: torch.dtype, unused: Sequence[str] 
     for name, entry in read_index(folder).items():
         if name in unused or not isinstance(entry, list) or entry[0] not in _LIBRARIES:
             continue
-        kind = getattr(importlib.import_module(entry[0]), entry[1])
+        kind = class_of(entry)
         if issubclass(kind, torch.nn.Module):
             models[name] = load_part(kind, Path(folder) / name, dtype)
     disable_progress_bar()
     return DiffusionPipeline.from_pretrained(folder, dtype=dtype, **models)
+
+
+def class_of(entry: Sequence[str]) -> Any:
+    """Return the class of a part, by its library and its name in the pipeline's index."""
+    return getattr(importlib.import_module(entry[0]), entry[1])
 
 
 def load_part(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
