@@ -3,8 +3,10 @@
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file, save_file
 from transformers import Qwen2_5_VLForConditionalGeneration
 
+from uae.core.errors import UsageError
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.optimizer import FineTuneConfig
 
@@ -91,3 +93,14 @@ def test_adapters_keep_their_precision_over_a_base_of_less(random_model_folder, 
     ):
         pairs = zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_an_adapter_that_lacks_weights_is_refused(model, tmp_path):
+    shake(model.tune_encoder(FineTuneConfig(rank=4, alpha=8), seed=0).parameters())
+    model.save_pretrained(tmp_path / "saved")
+    path = tmp_path / "saved/encoder_lora/adapter_model.safetensors"
+    tensors = load_file(path)
+    lost = next(iter(tensors))
+    save_file({key: value for key, value in tensors.items() if key != lost}, path)
+    with pytest.raises(UsageError, match="encoder_lora: it lacks .* of its own layers"):
+        UnifiedAutoEncoder.from_pretrained(tmp_path / "saved")
