@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from uae.cli.output import PLAINLY, SWITCH, Talk
 from uae.core.errors import UsageError
 from uae.core.metrics_file import METRICS, read_metrics

@@ -53,7 +53,9 @@ def card_of(
     lines = [f"---\n{head}\n---", "# A unified multimodal auto-encoder", _purpose(halves)]
     for half in halves:
         base = bases.get(half)
-        origin = f"`{base.source}`" + (f" at `{base.commit}`" if base.commit else "") if base else ""
+        origin = (
+            f"`{base.source}`" + (f" at `{base.commit}`" if base.commit else "") if base else ""
+        )
         what = "adapters over" if only_adapters else "trained from"
         lines.append(f"- {half}: {what} {origin or 'weights of its own'}")
     if not only_adapters:
@@ -75,8 +77,14 @@ def _table(figures: Figures) -> list[str]:
     if not figures:
         return []
     first, last = figures[0], figures[-1]
-    rows = [f"| `{name}` | {first[name]:.3f} | {last[name]:.3f} |" for name in first if name in last]
-    head = ["\nHeld-out images of the training run:\n", "| metric | before | after |", "|---|---|---|"]
+    rows = [
+        f"| `{name}` | {first[name]:.3f} | {last[name]:.3f} |" for name in first if name in last
+    ]
+    head = [
+        "\nHeld-out images of the training run:\n",
+        "| metric | before | after |",
+        "|---|---|---|",
+    ]
     return [*head, *rows]
 
 

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, CLIPTextModelWithProjection
 
-from uae.core.errors import UsageError
 from uae.flow.noise import stream
 from uae.models.dit.loading import read_config_of, read_index
 from uae.models.dit.table import PIPELINES, dit_loader
