@@ -102,5 +102,5 @@ def test_an_adapter_that_lacks_weights_is_refused(model, tmp_path):
     tensors = load_file(path)
     lost = next(iter(tensors))
     save_file({key: value for key, value in tensors.items() if key != lost}, path)
-    with pytest.raises(UsageError, match="encoder_lora: it lacks .* of its own layers"):
+    with pytest.raises(UsageError, match=r"encoder_lora: it lacks .* of its own layers"):
         UnifiedAutoEncoder.from_pretrained(tmp_path / "saved")
