@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch
 from tests.tiny_pipelines import make_pipeline
 from uae.backends.uae import encoder_stamp
 from uae.core.errors import UsageError
+from uae.models.dit.table import FAMILIES
 from uae.models.settings import read_settings, resolve
 from uae.models.unified import UnifiedAutoEncoder
 from uae.scenes.graph import scene_at
@@ -131,6 +133,17 @@ def test_a_projector_before_a_decoder_without_a_mask_is_refused(join):
     code, _, err = join("LongCatImagePipeline", "--condition", "projector")
     assert code == 2
     assert "with condition projector a decoder is one of" in err
+
+
+def test_a_family_of_ones_own_is_not_joined_by_command(join, pipelines, tmp_path):
+    mine = tmp_path / "mine"
+    shutil.copytree(pipelines / "ZImagePipeline", mine)
+    index = json.loads((mine / "model_index.json").read_text())
+    (mine / "model_index.json").write_text(json.dumps(index | {"_class_name": "Mine"}))
+    with mock.patch.dict(FAMILIES, {"Mine": FAMILIES["ZImagePipeline"]}):
+        code, _, err = join("ZImagePipeline", decoder=mine)
+    assert code == 2
+    assert "is a Mine: only QwenImagePipeline, " in err
 
 
 def test_a_model_that_changed_since_is_refused(join, tmp_path, pipelines):

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, CLIPTextModelWithProjection
 
+from uae.core.errors import UsageError
 from uae.flow.noise import stream
 from uae.models.dit.loading import read_config_of, read_index
+from uae.models.dit.pipeline import PipelineSpec
 from uae.models.dit.table import PIPELINES, dit_loader
 from uae.models.folders import new_folder
 from uae.models.loading import load_whole, read_config
@@ -81,7 +83,7 @@ def _write(pair: Pair, parts: dict[str, Reference], draft: Path) -> ModelSetting
     places = {half: locate(draft, half, parts[half]) for half in HALVES}
     vlm_loader(places["encoder"])
     dit_loader(places["decoder"], pair.condition)
-    spec = PIPELINES[read_index(places["decoder"])["_class_name"]]
+    spec = _spec_of(places["decoder"])
     settings = ModelSettings(
         caption_prompt=pair.caption_prompt,
         max_new_tokens=pair.max_new_tokens,
@@ -105,9 +107,24 @@ def _write(pair: Pair, parts: dict[str, Reference], draft: Path) -> ModelSetting
     return settings
 
 
+def _spec_of(decoder: Path) -> PipelineSpec:
+    """Return what is known of a pipeline.
+
+    Raises:
+        UsageError: Nothing is: it is a family of the user's own.
+    """
+    name = read_index(decoder)["_class_name"]
+    if name not in PIPELINES:
+        raise UsageError(
+            f"--decoder {decoder} is a {name}: only {', '.join(PIPELINES)} are joined by command; "
+            "for a family of your own call UnifiedAutoEncoder(...).save_pretrained"
+        )
+    return PIPELINES[name]
+
+
 def new_projector(encoder: Path, decoder: Path, seed: int) -> Projector:
     """Make a projector from an encoder's states to a decoder's condition, with random weights."""
-    spec = PIPELINES[read_index(decoder)["_class_name"]]
+    spec = _spec_of(decoder)
     hidden_size = read_config(encoder).get_text_config().hidden_size
     width = read_config_of(decoder / "transformer")[spec.width]
     pooled = pooled_of_nothing(decoder) if spec.pooled else torch.zeros(0)
