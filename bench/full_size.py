@@ -230,6 +230,8 @@ def measure(out: Path, size_px: int) -> dict[str, Any]:
     if not pair.exists():
         uae("scenes", out / "scenes", "--num", 4, "--split", "train", "--size-px", 512)
         (out / "scenes" / "images").rename(photos)
+        for captions in photos.glob("*.jsonl"):  # of letters they would be long to read
+            captions.unlink()
         places = ("--encoder", out / "encoder", "--decoder", out / "decoder", "--out", pair)
         options = ("--condition", "projector", "--size-px", size_px, "--num-steps", 1)
         options += ("--max-new-tokens", 64, "--similarity.clip", out / "clip")
