@@ -85,7 +85,7 @@ def test_a_judge_that_is_cut_short_is_refused(run, random_model_folder, tmp_path
     asked = ("eval", "geneval-pp", "images", "--prompts", "pp.jsonl")
     code, out, err = run(*asked, "--judge", "local:cut", "--out", "run")
     assert (code, out) == (2, "")
-    assert "--judge local:cut: a weights file is damaged or incomplete" in err
+    assert "--judge local:cut: cut/encoder/model.safetensors is damaged or incomplete" in err
 
 
 def test_a_backbone_without_a_weight_is_refused(run, bench, longclip_folder):
