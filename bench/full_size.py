@@ -15,6 +15,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,14 +71,14 @@ decoder_rl:
   num_images: 1
   micro_images: 1
   num_redraws: 2
-  num_sampling_steps: 3
-  objective: {{name: {objective}}}
+  num_sampling_steps: 2
+  objective: {objective}
   captioning: {{num_captions: 1, max_new_tokens: 64}}
 """
 _RUNS = {  # name: (schedule, steps of the encoder, of the decoder, objective of the latter)
-    "encoder-rl": ("encoder", 1, 0, "flow_grpo"),
-    "flow-grpo": ("decoder", 0, 1, "flow_grpo"),
-    "awm": ("decoder", 0, 1, "awm"),
+    "encoder-rl": ("encoder", 1, 0, "{name: awm}"),
+    "flow-grpo": ("decoder", 0, 1, "{name: flow_grpo, window: 1, window_starts: 1}"),
+    "awm": ("decoder", 0, 1, "{name: awm}"),
 }
 
 
@@ -211,8 +212,8 @@ def uae(*arguments: object) -> float:
     return round(time.perf_counter() - start, 1)
 
 
-def measure(out: Path, size_px: int) -> dict[str, Any]:
-    """Build, join, and train a step of each stage; return seconds and the peak of memory."""
+def measure(out: Path, size_px: int, runs: Sequence[str]) -> dict[str, Any]:
+    """Build, join, and train a step of each run; return seconds and the peak of memory."""
     torch.set_default_dtype(torch.bfloat16)
     torch.manual_seed(0)
     seconds: dict[str, float] = {}
@@ -236,7 +237,8 @@ def measure(out: Path, size_px: int) -> dict[str, Any]:
         options = ("--condition", "projector", "--size-px", size_px, "--num-steps", 1)
         options += ("--max-new-tokens", 64, "--similarity.clip", out / "clip")
         seconds["join"] = uae("join", *places, *options)
-    for name, (schedule, encoder_steps, decoder_steps, objective) in _RUNS.items():
+    for name in runs:
+        schedule, encoder_steps, decoder_steps, objective = _RUNS[name]
         recipe = out / f"{name}.yaml"
         recipe.write_text(
             _RECIPE.format(
@@ -261,9 +263,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/full-size"))
     parser.add_argument("--size-px", type=int, default=256)
+    parser.add_argument("--runs", nargs="+", choices=_RUNS, default=[*_RUNS])
     flags = parser.parse_args()
     flags.out.mkdir(parents=True, exist_ok=True)
-    sys.stdout.write(json.dumps(measure(flags.out, flags.size_px), indent=1) + "\n")
+    sys.stdout.write(json.dumps(measure(flags.out, flags.size_px, flags.runs), indent=1) + "\n")
 
 
 if __name__ == "__main__":
