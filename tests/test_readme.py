@@ -13,10 +13,13 @@ from bases import __main__ as bases
 from uae.cli.app import build_app
 from uae.cli.train import read_layers
 from uae.models.dit.sd3 import Sd3
+from uae.models.export import export
 from uae.models.finetune import FineTuneConfig
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.loading import build
 from uae.recipe.recipe import Recipe
+from uae.scenes.graph import scene_at
+from uae.scenes.render import render_image
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -45,11 +48,11 @@ def blocks(language: str) -> list[str]:
 
 def test_there_is_something_to_check():
     assert len(command_lines()) > 10
-    assert len(blocks("python")) == 2
+    assert len(blocks("python")) == 3
 
 
-def run_python(code: str) -> dict[str, Any]:
-    names: dict[str, Any] = {"__name__": "readme"}
+def run_python(code: str, **given: Any) -> dict[str, Any]:
+    names: dict[str, Any] = {"__name__": "readme", **given}
     exec(compile(code, "README.md", "exec"), names)
     return names
 
@@ -83,6 +86,14 @@ def test_the_example_of_diffusers_draws_as_our_own_model(
         drawn = theirs.velocity(noise, sigma, conditions)
     assert (expected - before).abs().max() > 0.01
     torch.testing.assert_close(drawn, expected, atol=1e-5, rtol=1e-5)  # merged weights round
+
+
+def test_the_example_of_an_export_runs(random_model_folder, tmp_path, monkeypatch):
+    export(str(random_model_folder), tmp_path / "exported")
+    monkeypatch.chdir(tmp_path)
+    code = blocks("python")[2].replace("cuda", "cpu")
+    images = [render_image(scene_at(0, "test"))]
+    assert run_python(code, images=images)["pixels"].shape == (1, 3, 64, 64)
 
 
 @pytest.mark.parametrize("line", command_lines())
