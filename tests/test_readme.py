@@ -59,7 +59,7 @@ def run_python(code: str, **given: Any) -> dict[str, Any]:
 
 def test_the_example_of_the_package_runs(capsys):
     run_python(blocks("python")[0])
-    assert re.search(r"\S \(1, 3, 64, 64\)\n$", capsys.readouterr().out)
+    assert re.search(r"\S \(3, 64, 64\)\n$", capsys.readouterr().out)
 
 
 def test_the_example_of_diffusers_draws_as_our_own_model(
@@ -76,7 +76,7 @@ def test_the_example_of_diffusers_draws_as_our_own_model(
     pipe = run_python(blocks("python")[1])["pipe"]
 
     conditions = model.condition(["A red circle.", "A red circle."])  # of equal length: no padding
-    noise = torch.randn(2, *model.decoder.latent_shape, generator=generator)
+    noise = torch.randn(2, *model.decoder.latent_shape(), generator=generator)
     ours = UnifiedAutoEncoder.from_pretrained("runs/demo/model").decoder
     plain = UnifiedAutoEncoder.from_pretrained(random_model_folder).decoder
     sigma = torch.full((2,), 0.7)
@@ -93,7 +93,7 @@ def test_the_example_of_an_export_runs(random_model_folder, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     code = blocks("python")[2].replace("cuda", "cpu")
     images = [render_image(scene_at(0, "test"))]
-    assert run_python(code, images=images)["pixels"].shape == (1, 3, 64, 64)
+    assert run_python(code, images=images)["pixels"][0].shape == (3, 64, 64)
 
 
 @pytest.mark.parametrize("line", command_lines())

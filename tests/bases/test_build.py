@@ -87,7 +87,7 @@ def test_one_call_builds_a_model_from_nothing(built):
     model = UnifiedAutoEncoder.from_pretrained(built / "uae-tiny")
     captions, pixels = model.reconstruct([render_image(scene_at(0, "test"))], seed=0)
     assert len(captions) == 1
-    assert pixels.shape == (1, 3, 64, 64)
+    assert pixels[0].shape == (3, 64, 64)
     assert {p.dtype for p in model.decoder.transformer.parameters()} == {torch.float32}
     shipped = UnifiedAutoEncoder.from_pretrained("uae-tiny")
     assert model.settings == shipped.settings

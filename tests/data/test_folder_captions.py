@@ -12,6 +12,7 @@ from PIL import Image
 
 from uae.core.errors import EnvironmentFault, UsageError
 from uae.data.folder_captions import folder_captions, read_captions
+from uae.data.shapes import Shapes
 from uae.data.sources import FolderSource
 from uae.data.survey import survey
 
@@ -293,6 +294,6 @@ def test_training_says_at_every_start_what_it_learns_from(folder, caplog, captio
         (folder / name).with_suffix(".txt").write_text("a picture")
     with caplog.at_level(logging.INFO):
         for _ in range(2):
-            FolderSource(survey(folder), 8)
+            FolderSource(survey(folder), Shapes(8))
     records = [x for x in caplog.records if x.message.startswith(said)]
     assert [x.levelno for x in records] == [level, level]

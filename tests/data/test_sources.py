@@ -11,6 +11,7 @@ from PIL import Image
 
 from uae.core.errors import UsageError
 from uae.data import sources
+from uae.data.shapes import Shapes
 from uae.data.sources import (
     FolderSource,
     ImageSource,
@@ -81,7 +82,7 @@ def folder(tmp_path):
 
 def test_a_folder_skips_broken_files_and_keeps_the_rest(folder, caplog):
     with caplog.at_level(logging.WARNING):
-        source = FolderSource(survey(folder), 32)
+        source = FolderSource(survey(folder), Shapes(32))
     samples = [source.sample(i, 0) for i in range(len(source))]
     assert [s.name for s in samples] == ["a.png", "b.jpg", "sub/c.png"]
     assert {s.image.size for s in samples} == {(32, 32)}
@@ -91,7 +92,7 @@ def test_a_folder_skips_broken_files_and_keeps_the_rest(folder, caplog):
 
 def test_a_folder_keeps_no_more_images_than_fit(folder, monkeypatch):
     monkeypatch.setattr(sources, "_KEPT_BYTES", 2 * 3 * 32**2)
-    source, opened = FolderSource(survey(folder), 32), []
+    source, opened = FolderSource(survey(folder), Shapes(32)), []
     plain = sources.open_image
 
     def opening(path):
@@ -105,7 +106,7 @@ def test_a_folder_keeps_no_more_images_than_fit(folder, monkeypatch):
 
 
 def test_a_folder_takes_captions_from_txt_files(folder):
-    source = FolderSource(survey(folder), 32)
+    source = FolderSource(survey(folder), Shapes(32))
     captions = [source.sample(i, 0).caption for i in range(len(source))]
     assert captions == ["A gray picture.", None, "A third picture."]
 
@@ -128,7 +129,7 @@ def test_in_place_of_a_damaged_image_comes_the_next_one_whatever_came_before(tmp
         render_image(scene_at(i, "train"), 48).save(tmp_path / f"{i}.jpg")
     for i in (1, 2, 5):
         half_gray(tmp_path / f"{i}.jpg")
-    source = FolderSource(survey(tmp_path), 32)
+    source = FolderSource(survey(tmp_path), Shapes(32))
     names = [source.sample(index, 0).name for index in order]
     assert names == [["0.jpg", "3.jpg", "3.jpg", "3.jpg", "4.jpg", "0.jpg"][i] for i in order]
     assert len(source) == 6
@@ -138,7 +139,7 @@ def test_in_place_of_a_damaged_image_comes_the_next_one_whatever_came_before(tmp
 def test_a_folder_whose_images_all_prove_damaged_is_refused(tmp_path):
     render_image(scene_at(0, "train"), 48).save(tmp_path / "0.jpg")
     half_gray(tmp_path / "0.jpg")
-    source = FolderSource(survey(tmp_path), 32)
+    source = FolderSource(survey(tmp_path), Shapes(32))
     with pytest.raises(UsageError, match="none of its images can be decoded"):
         source.sample(0, 0)
 
@@ -155,14 +156,14 @@ def test_a_folder_whose_images_all_prove_damaged_is_refused(tmp_path):
     ],
 )
 def test_an_image_that_is_another_than_at_the_start_is_no_sample(folder, happening, said):
-    source = FolderSource(survey(folder), 32)
+    source = FolderSource(survey(folder), Shapes(32))
     happening(folder / "a.png")
     with pytest.raises(LostImage, match=said):
         source.sample(0, 0)
 
 
 def test_both_are_sources(folder):
-    assert isinstance(FolderSource(survey(folder), 32), ImageSource)
+    assert isinstance(FolderSource(survey(folder), Shapes(32)), ImageSource)
     assert isinstance(SceneSource("train", 1, 32, seed=0), ImageSource)
 
 

@@ -52,7 +52,7 @@ def test_an_evaluation_draws_each_caption_as_if_alone(model):
 @pytest.mark.parametrize("micro_batch", [1, 4, 64])
 def test_a_rollout_draws_each_caption_from_its_own_noise(model, micro_batch):
     noise = torch.randn(
-        2 * len(CAPTIONS), *model.decoder.latent_shape, generator=torch.Generator().manual_seed(0)
+        2 * len(CAPTIONS), *model.decoder.latent_shape(), generator=torch.Generator().manual_seed(0)
     )
     sampling = SamplingConfig(num_steps=2)
     redraws = redraw(model, CAPTIONS, noise, sampling, micro_batch)

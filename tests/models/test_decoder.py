@@ -103,7 +103,7 @@ def test_sampler_is_that_of_the_diffusers_pipeline(decoder, conditions, random_m
 def test_pixels_are_in_range_and_latents_scaled(decoder):
     pixels = torch.rand(2, 3, decoder.size_px, decoder.size_px)
     latents = decoder.to_latents(pixels)
-    assert latents.shape[1:] == decoder.latent_shape
+    assert latents.shape[1:] == decoder.latent_shape()
     raw = decoder.family.vae.encode(pixels * 2 - 1).latent_dist.mean
     config = decoder.family.vae.config
     assert torch.allclose(latents, (raw - config.shift_factor) * config.scaling_factor)

@@ -9,6 +9,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from tests.tiny_pipelines import PIPELINES as BUILDERS
 from tests.tiny_pipelines import make_pipeline
 from uae.core.errors import UsageError
+from uae.data.shapes import Size
 from uae.flow.noise import stream
 from uae.models.dit.decoder import Decoder
 from uae.models.dit.pipeline import PipelineDit
@@ -40,8 +41,8 @@ def generators() -> list[torch.Generator]:
     return [torch.Generator().manual_seed(i) for i in range(len(CAPTIONS))]
 
 
-def theirs(family: PipelineDit, output_type: str) -> torch.Tensor:
-    options = {"height": SIZE, "width": SIZE, "num_inference_steps": STEPS}
+def theirs(family: PipelineDit, output_type: str, shape: Size = (SIZE, SIZE)) -> torch.Tensor:
+    options = {"height": shape[0], "width": shape[1], "num_inference_steps": STEPS}
     drawn = family.pipeline(
         prompt=[*CAPTIONS],
         generator=generators(),
@@ -52,22 +53,25 @@ def theirs(family: PipelineDit, output_type: str) -> torch.Tensor:
     return drawn[0]
 
 
-def ours(family: PipelineDit) -> torch.Tensor:
+def ours(family: PipelineDit, shape: Size = (SIZE, SIZE)) -> torch.Tensor:
     decoder, conditions = Decoder(family, SIZE), Native(family)(CAPTIONS)
-    noise = torch.stack([torch.randn(decoder.latent_shape, generator=g) for g in generators()])
+    noise = torch.stack(
+        [torch.randn(decoder.latent_shape(shape), generator=g) for g in generators()]
+    )
     with torch.no_grad():
         latents = decoder.sample(conditions, noise, SamplingConfig(num_steps=STEPS))
         return decoder.to_pixels(latents)
 
 
-def test_pixels_are_those_of_the_pipelines_own_call(family):
-    assert torch.equal(ours(family), theirs(family, "pt"))
+@pytest.mark.parametrize("shape", [(SIZE, SIZE), (SIZE, 2 * SIZE)])
+def test_pixels_are_those_of_the_pipelines_own_call(family, shape):
+    assert torch.equal(ours(family, shape), theirs(family, "pt", shape))
 
 
 def test_each_image_has_a_noise_level_and_a_caption_of_its_own(family):
     """Rows of a batch are as they are alone, whatever stands beside them."""
     conditions = family.encode(CAPTIONS)
-    noise = torch.randn(2, *family.latent_shape(SIZE), generator=generators()[0])
+    noise = torch.randn(2, *family.latent_shape((SIZE, SIZE)), generator=generators()[0])
     sigma = torch.tensor([0.9, 0.3])
     with torch.no_grad():
         both = family.velocity(noise, sigma, conditions)
@@ -81,7 +85,7 @@ def test_each_image_has_a_noise_level_and_a_caption_of_its_own(family):
 
 
 def test_the_schedule_runs_from_noise_to_the_image(family):
-    sigmas = family.sigmas(5, SIZE)
+    sigmas = family.sigmas(5, family.latent_shape((SIZE, SIZE)))
     assert len(sigmas) == 6
     assert sigmas[0] == pytest.approx(1.0, abs=1e-3)
     assert sigmas[-1] == 0
@@ -89,7 +93,9 @@ def test_the_schedule_runs_from_noise_to_the_image(family):
 
 
 def test_a_dynamic_shift_depends_on_the_size(family):
-    small, large = family.sigmas(5, SIZE), family.sigmas(5, 2 * SIZE)
+    small, large = (
+        family.sigmas(5, family.latent_shape((size, size))) for size in (SIZE, 2 * SIZE)
+    )
     is_dynamic = family.pipeline.scheduler.config.get("use_dynamic_shifting", False)
     assert torch.equal(small, large) != is_dynamic
 
@@ -106,7 +112,7 @@ def test_latents_lead_back_to_what_the_vae_makes_of_pixels(family):
             plain = vae.decode(vae.encode(scaled).latent).sample
         else:
             plain = vae.decode(vae.encode(scaled).latent_dist.mean).sample
-    assert family.to_latents(pixels).shape[1:] == family.latent_shape(SIZE)
+    assert family.to_latents(pixels).shape[1:] == family.latent_shape((SIZE, SIZE))
     assert torch.allclose(again, (plain / 2 + 0.5).clamp(0, 1), atol=1e-5)
 
 
@@ -124,7 +130,7 @@ def test_captions_tell_conditions_apart(family):
 def test_every_adapter_learns_and_its_reference_is_the_model_before(family, tmp_path):
     family = NATIVE[type(family.pipeline).__name__](saved(family, tmp_path), torch.float32)
     conditions = family.encode(CAPTIONS)
-    noise = torch.randn(2, *family.latent_shape(SIZE), generator=generators()[0])
+    noise = torch.randn(2, *family.latent_shape((SIZE, SIZE)), generator=generators()[0])
     sigma = torch.tensor([0.9, 0.3])
     with torch.no_grad():
         before = family.velocity(noise, sigma, conditions)
@@ -157,7 +163,7 @@ def saved(family: PipelineDit, folder: Path) -> Path:
 
 @pytest.mark.parametrize("size", [SIZE + 1, 1])
 def test_a_size_it_does_not_draw_is_refused(family, size):
-    with pytest.raises(UsageError, match=rf"size_px = {size}: \w+Pipeline draws multiples of \d+"):
+    with pytest.raises(UsageError, match=rf"size_px = {size}: \w+ draws multiples of \d+"):
         Decoder(family, size)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from einops import rearrange
+from PIL import Image
 
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.recipe import EvaluationConfig
@@ -20,7 +21,7 @@ from uae.train.run_report import before_rl
 def test_pictures_come_back_in_order(tmp_path, num_images):
     generator = torch.Generator().manual_seed(num_images)
     pixels = torch.rand(num_images, 3, 8, 8, generator=generator)
-    save_pictures(pixels, tmp_path / "captions.png")
+    save_pictures(list(pixels), tmp_path / "captions.png")
     images = load_pictures(tmp_path / "captions.png")
     expected = rearrange((pixels * 255).round().byte(), "n c h w -> n h w c").numpy()
     np.testing.assert_array_equal(images, expected)
@@ -28,8 +29,23 @@ def test_pictures_come_back_in_order(tmp_path, num_images):
 
 def test_8_bit_pictures_survive_exactly(tmp_path):
     levels = torch.arange(256).reshape(1, 1, 16, 16).expand(1, 3, 16, 16)
-    save_pictures(levels / 255, tmp_path / "x.png")
-    np.testing.assert_array_equal(load_pictures(tmp_path / "x.png")[0, :, :, 0], levels[0, 0])
+    save_pictures(list(levels / 255), tmp_path / "x.png")
+    np.testing.assert_array_equal(load_pictures(tmp_path / "x.png")[0][:, :, 0], levels[0, 0])
+
+
+def test_pictures_of_several_shapes_come_back_in_their_own(tmp_path):
+    pictures = [torch.rand(3, 8, 16), torch.rand(3, 16, 8), torch.rand(3, 12, 12)]
+    save_pictures(pictures, tmp_path / "x.png")
+    for picture, loaded in zip(pictures, load_pictures(tmp_path / "x.png"), strict=True):
+        expected = rearrange((picture * 255).round().byte(), "c h w -> h w c").numpy()
+        np.testing.assert_array_equal(loaded, expected)
+
+
+def test_a_sheet_of_many_large_pictures_is_read_back(tmp_path, monkeypatch):
+    """Pillow's own limit for files of strangers is below 256 pictures of 1024 px."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    save_pictures([torch.zeros(3, 8, 8)], tmp_path / "x.png")
+    assert load_pictures(tmp_path / "x.png")[0].shape == (8, 8, 3)
 
 
 def test_weighted_is_the_mean_by_weight():

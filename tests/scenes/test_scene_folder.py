@@ -10,6 +10,7 @@ from PIL import Image
 from uae.core.errors import EnvironmentFault, UsageError
 from uae.data.captions import read_rows
 from uae.data.questions import decode_images, read_tsv
+from uae.data.shapes import Shapes
 from uae.data.sources import FolderSource
 from uae.data.survey import survey
 from uae.scenes.folder import write_scenes
@@ -57,7 +58,7 @@ def test_every_subtask_has_as_many_questions(folder):
 
 
 def test_training_takes_the_folder(folder):
-    sample = FolderSource(survey(folder / "images"), 64).sample(0, 0)
+    sample = FolderSource(survey(folder / "images"), Shapes(64)).sample(0, 0)
     assert sample.caption == read_rows(folder / "images" / "captions.jsonl")[0].caption
 
 

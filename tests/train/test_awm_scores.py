@@ -5,7 +5,6 @@ import torch
 
 from uae.flow.noise import gaussian, stream
 from uae.models.unified import UnifiedAutoEncoder
-from uae.recipe.decoder_rl import DecoderRLConfig
 from uae.recipe.optimizer import FineTuneConfig
 from uae.rl.decoder.awm import matching_scores
 from uae.rl.decoder.noisings import Noisings
@@ -25,11 +24,11 @@ def model(random_model_folder):
 @torch.no_grad()
 def test_scores_are_losses_and_distances_at_the_noised_images(model):
     x_0, eps_0, eps_1 = (
-        gaussian([stream(i, j) for j in range(2)], model.decoder.latent_shape) for i in range(3)
+        gaussian([stream(i, j) for j in range(2)], model.decoder.latent_shape()) for i in range(3)
     )
     eps, sigma = torch.stack([eps_0, eps_1], 1), torch.tensor([[0.2, 0.7], [0.5, 0.9]])
     condition = model.condition(["A red circle.", "Two blue bars."])
-    policy = policy_of(model, condition, DecoderRLConfig())
+    policy = policy_of(model, condition)
     noisings = Noisings(x_0=x_0, eps=eps, sigma=sigma)
     log_probs, kl = matching_scores(policy, noisings, with_kl=True)
     assert kl is not None

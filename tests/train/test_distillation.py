@@ -20,7 +20,7 @@ def model(random_model_folder):
 
 @pytest.fixture
 def noising(model):
-    eps = gaussian([stream(0, i) for i in range(2)], model.decoder.latent_shape)
+    eps = gaussian([stream(0, i) for i in range(2)], model.decoder.latent_shape())
     return Noising(torch.tensor([0.3, 0.8]), eps, torch.tensor([False, False]))
 
 

@@ -1,14 +1,18 @@
 """A run on the user's own images is measured on those that are held out."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from uae.core.errors import UsageError
 from uae.data.survey import survey
+from uae.models.settings import read_settings, write_settings
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.recipe import Recipe
 from uae.rewards.loading import load_similarity
@@ -16,6 +20,7 @@ from uae.scenes.evaluator import SceneEvaluator
 from uae.scenes.graph import scene_at
 from uae.scenes.render import render_image
 from uae.scenes.run_images import run_images
+from uae.train.observe import load
 from uae.train.own_images import OwnImages, held_out_names
 from uae.train.points import evaluate_point, headlines
 from uae.train.run import train_recipe
@@ -93,7 +98,11 @@ def test_redraws_of_given_captions_are_compared(photos, random_model_folder, tmp
     assert numbers["reconstruction/given"] == pytest.approx(np.nanmean(column))
     assert numbers["reconstruction/swap"] == numbers["reconstruction/held_out"]
     assert numbers["caption/num_tokens"] > 0
-    assert point.gate is None
+    kept = seen["readings"]
+    assert kept["captions"] == ["A red circle in the center on a gray background."] * 2
+    assert kept["redraws"] != kept["photos_again"] != kept["photos"]
+    assert point.gate is not None
+    assert not point.gate.passed, "a random model draws nothing that can be read"
 
 
 def test_a_run_on_photos_reports_on_them(photos, random_model_folder, tmp_path):
@@ -102,7 +111,27 @@ def test_a_run_on_photos_reports_on_them(photos, random_model_folder, tmp_path):
     page = (tmp_path / "run" / "report.html").read_text()
     assert "3 held-out images of photos (of 12)" in page
     assert "given captions, held-out backbone" in page
-    assert "drawability" not in page.lower(), "nothing is known of what the images show"
+    assert "did not pass the drawability gate" in page
+    later = json.loads((tmp_path / "run/evaluations/1-encoder-rl/observations.json").read_text())
+    assert not later["readings"], "RL has touched the encoder"
+
+
+def test_photos_are_redrawn_in_their_own_shapes(photos, random_model_folder, tmp_path):
+    for i in range(12):
+        wide = Image.open(photos / f"{i}.png").resize((80, 48) if i % 2 else (48, 64))
+        wide.save(photos / f"{i}.png")
+    model = tmp_path / "model"
+    shutil.copytree(random_model_folder, model)
+    write_settings(model, replace(read_settings(model), shapes="own", size_px=32))
+    recipe = recipe_of(photos, model)
+    train_recipe(recipe, tmp_path / "run", run_images(recipe))
+    _, pictures = load(tmp_path / "run/evaluations/0-start")
+    names = run_images(recipe).evaluator.names()
+    for name, redraw in zip(names, pictures["captions"], strict=True):
+        height, width = redraw.shape[:2]
+        assert (width > height) == bool(int(name.removesuffix(".png")) % 2)
+        assert height * width == pytest.approx(32**2, rel=0.2)
+    assert (tmp_path / "run/report.html").is_file()
 
 
 def test_without_a_share_a_run_is_measured_on_scenes(photos, random_model_folder):

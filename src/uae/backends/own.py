@@ -13,6 +13,7 @@ from torch import Tensor
 from uae.core.device import device_of
 from uae.data.captions import CaptionRow, Writing
 from uae.data.folder import NamedImage
+from uae.data.shapes import Size, fitted
 from uae.data.sources import to_pixels
 from uae.flow.noise import stream
 from uae.models.drawing import redraw as redraw_from
@@ -56,10 +57,10 @@ def describe(
 
 
 def redraw(
-    model: UnifiedAutoEncoder, rows: Sequence[CaptionRow], seed: int
+    model: UnifiedAutoEncoder, rows: Sequence[CaptionRow], seed: int, size: Size
 ) -> Float[Tensor, "n 3 y x"]:
     """Draw captions by the model's own sampling settings, pixels in [0, 1]."""
-    noise = model.decoder.noise([stream(seed, "draw", row.image) for row in rows])
+    noise = model.decoder.noise([stream(seed, "draw", row.image) for row in rows], size)
     captions = [row.caption for row in rows]
     return redraw_from(model, captions, noise, model.settings.sampling, len(rows))
 
@@ -71,7 +72,8 @@ def compare(
     redraws: Float[Tensor, "n 3 y x"],
 ) -> list[dict[str, float]]:
     """Return each image's similarities to its redraw, by backbone."""
-    originals = to_pixels([item.image for item in items])
+    height, width = redraws.shape[-2:]
+    originals = to_pixels([fitted(item.image, (height, width)) for item in items])
     columns = {
         name: cosine(backbone.features(originals), backbone.features(redraws)).tolist()
         for name, backbone in backbones.items()

@@ -23,7 +23,7 @@ from uae.backends.roles import (
     written,
 )
 from uae.core.provenance import ModelStamp, folder_digests
-from uae.data.folder import NamedImage, fit_square
+from uae.data.folder import NamedImage
 from uae.data.opening import open_image
 from uae.data.sources import to_images
 from uae.data.untrusted.file import UnreadableImage
@@ -49,12 +49,12 @@ class Uae(Captioner, Generator, Chat):
         """Hold the model.
 
         Args:
-            model: Images are cropped to its square, as in training.
+            model: Sees and draws images in its own shapes, as in training.
             seed: Of noise and sampled words.
             draws: Keep the decoder, which takes memory.
         """
         self.encoder = model.encoder
-        self._size_px = model.decoder.size_px
+        self._shapes = model.decoder.shapes
         self._max_new_tokens = model.settings.max_new_tokens
         self._seed = seed
         self._whole = model if draws else None
@@ -84,9 +84,7 @@ class Uae(Captioner, Generator, Chat):
         questions = [prompt] * len(items) if request.instruction else None
         draws = [caption_stream(self._seed, item.name, request.draw) for item in items]
         captions = self.encoder.sample(
-            self.encoder.prompts(
-                [fit_square(item.image, self._size_px) for item in items], questions
-            ),
+            self.encoder.prompts([self._shapes.seen(item.image) for item in items], questions),
             uniforms(draws, self._max_new_tokens) if request.temperature else None,
             temperature=request.temperature or 1.0,
             max_new_tokens=self._max_new_tokens,
@@ -155,7 +153,7 @@ class HiddenStates(Generator):
     def _draw(self, caption: Caption) -> Image.Image | Failure:
         model, encoder = self._model, self._model.encoder
         try:
-            image = fit_square(open_image(self._paths[caption.name]), model.decoder.size_px)
+            image = model.decoder.shapes.seen(open_image(self._paths[caption.name]))
         except UnreadableImage as error:
             return Failure("unreadable image", str(error))
         ids = [*encoder.token_ids(caption.text), encoder.end_id]

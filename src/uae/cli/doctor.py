@@ -189,6 +189,8 @@ def _mend(name: str, error: Exception) -> str:
 
 def _drawability(model: "UnifiedAutoEncoder", num_scenes: int) -> Finding:
     """Warn of what encoder RL will forget, because the decoder cannot draw it."""
+    import torch
+
     from uae.data.sources import to_images
     from uae.recipe.recipe import EvaluationConfig
     from uae.scenes import drawability
@@ -199,7 +201,7 @@ def _drawability(model: "UnifiedAutoEncoder", num_scenes: int) -> Finding:
 
     config = EvaluationConfig(num_scenes=num_scenes)
     scenes = held_out_scenes(num_scenes)
-    pixels = draw(model, true_captions(scenes, config.seed), config)
+    pixels = torch.stack(list(draw(model, true_captions(scenes, config.seed), config)))
     drawn = [parse(np.asarray(image)) for image in to_images(pixels)]
     gate = drawability.drawability_gate(drawability.drawability_samples(scenes, drawn))
     found = f"{drawability.shares_in_words(gate)} in {num_scenes} scenes"

@@ -16,7 +16,7 @@ from uae.cli.options import warn_of
 from uae.cli.output import STDIN
 from uae.core.errors import EXIT_DONE, EXIT_PARTIAL, UsageError
 from uae.data.captions import Writing, read_rows
-from uae.data.folder import NamedImage, fit_square, list_images, named
+from uae.data.folder import NamedImage, list_images, named
 from uae.data.opening import open_image, read_image
 from uae.data.untrusted.file import FORMATS, MAX_JPEG_BYTES, UnreadableImage
 from uae.models.settings import find_settings
@@ -94,12 +94,12 @@ def find_images(
 def work_through(
     files: ImageFiles,
     names: Sequence[str],
-    size_px: int,
+    fit: Callable[[Image.Image], Image.Image],
     batch_size: int,
     verb: str,
     work: Callable[[list[NamedImage]], int],
 ) -> int:
-    """Open the named images in batches, fitted to the model's square; bad ones are noted.
+    """Open the named images in batches, fitted to the model; bad ones are noted.
 
     `work` makes the results of a batch and returns their number; `verb` says in the progress what
     is done, "captioned" say. Returns the number of all results.
@@ -113,7 +113,7 @@ def work_through(
             except UnreadableImage as error:
                 files.left_out.append(error)
                 continue
-            items.append(NamedImage(name, fit_square(image, size_px)))
+            items.append(NamedImage(name, fit(image)))
         if items:
             num_done += work(items)
             if not files.is_one:

@@ -17,7 +17,10 @@ class DrawingChoice:
     """How the pair draws."""
 
     size_px: PositiveInt | None = None
-    """Height and width of drawn images; by default the decoder's own."""
+    """Side of a drawn square; by default the decoder's own."""
+    shapes: Literal["own", "square"] = "own"
+    """own: images are seen whole and redrawn in about their own shapes, with as many pixels as a
+    square, at most twice as long as wide. square: they are cut to squares first."""
     num_steps: PositiveInt = 28
     """Steps of drawing an image."""
     guidance_scale: NonNegativeFloat = 1.0
@@ -89,6 +92,7 @@ def join(
         decoder=decoder,
         condition=condition,
         size_px=drawing.size_px,
+        shapes=drawing.shapes,
         sampling=sampling,
         similarity=places,
         copied=copy,

@@ -100,7 +100,7 @@ def _describe(
         return len(rows)
 
     return work_through(
-        files, todo, auto_encoder.decoder.size_px, batch_size, "captioned", describe
+        files, todo, auto_encoder.decoder.shapes.seen, batch_size, "captioned", describe
     )
 
 

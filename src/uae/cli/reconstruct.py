@@ -18,8 +18,9 @@ from uae.core.disks import fitting_name, folded, result_path
 from uae.core.errors import UnfitName, UsageError
 from uae.data.caption_layouts import CAPTIONS_NAME
 from uae.data.captions import CaptionRow, CaptionsWriter, read_rows
-from uae.data.folder import NamedImage, fit_square, write_image
+from uae.data.folder import NamedImage, write_image
 from uae.data.opening import open_image
+from uae.data.shapes import buckets_of, fitted
 from uae.data.untrusted.file import UnreadableImage
 from uae.models.settings import find_settings
 from uae.report.sheet import MAX_ROWS, SheetRow, reconstruction_sheet
@@ -52,8 +53,8 @@ def reconstruct(
         uae reconstruct photos/ --out photos-again
 
     The output folder holds captions.jsonl, redraws/ and sheet.png. Images are
-    cropped to a square in the model's size. The same command goes on where it
-    stopped.
+    cropped to squares, or redrawn in about their own shapes, as the model has it.
+    The same command goes on where it stopped.
 
     Args:
         images: Image files or folders.
@@ -86,12 +87,16 @@ def reconstruct(
         def work(items: list[NamedImage]) -> int:
             rows = loop.describe(auto_encoder, items, writing)
             _warn_of_overlong(rows, auto_encoder.settings.max_caption_tokens)
-            redraws = loop.redraw(auto_encoder, rows, seed)
-            scores = loop.compare(backbones, items, redraws)
-            return _save(rows, redraws, scores, writer, files, taken)
+            num_saved = 0
+            for bucket in buckets_of([shapes.of_image(item.image) for item in items], least=1):
+                those = [rows[i] for i in bucket.indices]
+                redraws = loop.redraw(auto_encoder, those, seed, bucket.size)
+                scores = loop.compare(backbones, [items[i] for i in bucket.indices], redraws)
+                num_saved += _save(those, redraws, scores, writer, files, taken)
+            return num_saved
 
-        todo, size_px = writer.missing(todo), auto_encoder.decoder.size_px
-        num_done = work_through(files, todo, size_px, batch_size, "reconstructed", work)
+        todo, shapes = writer.missing(todo), auto_encoder.decoder.shapes
+        num_done = work_through(files, todo, shapes.seen, batch_size, "reconstructed", work)
     return _finish(out, files, len(todo), num_done, talk)
 
 
@@ -184,7 +189,7 @@ def _sheet_rows(out: Path, rows: Sequence[CaptionRow], files: ImageFiles) -> Ite
             continue
         try:
             redraw = open_image(out / row.redraw)
-            original = fit_square(open_image(files.paths[row.image]), redraw.width)
+            original = fitted(open_image(files.paths[row.image]), (redraw.height, redraw.width))
         except UnreadableImage as error:
             log.warning("not on the sheet: %s", error)
             continue

@@ -133,9 +133,7 @@ def fit_square(
     """
     width, height = image.size
     if how == "crop":
-        side = min(width, height)
-        left, top = (width - side) // 2, (height - side) // 2
-        return _resize(image, (size_px, size_px), (left, top, left + side, top + side))
+        return cut(image, size_px, size_px)
     if how == "stretch":
         return _resize(image, (size_px, size_px), (0, 0, width, height))
     scale = size_px / max(width, height)
@@ -144,6 +142,14 @@ def fit_square(
     inside = _resize(image, size, (0, 0, width, height))
     square.paste(inside, ((size_px - size[0]) // 2, (size_px - size[1]) // 2))
     return square
+
+
+def cut(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Return an RGB image in a size; of another shape its centre is kept."""
+    scale = min(image.width / width, image.height / height)
+    inside = (round(width * scale), round(height * scale))
+    left, top = (image.width - inside[0]) // 2, (image.height - inside[1]) // 2
+    return _resize(image, (width, height), (left, top, left + inside[0], top + inside[1]))
 
 
 def write_image(image: Image.Image, path: Path) -> None:

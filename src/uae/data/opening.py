@@ -60,6 +60,7 @@ _UPRIGHT = {  # EXIF orientation to what undoes it
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ON_THEIR_SIDE = frozenset({5, 6, 7, 8})
 _DECODERS = {"JPEG": JpegImageFile, "PNG": PngImageFile, "WEBP": WebPImageFile}
 _DECODER_FAULTS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Warning)
 
@@ -99,7 +100,7 @@ def regular_file(path: Path) -> Iterator[io.BufferedReader]:
 def check_image(stream: io.BufferedIOBase, path: Path) -> tuple[int, int]:
     """Look for all that can be wrong with an image but in its encoded picture, which stays so.
 
-    Returns its width and height in pixels as stored.
+    Returns its width and height in pixels, upright.
 
     Args:
         stream: Open and seekable; read from its start.
@@ -110,7 +111,9 @@ def check_image(stream: io.BufferedIOBase, path: Path) -> tuple[int, int]:
     """
     num_bytes = stream.seek(0, os.SEEK_END)
     stream.seek(0)
-    return _walk(UntrustedFile(stream, path, num_bytes)).size
+    container = _walk(UntrustedFile(stream, path, num_bytes))
+    width, height = container.size
+    return (height, width) if container.orientation in _ON_THEIR_SIDE else (width, height)
 
 
 def opens(path: Path) -> bool:

@@ -4,8 +4,8 @@ A source has random access, so a loop's data position is its step: nothing to sa
 """
 
 import logging
-from collections.abc import Set
-from dataclasses import dataclass
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
@@ -18,8 +18,8 @@ from torch import Tensor
 
 from uae.core.errors import UsageError
 from uae.core.identity import file_digest
-from uae.data.folder import fit_square
 from uae.data.opening import open_image
+from uae.data.shapes import SEEN_AREA, Bucket, Shapes, buckets_of, fitted
 from uae.data.survey import Survey
 from uae.data.untrusted.file import UnreadableImage
 from uae.flow.noise import stream
@@ -31,10 +31,18 @@ _KEPT_BYTES = 2**30
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One training image. `caption` is None where the source knows none."""
+    """One training image.
+
+    Attributes:
+        name: Its name.
+        image: What the encoder sees.
+        target: What the decoder is to draw.
+        caption: None where the source knows none.
+    """
 
     name: str
     image: Image.Image
+    target: Image.Image
     caption: str | None
 
 
@@ -42,10 +50,12 @@ class Sample:
 class ImageSource(Protocol):
     """Images by index.
 
-    samples = [source.sample(i, wording_seed) for i in batch_indices(len(source), step, 16, seed)]
+    samples = samples_at(source, step, 16, seed)
     """
 
-    def __len__(self) -> int: ...
+    def buckets(self, batch_size: int) -> Sequence[Bucket]:
+        """Return the images by shape, each shape with enough of them for a batch."""
+        ...
 
     def sample(self, index: int, wording_seed: int) -> Sample:
         """Return image `index`; `wording_seed` chooses among equivalent captions."""
@@ -64,13 +74,15 @@ class FolderSource:
     resume: a sample is a function of its index and of the folder's content.
     """
 
-    def __init__(self, survey: Survey, size_px: int, without: Set[str] = frozenset()) -> None:
+    def __init__(self, survey: Survey, shapes: Shapes, without: Set[str] = frozenset()) -> None:
         """Take the sound images of a folder, `without` those of these names."""
-        self._folder, self._size_px = survey.listing.folder, size_px
+        self._folder, self._shapes = survey.listing.folder, shapes
         self._names = [name for name in survey.names if name not in without]
         self._looks = survey.looks
         self.captions = survey.captions.texts
-        self._image = lru_cache(max(1, _KEPT_BYTES // (3 * size_px**2)))(self._opened)
+        kept_pixels = (SEEN_AREA if shapes.own else 1) * shapes.size_px**2
+        self._image = lru_cache(max(1, _KEPT_BYTES // (3 * kept_pixels)))(self._opened)
+        self.buckets = lru_cache(self._buckets)
         self._skipped = survey.skipped
         self._damaged: dict[str, UnreadableImage] = {}
         if self._skipped:
@@ -88,6 +100,12 @@ class FolderSource:
     def __len__(self) -> int:
         return len(self._names)
 
+    def _buckets(self, batch_size: int) -> Sequence[Bucket]:
+        if not self._shapes.own:
+            return [Bucket(self._shapes.square, range(len(self)))]
+        sizes = [self._shapes.of(*self._looks[name].size) for name in self._names]
+        return buckets_of(sizes, batch_size)
+
     def sample(self, index: int, wording_seed: int) -> Sample:
         """Return image `index`, or the next that is sound.
 
@@ -100,7 +118,9 @@ class FolderSource:
             if name in self._damaged:
                 continue
             try:
-                return Sample(name, self._image(name), self.captions.get(name))
+                image = self._image(name)
+                target = fitted(image, self._shapes.of_image(image))
+                return Sample(name, image, target, self.captions.get(name))
             except UnreadableImage as fault:
                 self._damaged[name] = fault
                 log.warning("left out, and the next one by name is used in its place: %s", fault)
@@ -114,11 +134,33 @@ class FolderSource:
             raise LostImage(f"{gone}: put it back") from gone
         if not is_same:
             raise LostImage(f"{path} has changed since the run began: put the old file back")
-        return fit_square(open_image(path), self._size_px)
+        return self._shapes.seen(open_image(path))
+
+
+def batch_of(buckets: Sequence[Bucket], step: int, batch_size: int, seed: int) -> Bucket:
+    """Return the images of a step.
+
+    Of one bucket: epochs of shuffled order, one after the other. Of several: epochs of full batches
+    in shuffled order, each of one bucket; what is left of a bucket waits for the next shuffle.
+    """
+    if len(buckets) == 1:
+        indices = batch_indices(len(buckets[0].indices), step, batch_size, seed)
+        return Bucket(buckets[0].size, [buckets[0].indices[i] for i in indices])
+    turns = [i for i, b in enumerate(buckets) for _ in range(len(b.indices) // batch_size)]
+    epoch, place = divmod(step, len(turns))
+    order = _order(len(turns), epoch, seed)
+    number = turns[order[place]]
+    turn = sum(turns[i] == number for i in order[:place])
+    bucket = buckets[number]
+    shuffled = torch.randperm(
+        len(bucket.indices), generator=stream(seed, "order", epoch, number)
+    ).tolist()
+    chosen = shuffled[turn * batch_size : (turn + 1) * batch_size]
+    return Bucket(bucket.size, [bucket.indices[i] for i in chosen])
 
 
 def batch_indices(num_images: int, step: int, batch_size: int, seed: int) -> list[int]:
-    """Return the images of a step: epochs of shuffled order, one after the other."""
+    """Return a step's places in epochs of shuffled order, one after the other."""
     indices = []
     for position in range(step * batch_size, (step + 1) * batch_size):
         epoch, place = divmod(position, num_images)
@@ -132,11 +174,13 @@ def _order(num_images: int, epoch: int, seed: int) -> list[int]:
 
 
 def samples_at(source: ImageSource, step: int, batch_size: int, seed: int) -> list[Sample]:
-    """Return the samples of a step, a pure function of its arguments."""
-    return [
+    """Return the samples of a step, a pure function of its arguments; their targets fit."""
+    batch = batch_of(source.buckets(batch_size), step, batch_size, seed)
+    samples = [
         source.sample(index, stream(seed, "wording", step, index).initial_seed())
-        for index in batch_indices(len(source), step, batch_size, seed)
+        for index in batch.indices
     ]
+    return [replace(sample, target=fitted(sample.image, batch.size)) for sample in samples]
 
 
 def to_pixels(images: list[Image.Image]) -> Float[Tensor, "b 3 h w"]:

@@ -28,10 +28,17 @@ _SLOW_FILE_S = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A file's sha256, None where it cannot be read, and why it is no picture we open."""
+    """A look at a file.
+
+    Attributes:
+        digest: Its sha256, None where it cannot be read.
+        fault: Why it is no picture we open.
+        size: Width and height in pixels, upright; 0 where it is none.
+    """
 
     digest: str | None
     fault: UnreadableImage | None = None
+    size: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +145,9 @@ def look_at(path: Path) -> Look:
             else:
                 digest, content = hashlib.sha256(data), io.BytesIO(data)
             try:
-                check_image(content, path)
+                size = check_image(content, path)
             except UnreadableImage as fault:
                 return Look(digest.hexdigest(), fault)
-            return Look(digest.hexdigest())
+            return Look(digest.hexdigest(), size=size)
     except UnreadableImage as fault:
         return Look(None, fault)

@@ -31,10 +31,9 @@ def redraw(
     """
     repeats = len(noise) // len(captions)
     noise = rearrange(noise, "(p m) c h w -> p m c h w", m=repeats)
-    pixels = torch.empty(len(captions), repeats, 3, model.decoder.size_px, model.decoder.size_px)
-    pixels = pixels.to(noise)
+    pixels: dict[int, Tensor] = {}
     for rows in parts_by_length(captions, max(1, micro_batch // repeats)):
         conditions = model.condition([captions[i] for i in rows]).repeat_interleave(repeats)
         drawn = model.draw_conditions(conditions, noise[rows].flatten(0, 1), sampling)
-        pixels[rows] = rearrange(drawn, "(p m) c y x -> p m c y x", m=repeats)
-    return pixels.flatten(0, 1)
+        pixels |= zip(rows, drawn.split(repeats), strict=True)
+    return torch.cat([pixels[i] for i in range(len(captions))])

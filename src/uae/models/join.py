@@ -36,7 +36,8 @@ class Pair:
         condition: What the decoder reads, see `ModelSettings`.
         caption_prompt: User turn that asks for a caption.
         max_new_tokens: Longest caption the encoder writes.
-        size_px: Height and width of drawn images; None for the decoder's own.
+        size_px: Side of a drawn square; None for the decoder's own.
+        shapes: Whether images are cut to squares, see `ModelSettings`.
         max_pixels: Most pixels that the encoder sees of an image; None for its own limit.
         sampling: How images are drawn.
         similarity: Similarity backbones, name to place.
@@ -50,6 +51,7 @@ class Pair:
     caption_prompt: str = "Describe the image in detail."
     max_new_tokens: int = 512
     size_px: int | None = None
+    shapes: Literal["square", "own"] = "own"
     max_pixels: int | None = None
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     similarity: dict[str, str] = field(default_factory=dict)
@@ -92,6 +94,7 @@ def _write(pair: Pair, parts: dict[str, Reference], draft: Path) -> ModelSetting
         similarity=pair.similarity,
         condition=pair.condition,
         size_px=pair.size_px,
+        shapes=pair.shapes,
         max_pixels=pair.max_pixels,
         parts=parts,
     )

@@ -16,7 +16,13 @@ from uae.recipe.sampling import SamplingConfig
 PRESETS = ("uae-tiny",)
 SETTINGS_FILE = "uae.json"
 
-_UNLESS_SAID = {"condition": "projector", "size_px": None, "max_pixels": None, "parts": {}}
+_UNLESS_SAID = {
+    "condition": "projector",
+    "size_px": None,
+    "shapes": "square",
+    "max_pixels": None,
+    "parts": {},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +57,9 @@ class ModelSettings:
     """What the decoder reads: the encoder's states through a trained projector (the paper), or
     those of its own text encoder."""
     size_px: int | None = None
-    """Height and width of the images it draws; by default the decoder's own."""
+    """Side of the square images it draws; by default the decoder's own."""
+    shapes: Literal["square", "own"] = "square"
+    """Whether an image is cut to a square, or is seen whole and redrawn in about its own shape."""
     max_pixels: int | None = None
     """Most pixels that the encoder sees of an image, its shape kept; the paper's is 65,536. By
     default as its image processor has it."""

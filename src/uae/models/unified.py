@@ -31,6 +31,7 @@ from torch import Tensor
 
 from uae.core.durable import give_usual_rights
 from uae.core.errors import UsageError
+from uae.data.shapes import Size, buckets_of
 from uae.flow.noise import stream
 from uae.models.batches import parts_of
 from uae.models.conditions import Conditions
@@ -110,7 +111,11 @@ class UnifiedAutoEncoder:
         places = {part: locate(folder, part, settings.parts.get(part)) for part in HALVES}
         load_vlm = vlm_loader(places["encoder"])
         load_dit = dit_loader(places["decoder"], settings.condition)
-        decoder = Decoder(load_dit(places["decoder"], dtype), settings.size_px)
+        decoder = Decoder(
+            load_dit(places["decoder"], dtype),
+            settings.size_px,
+            own_shapes=settings.shapes == "own",
+        )
         encoder = Encoder(load_vlm(places["encoder"], dtype), settings.caption_prompt)
         if settings.max_pixels:
             encoder.family.limit_pixels(settings.max_pixels)
@@ -269,6 +274,7 @@ class UnifiedAutoEncoder:
         seed: int = 0,
         numbers: Sequence[int] | None = None,
         sampling: SamplingConfig | None = None,
+        size: Size | None = None,
     ) -> Float[Tensor, "n 3 y x"]:
         """Draw one image per caption, pixels in [0, 1].
 
@@ -280,6 +286,7 @@ class UnifiedAutoEncoder:
             numbers: The noise of a row depends on the seed and its number alone; by default 0, 1
                 and so on. Part of a list is drawn as in the whole with the numbers it has there.
             sampling: By default the model's setting.
+            size: Height and width in pixels; by default a square.
         """
         limit = self.settings.max_caption_tokens
         for text in captions:
@@ -294,7 +301,7 @@ class UnifiedAutoEncoder:
                 )
         sampling = sampling or self.settings.sampling
         numbers = range(len(captions)) if numbers is None else numbers
-        noise = self.decoder.noise([stream(seed, "draw", i) for i in numbers])
+        noise = self.decoder.noise([stream(seed, "draw", i) for i in numbers], size)
         return self.draw_conditions(self.condition(captions), noise, sampling)
 
     @torch.no_grad()
@@ -315,14 +322,23 @@ class UnifiedAutoEncoder:
         temperature: float = 0.7,
         seed: int = 0,
         batch_size: int = 32,
-    ) -> tuple[list[str], Float[Tensor, "n 3 y x"]]:
-        """Describe images and redraw them from the descriptions alone, `batch_size` at once."""
-        captions = self.caption(images, temperature=temperature, seed=seed, batch_size=batch_size)
-        pixels = [
-            self.draw(captions[part], seed=seed, numbers=range(part.start, part.stop))
-            for part in parts_of(len(captions), batch_size)
-        ]
-        return captions, torch.cat(pixels)
+    ) -> tuple[list[str], list[Float[Tensor, "3 _ _"]]]:
+        """Describe images and redraw them from the descriptions alone, `batch_size` at once.
+
+        Returns:
+            The captions, and the pixels in [0, 1] of each redraw.
+        """
+        shapes = self.decoder.shapes
+        seen = [shapes.seen(image) for image in images]
+        captions = self.caption(seen, temperature=temperature, seed=seed, batch_size=batch_size)
+        pixels: dict[int, Tensor] = {}
+        for bucket in buckets_of([shapes.of_image(image) for image in seen], least=1):
+            for part in parts_of(len(bucket.indices), batch_size):
+                rows = bucket.indices[part]
+                texts = [captions[i] for i in rows]
+                drawn = self.draw(texts, seed=seed, numbers=rows, size=bucket.size)
+                pixels |= zip(rows, drawn, strict=True)
+        return captions, [pixels[i] for i in range(len(images))]
 
 
 def _adapter_name(half: str, number: int) -> str:

@@ -4,6 +4,7 @@ All read the luminance (Rec. 709 weights on sRGB values). None proves anything a
 compared with the originals', image by image.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,11 +29,11 @@ class PixelAudit:
     """Share of pixels on thin light or dark lines, as letters are made of: a proxy, not OCR."""
 
 
-def audit_pixels(pixels: Float[np.ndarray, "n 3 h w"]) -> PixelAudit:
+def audit_pixels(images: Sequence[Float[np.ndarray, "3 _ _"]]) -> PixelAudit:
     """Measure images with values in [0, 1]; a row of NaN (a failed redraw) gives NaN."""
-    luminance = np.einsum("nchw,c->nhw", pixels.astype(np.float64), _LUMINANCE)
+    luminance = [np.einsum("chw,c->hw", x.astype(np.float64), _LUMINANCE) for x in images]
     return PixelAudit(
-        brightness=luminance.mean(axis=(1, 2)),
+        brightness=np.array([image.mean() for image in luminance]),
         high_frequency=np.array([_high_frequency(image) for image in luminance]),
         strokes=np.array([_strokes(image) for image in luminance]),
     )

@@ -11,6 +11,7 @@ from PIL import Image
 
 from uae.benchmarks.mmt_bench.prompt import compact_text
 from uae.core.errors import UsageError
+from uae.data.shapes import Size
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.recipe import EvaluationConfig
 from uae.report.text_audit import training_words
@@ -136,13 +137,19 @@ class SceneEvaluator:
             gate=in_words(drawability_gate(drawn)),
         )
 
-    def originals(self, size_px: int) -> UInt8[np.ndarray, "n h w 3"]:
-        """Render the held-out scenes."""
-        return np.stack([render(scene, size_px) for scene in self._scenes()])
+    def originals(self, sizes: Sequence[Size]) -> list[UInt8[np.ndarray, "_ _ 3"]]:
+        """Render the held-out scenes, which are squares."""
+        pairs = zip(self._scenes(), sizes, strict=True)
+        return [render(scene, size_px) for scene, (size_px, _) in pairs]
 
     def names(self) -> list[str]:
         """Name the held-out scenes."""
         return [f"test-{i:06d}" for i in range(self.config.num_scenes)]
+
+    def num_drawn(self) -> int:
+        """Return how many images a point draws: of captions twice, of truths and of prompts."""
+        num_prompts = len(generation_prompts(self.config.prompts_per_category))
+        return 3 * self.config.num_scenes + 2 * num_prompts
 
     def _scenes(self) -> tuple[Scene, ...]:
         return held_out_scenes(self.config.num_scenes)

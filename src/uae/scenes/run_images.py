@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from uae.data.shapes import Shapes
 from uae.data.sources import FolderSource, ImageSource
 from uae.data.survey import Survey
 from uae.models.settings import find_settings
@@ -25,10 +26,10 @@ def run_images(recipe: Recipe) -> RunImages:
         return RunImages(source=own.source, evaluator=own)
     evaluator = SceneEvaluator(recipe.evaluation, recipe.reward, limit)
 
-    def source(size_px: int, survey: Survey | None) -> ImageSource:
+    def source(shapes: Shapes, survey: Survey | None) -> ImageSource:
         if survey is not None:
-            return FolderSource(survey, size_px)
+            return FolderSource(survey, shapes)
         shares = data.prompt_share, data.terse_share
-        return SceneSource("train", data.num_scenes, size_px, recipe.seed, *shares)
+        return SceneSource("train", data.num_scenes, shapes.size_px, recipe.seed, *shares)
 
     return RunImages(source=source, evaluator=evaluator)

@@ -1,9 +1,11 @@
 """Rendered scenes as a source of training images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from uae.data.shapes import Bucket
 from uae.data.sources import Sample
 from uae.scenes.graph import Split, scene_at
 from uae.scenes.language import long_caption, prompt, terse_caption
@@ -24,8 +26,9 @@ class SceneSource:
     prompt_share: float = 0.0
     terse_share: float = 0.0
 
-    def __len__(self) -> int:
-        return self.num_scenes
+    def buckets(self, batch_size: int) -> Sequence[Bucket]:
+        """Return all scenes; they are squares."""
+        return [Bucket((self.size_px, self.size_px), range(self.num_scenes))]
 
     def sample(self, index: int, wording_seed: int) -> Sample:
         scene = scene_at(index, self.split, self.seed)
@@ -38,4 +41,5 @@ class SceneSource:
         else:
             caption = long_caption(scene, rng)
         name = f"{self.split}-{index:06d}"
-        return Sample(name, render_image(scene, self.size_px), caption)
+        image = render_image(scene, self.size_px)
+        return Sample(name, image, image, caption)

@@ -8,6 +8,7 @@ from uae.data.folder import list_images
 from uae.models.settings import ModelSettings, find_settings
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.recipe import Recipe
+from uae.recipe.sampling import SamplingConfig
 from uae.rewards.places import rewarding
 from uae.runs.tracking import check_installed
 from uae.train.evaluator import Evaluator
@@ -61,6 +62,15 @@ def _say_unused(recipe: Recipe, settings: ModelSettings) -> None:
             "from decoder_rl; alternate_every, encoder_rl.num_redraws, encoder_rl.sampling, "
             "decoder_rl.num_images and decoder_rl.captioning are not used"
         )
+
+
+def say_cost(evaluator: Evaluator, num_points: int, sampling: SamplingConfig) -> None:
+    """Say what evaluations will draw."""
+    guidance = " with guidance" if sampling.guidance_scale != 1.0 else ""
+    log.info(
+        f"{num_points} evaluations: each captions {len(evaluator.names())} images and draws up to "
+        f"{evaluator.num_drawn()}, by {sampling.num_steps} steps{guidance}"
+    )
 
 
 def say_long_captions(captions: Mapping[str, str], model: UnifiedAutoEncoder) -> None:

@@ -15,7 +15,7 @@ from uae.models.vlm.encoder import Captions
 from uae.models.vlm.family import Prompts
 from uae.recipe.supervised import ColdStartConfig
 from uae.train.learner import check_finite
-from uae.train.rollout import original_pixels, write_captions
+from uae.train.rollout import original_pixels, size_of, write_captions
 from uae.train.session import Session
 from uae.train.step_metrics import caption_metrics
 
@@ -30,7 +30,8 @@ def train(session: Session, config: ColdStartConfig) -> None:
             reading = read(model, prompts, captions, config)
         with session.timed("update"):
             noise = model.decoder.noise(
-                [stream(session.seed, "cold_start", step, sample.name) for sample in samples]
+                [stream(session.seed, "cold_start", step, sample.name) for sample in samples],
+                size_of(samples),
             )
             originals = original_pixels(samples).to(model.decoder.device)
             total = 0.0

@@ -77,6 +77,7 @@ def explore(
     model, m = session.model, config.num_redraws
     num_captions = len(texts) // len(samples)
     noise = redraw_noise(session, samples, num_captions, m, is_shared=objective.shares_start)
+    sigmas = model.decoder.sigmas(config.num_sampling_steps, noise.shape[1:])
     batches, pixels = [], []
     for captions in parts_of(len(texts), config.micro_images * num_captions):
         of_captions = model.condition(texts[captions]).repeat_interleave(m)
@@ -85,12 +86,13 @@ def explore(
             conditions = of_captions[part]
             start = Start(
                 noise=noise[rows.start : rows.stop],
+                sigmas=sigmas,
                 group_id=group_id_of(rows, config),
                 rows=rows,
                 seed=session.seed,
                 step=session.step,
             )
-            latents, rollout = objective.draw(policy_of(model, conditions, config), start)
+            latents, rollout = objective.draw(policy_of(model, conditions), start)
             batches.append(MicroBatch(rows, conditions, rollout))
             pixels.append(model.decoder.to_pixels(latents))
     return batches, torch.cat(pixels)
@@ -109,7 +111,7 @@ def improve(
         measured = []
         for batch in batches:
             rows = slice(batch.rows.start, batch.rows.stop)
-            policy = policy_of(session.model, batch.conditions, config)
+            policy = policy_of(session.model, batch.conditions)
             feedback = Feedback(advantages.values[rows], advantages.kept[rows], num_kept)
             loss, of_batch = objective.loss(policy, batch.rollout, feedback)
             check_finite(loss, f"decoder loss of step {session.step}", "decoder_rl.optimizer.lr")
@@ -136,7 +138,7 @@ def group_id_of(rows: range, config: DecoderRLConfig) -> Tensor:
     return torch.tensor([row // config.num_redraws for row in rows])
 
 
-def policy_of(model: UnifiedAutoEncoder, conditions: Conditions, config: DecoderRLConfig) -> Policy:
+def policy_of(model: UnifiedAutoEncoder, conditions: Conditions) -> Policy:
     """Bind the decoder to the conditions of a micro-batch."""
     decoder = model.decoder
 
@@ -147,5 +149,4 @@ def policy_of(model: UnifiedAutoEncoder, conditions: Conditions, config: Decoder
     return Policy(
         velocity=lambda x, sigma: decoder.velocity(x, sigma, conditions),
         reference=reference,
-        sigmas=decoder.sigmas(config.num_sampling_steps),
     )

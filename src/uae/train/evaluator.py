@@ -6,15 +6,15 @@ are two evaluators: held-out scenes (`scenes/evaluator.py`), and held-out images
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from einops import rearrange
 from jaxtyping import Float, UInt8
-from PIL import Image
 
+from uae.data.shapes import Shapes, Size
 from uae.data.sources import ImageSource
 from uae.data.survey import Survey
 from uae.models.unified import UnifiedAutoEncoder
@@ -24,7 +24,7 @@ from uae.report.pixel_audit import PixelAudit, audit_pixels
 from uae.report.statistics import weighted
 from uae.report.tables import Metric
 from uae.report.text_audit import audit_captions
-from uae.train.observe import Observations, ShowProgress
+from uae.train.observe import Observations, ShowProgress, Subjects
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,29 +47,12 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subjects:
-    """All that a model is shown and asked at an evaluation point.
-
-    Attributes:
-        images: Held-out images, of the model's size: captioned, redrawn and compared.
-        texts: More to draw, by the name of its pictures.
-        described: Of texts whose redraws are compared, the image that each of them describes.
-        replies: Answers the evaluator's questions, when all is drawn.
-    """
-
-    images: Sequence[Image.Image]
-    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    described: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    replies: Callable[[], list[str]] = list
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
     """A scored evaluation point."""
 
     name: str
     observations: Observations
-    redraws: UInt8[np.ndarray, "n h w 3"]
+    redraws: Sequence[UInt8[np.ndarray, "_ _ 3"]]
     metrics: tuple[Metric, ...]
     audit: AuditSamples
     gate: Gate | None
@@ -116,12 +99,16 @@ class Evaluator(Protocol):
         """Score what `observe` wrote to a folder, as the point `name`, its gate included."""
         ...
 
-    def originals(self, size_px: int) -> UInt8[np.ndarray, "n h w 3"]:
-        """Return the held-out images as the model sees them."""
+    def originals(self, sizes: Sequence[Size]) -> list[UInt8[np.ndarray, "_ _ 3"]]:
+        """Return the held-out images, each in the height and width in which it was redrawn."""
         ...
 
     def names(self) -> Sequence[str]:
         """Return the names of the held-out images."""
+        ...
+
+    def num_drawn(self) -> int:
+        """Return how many images a point draws at most."""
         ...
 
 
@@ -129,9 +116,9 @@ class Evaluator(Protocol):
 class RunImages:
     """Images that a run trains on, and what measures it on images that are held out."""
 
-    source: Callable[[int, Survey | None], ImageSource]
-    """Opens the training images, as squares of that many pixels; a folder's by what a first look
-    at it showed."""
+    source: Callable[[Shapes, Survey | None], ImageSource]
+    """Opens the training images in a decoder's shapes; a folder's by what a first look at it
+    showed."""
     evaluator: Evaluator
 
 
@@ -192,7 +179,7 @@ def similarity_metric(
 
 def audit_samples(
     seen: Observations,
-    redraws: UInt8[np.ndarray, "n h w 3"],
+    redraws: Sequence[UInt8[np.ndarray, "_ _ 3"]],
     similarities: Similarities,
     max_caption_tokens: int,
     vocabulary: Set[str] | None = None,
@@ -213,6 +200,11 @@ def audit_samples(
     )
 
 
-def pixel_audit(images: UInt8[np.ndarray, "n h w 3"]) -> PixelAudit:
+def pixel_audit(images: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> PixelAudit:
     """Measure brightness, high frequencies and strokes of images."""
-    return audit_pixels(rearrange(images, "n h w c -> n c h w").astype(np.float64) / 255)
+    return audit_pixels([rearrange(x, "h w c -> c h w").astype(np.float64) / 255 for x in images])
+
+
+def sizes_of(point: Point) -> list[Size]:
+    """Return the height and width in which each held-out image was redrawn."""
+    return [(redraw.shape[0], redraw.shape[1]) for redraw in point.redraws]

@@ -17,9 +17,10 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from uae.core.errors import UsageError
-from uae.data.folder import fit_square, list_images
+from uae.data.folder import list_images
 from uae.data.folder_captions import read_captions
 from uae.data.opening import open_image
+from uae.data.shapes import Shapes, Size, fitted
 from uae.data.sources import FolderSource
 from uae.data.survey import Survey
 from uae.data.untrusted.file import UnreadableImage
@@ -29,6 +30,7 @@ from uae.report.statistics import weighted
 from uae.report.tables import Metric
 from uae.train.evaluator import Point, Similarities, Subjects, audit_samples, similarity_metric
 from uae.train.observe import Observations, ShowProgress, load
+from uae.train.read_back import Readings, WordsKept
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +91,7 @@ class OwnImages:
         self._all_held_out = held_out_names(names, share)
         self._num_images = len(names)
 
-    def source(self, size_px: int, survey: Survey | None) -> FolderSource:
+    def source(self, shapes: Shapes, survey: Survey | None) -> FolderSource:
         """Open the images that are trained on."""
         assert survey is not None, "a folder is looked at before it is trained on"
         log.info(
@@ -98,7 +100,7 @@ class OwnImages:
             self._num_images,
             len(self._images),
         )
-        return FolderSource(survey, size_px, without=frozenset(self._all_held_out))
+        return FolderSource(survey, shapes, without=frozenset(self._all_held_out))
 
     @property
     def note(self) -> str:
@@ -120,6 +122,15 @@ class OwnImages:
         """Name the held-out images that open, `evaluation.num_images` at most."""
         return list(self._images)
 
+    def num_drawn(self) -> int:
+        """Return how many images a point draws: redraws, those of the swap test, given captions."""
+        return 2 * len(self._images) + len(self._given_captions)
+
+    @cached_property
+    def _given_captions(self) -> dict[int, str]:
+        captions = read_captions(self._folder)
+        return {i: captions[name] for i, name in enumerate(self._images) if name in captions}
+
     @cached_property
     def _images(self) -> dict[str, Image.Image]:
         images: dict[str, Image.Image] = {}
@@ -131,17 +142,14 @@ class OwnImages:
                 images[name] = open_image(self._folder / name)
         return images
 
-    def _squares(self, size_px: int) -> list[Image.Image]:
-        return [fit_square(image, size_px) for image in self._images.values()]
-
     def subjects(self, model: UnifiedAutoEncoder, show: ShowProgress) -> Subjects:
         """Return the held-out images, and the captions that came with them."""
-        captions = read_captions(self._folder)
-        rows = {i: captions[name] for i, name in enumerate(self._images) if name in captions}
+        rows = self._given_captions
         return Subjects(
-            images=self._squares(model.decoder.size_px),
+            images=[model.decoder.shapes.seen(image) for image in self._images.values()],
             texts={GIVEN: list(rows.values())} if rows else {},
             described={GIVEN: list(rows)} if rows else {},
+            read_back=GIVEN if rows else "captions",
         )
 
     def score(self, folder: Path, name: str) -> Point:
@@ -149,13 +157,19 @@ class OwnImages:
         seen, pictures = load(folder)
         redraws = pictures["captions"]
         similarities = Similarities.of(seen, self._reward)
+        kept = WordsKept.of(Readings(**seen.readings)) if seen.readings else None
         return Point(
             name=name,
             observations=seen,
             redraws=redraws,
-            metrics=(*similarities.metrics(), *self._given(seen), *_lengths(seen)),
+            metrics=(
+                *similarities.metrics(),
+                *self._given(seen),
+                *_lengths(seen),
+                *(kept.metrics() if kept else ()),
+            ),
             audit=audit_samples(seen, redraws, similarities, self._max_caption_tokens),
-            gate=None,  # what the decoder can draw of these images is not known
+            gate=kept.gate() if kept else None,
         )
 
     def _given(self, seen: Observations) -> Iterator[Metric]:
@@ -167,9 +181,10 @@ class OwnImages:
             samples = weighted(columns, others)
             yield similarity_metric(GIVEN, "given captions, held-out backbone", samples, note)
 
-    def originals(self, size_px: int) -> UInt8[np.ndarray, "n h w 3"]:
-        """Return the held-out images as squares."""
-        return np.stack([np.asarray(image) for image in self._squares(size_px)])
+    def originals(self, sizes: Sequence[Size]) -> list[UInt8[np.ndarray, "_ _ 3"]]:
+        """Return the held-out images, each in the height and width in which it was redrawn."""
+        pairs = zip(self._images.values(), sizes, strict=True)
+        return [np.asarray(fitted(image, size)) for image, size in pairs]
 
 
 def _lengths(seen: Observations) -> Iterator[Metric]:

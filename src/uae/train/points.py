@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 from typing import Literal
@@ -20,7 +21,7 @@ from uae.runs.folder import CONFIG
 from uae.runs.metrics import Metrics
 from uae.runs.progress import Progress
 from uae.runs.tracking import SampleRow
-from uae.train.evaluator import Evaluator, Point
+from uae.train.evaluator import Evaluator, Point, sizes_of
 from uae.train.observe import Began, ShowProgress, in_silence, observe
 
 log = logging.getLogger(__name__)
@@ -51,18 +52,9 @@ def evaluate_point(
             return folder
     folder = run_folder / EVALUATIONS / f"{len(done)}-{name}"
     subjects = evaluator.subjects(model, show)
-    observe(
-        model,
-        untrained,
-        backbones,
-        subjects.images,
-        evaluator.config,
-        folder,
-        show,
-        texts=subjects.texts,
-        described=subjects.described,
-        replies=subjects.replies,
-    )
+    if name not in BEFORE_RL:  # the gate is held before RL, by the untrained encoder
+        subjects = replace(subjects, read_back="")
+    observe(model, untrained, backbones, subjects, evaluator.config, folder, show)
     return folder
 
 
@@ -100,7 +92,7 @@ def record_point(folder: Path, metrics: Metrics, evaluator: Evaluator, num_shown
 
 def sample_rows(point: Point, evaluator: Evaluator, num_shown: int) -> list[SampleRow]:
     """Return the first held-out images with their captions, redraws and rewards."""
-    originals = evaluator.originals(point.redraws.shape[1])[:num_shown]
+    originals = evaluator.originals(sizes_of(point))[:num_shown]
     return [
         SampleRow(
             image=Image.fromarray(original),

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from uae.data.shapes import Size
 from uae.data.sources import Sample
 from uae.flow.noise import stream
 from uae.flow.path import flow_matching_loss, logit_normal_sigma, noised, velocity_target
@@ -23,7 +24,7 @@ from uae.models.batches import parts_by_length
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.supervised import PretrainConfig
 from uae.train.learner import check_finite
-from uae.train.rollout import original_pixels
+from uae.train.rollout import original_pixels, size_of
 from uae.train.session import Session
 
 
@@ -50,7 +51,8 @@ def train(session: Session, config: PretrainConfig, untrained: UnifiedAutoEncode
         with session.timed("data"):
             samples = session.samples(config.batch_size)
             captions = training_captions(model, samples, session.seed, step)
-            noising = draw_noising(model, config, stream(session.seed, "pretrain", step))
+            generator = stream(session.seed, "pretrain", step)
+            noising = draw_noising(model, config, size_of(samples), generator)
         with session.timed("update"):
             total = 0.0
             for part in parts_by_length(captions, config.micro_batch):
@@ -70,13 +72,13 @@ def train(session: Session, config: PretrainConfig, untrained: UnifiedAutoEncode
 
 
 def draw_noising(
-    model: UnifiedAutoEncoder, config: PretrainConfig, generator: torch.Generator
+    model: UnifiedAutoEncoder, config: PretrainConfig, size: Size, generator: torch.Generator
 ) -> Noising:
     """Draw a batch's sigma (logit-normal), noise and dropped conditions."""
     b = config.batch_size
     return Noising(
         logit_normal_sigma(b, config.sigma_mean, config.sigma_std, generator),
-        torch.randn(b, *model.decoder.latent_shape, generator=generator),
+        torch.randn(b, *model.decoder.latent_shape(size), generator=generator),
         torch.rand(b, generator=generator) < config.condition_dropout,
     )
 

@@ -11,6 +11,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from uae.data.shapes import Size
 from uae.data.sources import Sample, to_pixels
 from uae.flow.noise import stream
 from uae.models.vlm.encoder import Captions
@@ -63,12 +64,18 @@ def redraw_noise(
         for sample in samples
         for m in range(num_redraws)
     ]
-    noise = session.model.decoder.noise(generators)
+    noise = session.model.decoder.noise(generators, size_of(samples))
     noise = rearrange(noise, "(p m) c h w -> p m c h w", m=num_redraws)
     shared = noise[:, None].expand(-1, num_captions, -1, -1, -1, -1)
     return rearrange(shared, "p n m c h w -> (p n m) c h w")
 
 
+def size_of(samples: Sequence[Sample]) -> Size:
+    """Return the height and width in pixels of what is drawn; samples of a step have one shape."""
+    target = samples[0].target
+    return target.height, target.width
+
+
 def original_pixels(samples: Sequence[Sample]) -> Float[Tensor, "p 3 h w"]:
-    """Stack the images of samples, pixels in [0, 1]."""
-    return to_pixels([sample.image for sample in samples])
+    """Stack what is to be drawn of samples, pixels in [0, 1]."""
+    return to_pixels([sample.target for sample in samples])

@@ -35,7 +35,7 @@ from uae.runs.folder import check_folder
 from uae.runs.progress import Progress
 from uae.runs.run import Run
 from uae.train import cold_start, decoder_rl, encoder_rl, joint, pretrain
-from uae.train.checks import check_inputs, say_long_captions
+from uae.train.checks import check_inputs, say_cost, say_long_captions
 from uae.train.evaluator import Evaluator, RunImages
 from uae.train.learner import Learner
 from uae.train.points import check_gate, evaluate_point, record_point, shown_as
@@ -156,9 +156,10 @@ def train_recipe(
     check_folder(out, config, Recipe.__name__, resume, overwrite)
     data = _own_data(Path(recipe.data.folder), out) if recipe.data.folder else None
     model = load_model(recipe.model, recipe)
-    source = images.source(model.decoder.size_px, data)
+    source = images.source(model.decoder.shapes, data)
     if isinstance(source, FolderSource):
         say_long_captions(source.captions, model)
+    say_cost(images.evaluator, len(plan) + 1, model.settings.sampling)
     named = model.settings.similarity
     backbones = load_rewards(rewarding(recipe.reward, named, "reward."), device)
     with Run.open(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 from pydantic import RootModel, TypeAdapter, ValidationError
 
@@ -28,7 +29,7 @@ from uae.report.tables import (
     result_in_words,
     worst_of,
 )
-from uae.train.evaluator import Evaluator, Point, pixel_audit
+from uae.train.evaluator import Evaluator, Point, pixel_audit, sizes_of
 from uae.train.points import BEFORE_RL, STAGE, point_folders, point_name
 
 REPORT, SHEET = "report.html", "before_after.png"
@@ -59,7 +60,7 @@ def score_run(run_folder: Path, evaluator: Evaluator) -> list[Point]:
 def write_run_report(run_folder: Path, recipe: Recipe, evaluator: Evaluator) -> None:
     """Write `report.html` and `before_after.png` into a run folder."""
     points = score_run(run_folder, evaluator)
-    originals = evaluator.originals(points[0].redraws.shape[1])
+    originals = evaluator.originals(sizes_of(points[0]))
     curves = curves_from_metrics(run_folder / METRICS)
     audits = (
         *verdict(before_rl(points).audit, points[-1].audit, pixel_audit(originals)),
@@ -144,7 +145,9 @@ def write_sheet(path: Path, items: Sequence[GalleryItem]) -> None:
 
 
 def gallery(
-    names: Sequence[str], originals: np.ndarray, points: Sequence[Point]
+    names: Sequence[str],
+    originals: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+    points: Sequence[Point],
 ) -> list[GalleryItem]:
     """Follow every held-out image through the evaluation points."""
     return [

@@ -22,14 +22,14 @@ def policy_of(scale: torch.Tensor, reference: float = 0.3) -> Policy:
     return Policy(
         velocity=lambda x, sigma: scale * x,
         reference=lambda x, sigma: reference * x,
-        sigmas=torch.tensor([1.0, 0.5, 0.0]),
     )
 
 
 @pytest.fixture
 def rollout() -> Drawn:
     noise = torch.randn(NUM, 2, 3, 3, generator=torch.Generator().manual_seed(0))
-    start = Start(noise, torch.tensor([0, 0, 1, 1]), range(NUM), seed=0, step=0)
+    sigmas = torch.tensor([1.0, 0.5, 0.0])
+    start = Start(noise, sigmas, torch.tensor([0, 0, 1, 1]), range(NUM), seed=0, step=0)
     with torch.no_grad():
         _, drawn = objective().draw(policy_of(torch.tensor(0.7)), start)
     return drawn

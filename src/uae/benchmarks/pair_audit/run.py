@@ -198,7 +198,7 @@ def _row(
         samples |= _named(side, audit, TEXT)
     pictures = {"original": original, **{side: redraws[side, side] for side in SIDES}}
     for of, image in pictures.items():
-        samples |= _named(of, audit_pixels(to_pixels([image]).numpy()), PIXELS)
+        samples |= _named(of, audit_pixels([to_pixels([image])[0].numpy()]), PIXELS)
     return ItemRow(
         item=name,
         samples={key: value for key, value in samples.items() if np.isfinite(value)},

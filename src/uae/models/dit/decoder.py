@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from uae.core.errors import UsageError
+from uae.data.shapes import MAX_ASPECT, Shapes, Size
 from uae.flow.noise import gaussian
 from uae.flow.ode import ode_sample
 from uae.models.conditions import Conditions
@@ -18,25 +20,39 @@ from uae.recipe.sampling import SamplingConfig
 
 
 class Decoder:
-    """A family's model at one size of images.
+    """A family's model, and the shapes of its images.
 
     latents = decoder.sample(conditions, noise, config)
     pixels = decoder.to_pixels(latents)
     """
 
-    def __init__(self, family: DitFamily, size_px: int | None = None) -> None:
+    def __init__(
+        self, family: DitFamily, size_px: int | None = None, *, own_shapes: bool = False
+    ) -> None:
         """Hold a family's model.
 
         Args:
             family: Draws.
-            size_px: Height and width of its images; by default the family's own.
+            size_px: Side of its images, which are squares; by default the family's own.
+            own_shapes: A redraw has about the shape of its image, and as many pixels as a square.
 
         Raises:
             UsageError: The family draws no images of that size.
         """
         self.family = family
-        self.size_px = size_px or family.size_px
-        family.latent_shape(self.size_px)
+        self.shapes = Shapes(size_px or family.size_px, family.step_px, own_shapes)
+        if self.size_px < family.step_px or self.size_px % family.step_px:
+            raise UsageError(
+                f"size_px = {self.size_px}: {type(family.transformer).__name__} draws multiples of "
+                f"{family.step_px} pixels"
+            )
+        for aspect in (1, MAX_ASPECT):
+            family.latent_shape(self.shapes.of(aspect, 1))
+
+    @property
+    def size_px(self) -> int:
+        """Side of a square image."""
+        return self.shapes.size_px
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a folder that plain diffusers loads."""
@@ -58,14 +74,13 @@ class Decoder:
         """Compute activations again in the backward pass instead of keeping them."""
         self.family.transformer.enable_gradient_checkpointing()  # pyright: ignore[reportCallIssue]
 
-    @property
-    def latent_shape(self) -> tuple[int, ...]:
-        """Shape of one image's latents."""
-        return self.family.latent_shape(self.size_px)
+    def latent_shape(self, size: Size | None = None) -> tuple[int, ...]:
+        """Return the shape of one image's latents; by default of a square's."""
+        return self.family.latent_shape(size or self.shapes.square)
 
-    def sigmas(self, num_steps: int) -> Float[Tensor, " t"]:
+    def sigmas(self, num_steps: int, latent_shape: Sequence[int]) -> Float[Tensor, " t"]:
         """Noise levels of a sampling run, from 1 to 0: `num_steps` + 1 values."""
-        return self.family.sigmas(num_steps, self.size_px)
+        return self.family.sigmas(num_steps, tuple(latent_shape))
 
     def velocity(
         self, latents: Float[Tensor, "n ..."], sigma: Float[Tensor, " n"], conditions: Conditions
@@ -100,11 +115,18 @@ class Decoder:
         def field(x: Tensor, sigma: Tensor) -> Tensor:
             return self.guided_velocity(x, sigma, conditions, negative, config.guidance_scale)
 
-        return ode_sample(field, noise, self.sigmas(config.num_steps))
+        return ode_sample(field, noise, self.sigmas(config.num_steps, noise.shape[1:]))
 
-    def noise(self, generators: Sequence[torch.Generator]) -> Float[Tensor, "n ..."]:
-        """Return starting noise, one image per generator; made on the CPU, alike on all devices."""
-        return gaussian(generators, self.latent_shape).to(self.device)
+    def noise(
+        self, generators: Sequence[torch.Generator], size: Size | None = None
+    ) -> Float[Tensor, "n ..."]:
+        """Return starting noise, one image per generator; made on the CPU, alike on all devices.
+
+        Args:
+            generators: On the CPU.
+            size: Height and width of the images in pixels; by default squares.
+        """
+        return gaussian(generators, self.latent_shape(size)).to(self.device)
 
     def to_pixels(self, latents: Float[Tensor, "n ..."]) -> Float[Tensor, "n 3 y x"]:
         """Decode latents to pixels in [0, 1], NaN where the vae gave nothing finite."""

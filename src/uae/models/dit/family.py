@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from uae.data.shapes import Size
 from uae.models.conditions import Conditions
 from uae.models.plain_text import PlainText
 from uae.models.targets import Targets
@@ -46,14 +47,23 @@ class DitFamily(Protocol):
 
     @property
     def size_px(self) -> int:
-        """Height and width of an image, where nothing else is said."""
+        """Side of a square image, where nothing else is said."""
         ...
 
-    def latent_shape(self, size_px: int) -> tuple[int, ...]:
-        """Shape of one image's latents."""
+    @property
+    def step_px(self) -> int:
+        """Heights and widths are multiples of it."""
         ...
 
-    def sigmas(self, num_steps: int, size_px: int) -> Float[Tensor, " t"]:
+    def latent_shape(self, size: Size) -> tuple[int, ...]:
+        """Shape of the latents of one image of that height and width in pixels.
+
+        Raises:
+            UsageError: It draws no images of that size.
+        """
+        ...
+
+    def sigmas(self, num_steps: int, latent_shape: tuple[int, ...]) -> Float[Tensor, " t"]:
         """Noise levels of a sampling run, from 1 to 0: `num_steps` + 1 values."""
         ...
 

@@ -4,7 +4,7 @@
 
 import importlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from diffusers import DiffusionPipeline
 from diffusers.utils.logging import disable_progress_bar
 
 from uae.core.errors import UsageError
+from uae.data.shapes import Size
 from uae.models.loading import load_whole
 
 _INDEX = "model_index.json"
@@ -74,6 +75,20 @@ def load_pipeline(folder: str | Path, dtype: torch.dtype, unused: Sequence[str] 
 def class_of(entry: Sequence[str]) -> Any:
     """Return the class of a part, by its library and its name in the pipeline's index."""
     return getattr(importlib.import_module(entry[0]), entry[1])
+
+
+def check_sides(size: Size, config: Mapping[str, Any], step_px: int) -> None:
+    """Refuse images beyond the positions that a transformer knows, where it knows only so many.
+
+    Raises:
+        UsageError: A side is longer.
+    """
+    known = config.get("pos_embed_max_size")
+    if known and max(size) > known * step_px:
+        raise UsageError(
+            f"{size[1]} x {size[0]} px: {config['_class_name']} draws sides of up to "
+            f"{known * step_px} px: expected a smaller size_px, or shapes: square"
+        )
 
 
 def load_part(kind: Any, folder: Path, dtype: torch.dtype) -> Any:

@@ -22,8 +22,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from uae.core.errors import UsageError
+from uae.data.shapes import Size
 from uae.models.conditions import Conditions
-from uae.models.dit.loading import load_pipeline
+from uae.models.dit.loading import check_sides, load_pipeline
 from uae.models.dit.vae import to_latents
 from uae.models.plain_text import BLANK, PlainText
 from uae.models.targets import Targets
@@ -45,7 +46,7 @@ class PipelineSpec:
         layout: Of latents in the transformer: images; tokens of 2 x 2 latents, in which the call
             wants them too; or one token for each latent.
         patch: Latents across and down must be a multiple of it.
-        size_px: Height and width of an image where nothing else is said.
+        size_px: Side of a square image where nothing else is said.
         unused: Parts that its call does not need so.
     """
 
@@ -211,24 +212,21 @@ class PipelineDit:
     def _pixels_per_latent(self) -> int:
         return self.pipeline.vae_scale_factor * (2 if self.spec.layout == "tokens" else 1)
 
-    def latent_shape(self, size_px: int) -> tuple[int, int, int]:
-        """Channels, height and width of one image's latents.
+    @property
+    def step_px(self) -> int:
+        return self.pipeline.vae_scale_factor * self.spec.patch
 
-        Raises:
-            UsageError: The transformer draws no images of that size.
-        """
-        factor = self._pixels_per_latent
-        step = self.pipeline.vae_scale_factor * self.spec.patch
-        if size_px < step or size_px % step:
-            name = type(self.pipeline).__name__
-            raise UsageError(f"size_px = {size_px}: {name} draws multiples of {step} pixels")
+    def latent_shape(self, size: Size) -> tuple[int, int, int]:
+        """Channels, height and width of one image's latents."""
+        check_sides(size, self.pipeline.transformer.config, self.step_px)
         channels = int(self.pipeline.transformer.config.in_channels)
         channels //= 4 if self.spec.layout == "patches" else 1
-        return channels, size_px // factor, size_px // factor
+        height, width = (side // self._pixels_per_latent for side in size)
+        return channels, height, width
 
-    def sigmas(self, num_steps: int, size_px: int) -> Float[Tensor, " t"]:
+    def sigmas(self, num_steps: int, latent_shape: tuple[int, ...]) -> Float[Tensor, " t"]:
         """See `DitFamily`; dynamic shifts are the pipeline's, for this size."""
-        latents = torch.zeros(1, *self.latent_shape(size_px), device=self.device)
+        latents = torch.zeros(1, *latent_shape, device=self.device)
         self._scheduler.timesteps = None
         return self._draw(latents, None, num_inference_steps=num_steps).to(self.device)
 

@@ -20,9 +20,10 @@ from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
 
+from uae.data.shapes import Size
 from uae.flow.schedule import sigmas as schedule_sigmas
 from uae.models.conditions import Conditions
-from uae.models.dit.loading import load_part
+from uae.models.dit.loading import check_sides, load_part
 from uae.models.targets import Targets
 
 
@@ -137,12 +138,17 @@ class Sd3:
     def size_px(self) -> int:
         return self.transformer.config.sample_size * self._vae_factor
 
-    def latent_shape(self, size_px: int) -> tuple[int, int, int]:
-        """Channels, height and width of one image's latents."""
-        size = size_px // self._vae_factor
-        return (self.transformer.config.in_channels, size, size)
+    @property
+    def step_px(self) -> int:
+        return self.transformer.config.patch_size * self._vae_factor
 
-    def sigmas(self, num_steps: int, size_px: int) -> Float[Tensor, " t"]:
+    def latent_shape(self, size: Size) -> tuple[int, int, int]:
+        """Channels, height and width of one image's latents."""
+        check_sides(size, self.transformer.config, self.step_px)
+        height, width = (side // self._vae_factor for side in size)
+        return self.transformer.config.in_channels, height, width
+
+    def sigmas(self, num_steps: int, latent_shape: tuple[int, ...]) -> Float[Tensor, " t"]:
         """See `DitFamily`; the shift is the same for all sizes."""
         return schedule_sigmas(num_steps, self.scheduler.config.shift).to(self.device)
 
@@ -155,7 +161,8 @@ class Sd3:
         """See `DitFamily`."""
         mask = None
         if not conditions.mask.all():
-            num_image = (latents.shape[-1] // self.transformer.config.patch_size) ** 2
+            height, width = latents.shape[-2:]
+            num_image = height * width // self.transformer.config.patch_size**2
             seen = F.pad(conditions.mask, (num_image, 0), value=True)
             mask = repeat(seen, "n s -> n 1 1 s")
         dtype = self.transformer.dtype

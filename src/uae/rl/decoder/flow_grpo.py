@@ -38,7 +38,7 @@ class FlowGrpo:
         return sde_rollout(
             policy.velocity,
             start.noise,
-            policy.sigmas,
+            start.sigmas,
             window_at(self.settings, seed, step),
             self.settings.noise_level,
             [stream(seed, "explore", step, row) for row in start.rows],

@@ -28,12 +28,10 @@ class Policy:
     Attributes:
         velocity: v_theta(x, sigma); carries the gradient.
         reference: The same of the decoder before RL; without gradient.
-        sigmas: Noise levels of the sampler, from 1 to 0.
     """
 
     velocity: Velocity
     reference: Velocity
-    sigmas: Float[Tensor, " t"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +40,7 @@ class Start:
 
     Attributes:
         noise: Where sampling starts.
+        sigmas: Noise levels of the sampler, from 1 to 0.
         group_id: Equal for the redraws of one caption.
         rows: Places of the redraws in the step. Draws that depend on (seed, step, row) alone do not
             depend on the size of a micro-batch.
@@ -50,6 +49,7 @@ class Start:
     """
 
     noise: Float[Tensor, " n *latent"]
+    sigmas: Float[Tensor, " t"]
     group_id: Int[Tensor, " n"]
     rows: range
     seed: int
