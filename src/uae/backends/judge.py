@@ -47,10 +47,6 @@ class JudgeStamp:
         return asdict(self)
 
 
-class JudgeFailed(BackendFailed):
-    """A judge gave no answer to one question: the item is excluded and counted."""
-
-
 MIN_ANSWERED = 0.1
 """Least probability that a reply begins as any answer; below it the judge says something else."""
 
@@ -63,11 +59,11 @@ def check_answered(question: str, p: Sequence[float]) -> None:
         p: Probabilities of all answers that it may have, see `Judge.p_of`.
 
     Raises:
-        JudgeFailed: Next to none of the probability is on them.
+        BackendFailed: Next to none of the probability is on them.
     """
     if sum(p) < MIN_ANSWERED:
         detail = f"{question!r}: a reply begins as an answer with probability {sum(p):.2g} alone"
-        raise JudgeFailed("judge: no verdict", detail)
+        raise BackendFailed("judge: no verdict", detail)
 
 
 @runtime_checkable
@@ -91,7 +87,7 @@ class Judge(Protocol):
             max_tokens: What is longer is cut.
 
         Raises:
-            JudgeFailed: There is none; the next question may go well.
+            BackendFailed: There is none; the next question may go well.
         """
         ...
 
@@ -109,7 +105,7 @@ class Judge(Protocol):
             answers: The forms of each answer, of which the first token counts.
 
         Raises:
-            JudgeFailed: It cannot be told; the next question may go well.
+            BackendFailed: It cannot be told; the next question may go well.
             UsageError: This judge tells no probabilities at all.
         """
         ...
@@ -149,7 +145,7 @@ class ChatJudge:
         first = self._ask(lambda: self.model.begin(image, question)).first
         masses = first.masses(answers) if first else []
         if not all(map(math.isfinite, masses)):
-            raise JudgeFailed("judge: not finite", f"probabilities {masses}", can_retry=False)
+            raise BackendFailed("judge: not finite", f"probabilities {masses}", can_retry=False)
         return masses
 
     def _ask(self, ask: Callable[[], ChatReply]) -> ChatReply:
@@ -158,7 +154,7 @@ class ChatJudge:
                 reply = ask()
         except BackendFailed as failure:
             reason = f"judge: {failure.reason}"
-            raise JudgeFailed(reason, failure.detail, can_retry=failure.can_retry) from failure
+            raise BackendFailed(reason, failure.detail, can_retry=failure.can_retry) from failure
         except NoLogProbs as error:
             raise UsageError(f"{error}: {REMEDY}") from error
         if reply.model and reply.model not in self._names:
