@@ -72,6 +72,8 @@ class ChatAnswers:
             reply = self.model.chat(
                 images, question, max_tokens=self.max_new_tokens, with_first=bool(letters)
             )
+            if letters and reply.first is None:
+                raise NoLogProbs("the model tells no probabilities")
             return McqReply(reply.text, reply.first.letters(letters) if reply.first else [])
         except BackendFailed as failure:
             reason = f"{ASKED}: {failure.reason}"

@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from PIL import Image
 
@@ -24,14 +24,15 @@ class JudgeStamp:
     """What a judge's answers depend on; it stands in the settings of every run.
 
     Attributes:
-        kind: "local" for weights on this machine, "endpoint" for a model behind an address.
+        kind: "local" for weights on this machine, "endpoint" for a model behind an address, of a
+            backend of one's own its kind.
         name: Folder or hub id; behind an address the model's name there.
         dtype: Of weights and arithmetic; "unknown" behind an address.
         weights: sha256 of the weights; empty behind an address.
         options: Anything else, the address say.
     """
 
-    kind: Literal["local", "endpoint"]
+    kind: str
     name: str
     dtype: str
     weights: str = ""
@@ -143,7 +144,9 @@ class ChatJudge:
     ) -> list[float]:
         """Return the mass of the forms; see `Judge.p_of`."""
         first = self._ask(lambda: self.model.begin(image, question)).first
-        masses = first.masses(answers) if first else []
+        if first is None:
+            raise UsageError(f"{self.stamp.name} tells no probabilities: {REMEDY}")
+        masses = first.masses(answers)
         if not all(map(math.isfinite, masses)):
             raise BackendFailed("judge: not finite", f"probabilities {masses}", can_retry=False)
         return masses
