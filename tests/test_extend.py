@@ -46,18 +46,18 @@ SMALL = {
 }
 
 
-def example(section: str) -> str:
+def example(section: str, number: int) -> str:
     """The Python of a section."""
     text = PAGE.read_text(encoding="utf-8").partition(f"\n## {section}\n")[2]
-    [code] = re.findall(r"^```python\n(.*?)^```", text.partition("\n## ")[0], re.M | re.S)
+    code = re.findall(r"^```python\n(.*?)^```", text.partition("\n## ")[0], re.M | re.S)[number]
     assert len(code.splitlines()) < MAX_LINES
     return code
 
 
-def load(section: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def load(section: str, folder: Path, monkeypatch: pytest.MonkeyPatch, number: int = 0) -> None:
     """Import a section's example from a file, as running it would."""
     path = folder / "mine.py"
-    path.write_text(example(section))
+    path.write_text(example(section, number))
     spec = importlib.util.spec_from_file_location("mine", path)
     assert spec is not None
     assert spec.loader is not None
@@ -161,6 +161,51 @@ def test_a_backend(tmp_path, random_model_folder, monkeypatch, capsys):
     result = json.loads((tmp_path / "run/result.json").read_text())
     assert [x["reason"] for x in result["excluded"]] == ["captioner: no description"]
     assert "exif" in result["settings"]["model"]["backend"]
+
+
+PROGRAM = """#!/bin/sh
+case "$*" in
+  "") read prompt; [ "$prompt" = "a cup" ] && { echo "no cups" >&2; exit 1; }; cat red.png ;;
+  *"three cats"*) cmp -s - red.png && echo '{"correct": 1, "reason": "three"}' ;;
+  *) echo "blind" >&2; exit 1 ;;
+esac
+"""
+
+
+def test_a_backend_that_draws_and_judges(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    program, prompts = tmp_path / "mine.sh", tmp_path / "prompts.jsonl"
+    program.write_text(PROGRAM)
+    program.chmod(0o755)
+    Image.new("RGB", (8, 8), "red").save("red.png")
+    lines = [
+        {"tag": "counting", "include": [{"class": "cat", "count": 3}], "prompt": "three cats"},
+        {"tag": "counting", "include": [{"class": "cup", "count": 1}], "prompt": "a cup"},
+    ]
+    prompts.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    given = ["--prompts", str(prompts), "--json", "--out"]
+    draw = ["eval", "geneval-pp-images", *given, "drawn", "--model"]
+    judge = ["eval", "geneval-pp", "drawn", *given, "judged", "--judge"]
+    assert app.run([*judge, "program:./mine.sh"]) == 2, "it is no judge of the package"
+    assert "expected local:FOLDER" in capsys.readouterr().err
+    with mock.patch.dict(backends.BACKENDS):
+        load("A backend", tmp_path, monkeypatch, 1)
+        assert app.run([*draw, "program:./none.sh"]) == 2
+        assert "none.sh cannot be read: No such file" in capsys.readouterr().err
+        assert app.run([*draw, "folder:drawn"]) == 2
+        assert "folder:drawn is no model folder" in capsys.readouterr().err, "it draws no prompts"
+        assert app.run([*draw, "program:./mine.sh"]) == 4
+        shown = json.loads(capsys.readouterr().out)
+        assert shown["left_out"] == {"generator: the program failed": 1}
+        assert (shown["num_drawn"], len(shown["model_sha256"])) == (1, 64)
+        Image.new("RGB", (8, 8), "blue").save("drawn/2.jpg")
+        shutil.copy("red.png", "drawn/1.jpg")  # by its bytes: no last digits of a JPEG
+        assert app.run([*judge, "program:"]) == 2
+        assert "expected a name after the colon" in capsys.readouterr().err
+        assert app.run([*judge, "program:./mine.sh"]) == 4
+        result = json.loads(capsys.readouterr().out)
+    assert "program" in str(result["settings"]["options"]["judge"])
+    assert [x["reason"] for x in result["excluded"]] == ["judge: the program failed"]
 
 
 def test_a_benchmark(tmp_path, monkeypatch, capsys):

@@ -92,7 +92,7 @@ def test_a_metric_is_documented_once():
 def test_evaluation_measures_the_documented_metrics():
     scenes = held_out_scenes(2)
     one_each = np.ones(len(TAGS))
-    generation = GenerationSamples(one_each, TAGS, ("",) * len(TAGS))
+    generation = GenerationSamples(one_each, TAGS)
     evaluation = SceneEvaluation(
         captions=evaluate_captions(scenes, ["A red circle.", ""]),
         num_caption_tokens=np.ones(2),

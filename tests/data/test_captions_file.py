@@ -199,19 +199,23 @@ def written(path: Path, names: str, by: str = "") -> Path:
     return path
 
 
+def of_rank(path: Path, rank: int) -> Path:
+    return path.with_name(f"{path.stem}-rank{rank}{path.suffix}")
+
+
 @pytest.mark.parametrize("kept", range(4))
 def test_files_are_taken_in_after_any_stop(tmp_path: Path, path: Path, kept: int):
     written(path, "ab")
-    parts = [written(tmp_path / f"part{i}.jsonl", names) for i, names in enumerate(("cd", "e"))]
+    parts = [written(of_rank(path, i), names) for i, names in enumerate(("cd", "e"), start=1)]
     with parts[0].open("ab") as file:
         file.write(b'{"image": "f", "capt')
     written(path, "cde"[:kept])  # a stop came when these were taken in
-    take_in(path, parts)
+    take_in(path)
     assert "".join(row.image for row in read_rows(path)) == "abcde"
     assert not any(part.exists() for part in parts)
 
 
 def test_of_two_captions_of_one_image_the_first_is_kept(tmp_path: Path, path: Path):
-    part = written(tmp_path / "part.jsonl", "ab", "again")
-    take_in(written(path, "a", "first"), [part])
+    written(of_rank(path, 1), "ab", "again")
+    take_in(written(path, "a", "first"))
     assert {row.image: row.caption for row in read_rows(path)} == {"a": "a first", "b": "b again"}

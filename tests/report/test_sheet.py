@@ -28,7 +28,7 @@ def extent(image: Image.Image, color: tuple[int, int, int]) -> tuple[int, int, i
 
 
 def test_pictures_stand_side_by_side_enlarged_threefold() -> None:
-    image = reconstruction_sheet([row()], title="uae reconstruct")
+    image = reconstruction_sheet([row()])
     left, top, right, bottom = extent(image, RED)
     edge = 2  # the thin line around a picture
     assert (right - left + edge, bottom - top + edge) == (3 * 64 * SCALE, 3 * 64 * SCALE)
@@ -108,7 +108,7 @@ def test_stages_stand_in_columns_over_their_captions() -> None:
             similarities=[0.5, 0.75],
         ),
     ]
-    image = progress_sheet(originals, stages, title="Held-out scenes")
+    image = progress_sheet(originals, stages)
     lefts = [extent(image, color)[0] for color in (RED, BLUE, GREEN)]
     assert lefts[1] - lefts[0] == lefts[2] - lefts[1] > 200 * SCALE
     assert len({extent(image, color)[1::2] for color in (RED, BLUE, GREEN)}) == 1

@@ -2,13 +2,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
 from uae.scenes.graph import BACKGROUNDS, COLORS, SHAPES, SIZES, Scene, SceneObject, scene_at
-from uae.scenes.parser import MAX_ERROR, parse, parse_pixels
+from uae.scenes.parser import MAX_ERROR, parse
 from uae.scenes.render import render
 
 NUM_SCENES = 100
@@ -136,13 +135,6 @@ def test_specks_are_nothing():
     parsed = parse(image)
     assert not parsed.objects
     assert not parsed.blobs
-
-
-def test_pixels_read_as_images_do():
-    scenes = [scene_at(i, "test") for i in range(3)]
-    images = [render(s) for s in scenes]
-    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
-    assert parse_pixels(pixels) == [parse(image) for image in images]
 
 
 @pytest.mark.parametrize("shape", [(63, 63), (64, 80)])

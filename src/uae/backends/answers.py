@@ -20,10 +20,6 @@ ASKED = "model"
 REMEDY = "leave the likelihood out (--no-likelihood), in a new folder"
 
 
-class AnswerFailed(BackendFailed):
-    """A model gave no answer to one question: the item is excluded and counted."""
-
-
 @dataclass(frozen=True, slots=True)
 class McqReply:
     """A reply, as it is, and the log-probability that it begins with each of the letters."""
@@ -50,7 +46,7 @@ class McqModel(Protocol):
             letters: Whose log-probabilities are told; none if empty.
 
         Raises:
-            AnswerFailed: There is none; the next question may go well.
+            BackendFailed: There is none; the next question may go well.
             UsageError: This model tells no log-probabilities at all.
         """
         ...
@@ -76,9 +72,11 @@ class ChatAnswers:
             reply = self.model.chat(
                 images, question, max_tokens=self.max_new_tokens, with_first=bool(letters)
             )
+            if letters and reply.first is None:
+                raise NoLogProbs("the model tells no probabilities")
             return McqReply(reply.text, reply.first.letters(letters) if reply.first else [])
         except BackendFailed as failure:
             reason = f"{ASKED}: {failure.reason}"
-            raise AnswerFailed(reason, failure.detail, can_retry=failure.can_retry) from failure
+            raise BackendFailed(reason, failure.detail, can_retry=failure.can_retry) from failure
         except NoLogProbs as error:
             raise UsageError(f"{error}: {REMEDY}") from error

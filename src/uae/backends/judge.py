@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from PIL import Image
 
@@ -24,14 +24,15 @@ class JudgeStamp:
     """What a judge's answers depend on; it stands in the settings of every run.
 
     Attributes:
-        kind: "local" for weights on this machine, "endpoint" for a model behind an address.
+        kind: "local" for weights on this machine, "endpoint" for a model behind an address, of a
+            backend of one's own its kind.
         name: Folder or hub id; behind an address the model's name there.
         dtype: Of weights and arithmetic; "unknown" behind an address.
         weights: sha256 of the weights; empty behind an address.
         options: Anything else, the address say.
     """
 
-    kind: Literal["local", "endpoint"]
+    kind: str
     name: str
     dtype: str
     weights: str = ""
@@ -47,10 +48,6 @@ class JudgeStamp:
         return asdict(self)
 
 
-class JudgeFailed(BackendFailed):
-    """A judge gave no answer to one question: the item is excluded and counted."""
-
-
 MIN_ANSWERED = 0.1
 """Least probability that a reply begins as any answer; below it the judge says something else."""
 
@@ -63,11 +60,11 @@ def check_answered(question: str, p: Sequence[float]) -> None:
         p: Probabilities of all answers that it may have, see `Judge.p_of`.
 
     Raises:
-        JudgeFailed: Next to none of the probability is on them.
+        BackendFailed: Next to none of the probability is on them.
     """
     if sum(p) < MIN_ANSWERED:
         detail = f"{question!r}: a reply begins as an answer with probability {sum(p):.2g} alone"
-        raise JudgeFailed("judge: no verdict", detail)
+        raise BackendFailed("judge: no verdict", detail)
 
 
 @runtime_checkable
@@ -91,7 +88,7 @@ class Judge(Protocol):
             max_tokens: What is longer is cut.
 
         Raises:
-            JudgeFailed: There is none; the next question may go well.
+            BackendFailed: There is none; the next question may go well.
         """
         ...
 
@@ -109,7 +106,7 @@ class Judge(Protocol):
             answers: The forms of each answer, of which the first token counts.
 
         Raises:
-            JudgeFailed: It cannot be told; the next question may go well.
+            BackendFailed: It cannot be told; the next question may go well.
             UsageError: This judge tells no probabilities at all.
         """
         ...
@@ -147,9 +144,11 @@ class ChatJudge:
     ) -> list[float]:
         """Return the mass of the forms; see `Judge.p_of`."""
         first = self._ask(lambda: self.model.begin(image, question)).first
-        masses = first.masses(answers) if first else []
+        if first is None:
+            raise UsageError(f"{self.stamp.name} tells no probabilities: {REMEDY}")
+        masses = first.masses(answers)
         if not all(map(math.isfinite, masses)):
-            raise JudgeFailed("judge: not finite", f"probabilities {masses}", can_retry=False)
+            raise BackendFailed("judge: not finite", f"probabilities {masses}", can_retry=False)
         return masses
 
     def _ask(self, ask: Callable[[], ChatReply]) -> ChatReply:
@@ -158,7 +157,7 @@ class ChatJudge:
                 reply = ask()
         except BackendFailed as failure:
             reason = f"judge: {failure.reason}"
-            raise JudgeFailed(reason, failure.detail, can_retry=failure.can_retry) from failure
+            raise BackendFailed(reason, failure.detail, can_retry=failure.can_retry) from failure
         except NoLogProbs as error:
             raise UsageError(f"{error}: {REMEDY}") from error
         if reply.model and reply.model not in self._names:

@@ -31,7 +31,7 @@ BACKENDS: dict[str, type[Backend]] = {
 
 
 def kinds(role: type) -> tuple[str, ...]:
-    """Return the kinds that can do something: `Captioner`, `Generator` or `Chat`."""
+    """Return the kinds that can do something: `Captioner`, `Generator`, `Chat` or `Judging`."""
     return tuple(kind for kind, backend in BACKENDS.items() if role in backend.__mro__)
 
 

@@ -154,7 +154,7 @@ class Chat(Protocol):
 
         Raises:
             BackendFailed: There is none; the next one may go well.
-            NoLogProbs: It tells no probabilities at all.
+            NoLogProbs: It tells no probabilities at all; a reply without them says the same.
         """
         ...
 

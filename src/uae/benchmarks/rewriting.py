@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from uae.core.errors import UsageError
-from uae.core.journal import Journal, read_journal
+from uae.core.journal import Journal, take_in
 from uae.core.json_lines import check_keys
-from uae.core.ranks import current, once, other_paths, own_path, share
+from uae.core.ranks import current, once, own_path, share
 from uae.core.unicode import check_text
 from uae.models.chat import Message, chat_prompts, context_length
 from uae.models.unified import UnifiedAutoEncoder
@@ -62,7 +62,7 @@ def rewrite_prompts(
     """
     path = folder / REWRITES
     wanted = list(dict.fromkeys(prompts))
-    rewrites = once(lambda: _take_in(path) if path.exists() else {})
+    rewrites = once(lambda: _take_in(path))
     if missing := [prompt for prompt in wanted if prompt not in rewrites]:
         model = load()
         # all are read before the first is answered, which may take hours
@@ -96,17 +96,9 @@ def _rewrite(model: UnifiedAutoEncoder, prompt: str, chat: Prompts) -> Rewrite:
 
 
 def _take_in(path: Path) -> dict[str, Rewrite]:
-    """Read the rewrites that are there; those in files of other ranks move into the one file."""
+    """Return the rewrites that are there, in the one file."""
     expected = "one object a line; delete the line to have its prompt rewritten again"
-    parts = other_paths(path)
-    with Journal(path, lock=True) as journal:
-        rewrites = {x.prompt: x for x in journal.take_up(_parse, expected)}
-        for rewrite in (x for part in parts for x in read_journal(part, _parse, expected)):
-            if rewrites.setdefault(rewrite.prompt, rewrite) is rewrite:
-                journal.append(asdict(rewrite))
-    for part in parts:
-        part.unlink()
-    return rewrites
+    return take_in(path, _parse, lambda rewrite: rewrite.prompt, expected)
 
 
 def _parse(values: Any, where: str) -> Rewrite:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from uae.backends.judge import Judge
 
 JUDGE = Group("Judge", sort_key=8)
+NAMES = {"local": "a folder or hub id", "vlm": "a folder or hub id", "endpoint": "MODEL@URL"}
+"""The kinds of the package, and what stands after the colon of each."""
 
 
 @Parameter(name="*")
@@ -46,13 +48,13 @@ class JudgeChoice:
                 raise UsageError(
                     f"--judge {self.judge}: give --judge-model, the model's name there"
                 )
-        elif not colon or kind not in ("local", "vlm", "endpoint"):
+        elif not colon or not _is_known(kind):
             raise UsageError(
                 f"--judge {self.judge}: expected local:FOLDER, local:HUB_ID, endpoint:MODEL@URL, "
                 "or an address such as http://localhost:8000/v1"
             )
         elif not name:
-            expected = "MODEL@URL" if kind == "endpoint" else "a folder or hub id"
+            expected = NAMES.get(kind, "a name")
             raise UsageError(f"--judge {self.judge}: expected {expected} after the colon")
         elif self.judge_model:
             raise UsageError(
@@ -77,3 +79,13 @@ class JudgeChoice:
             return ChatJudge(Endpoint.at(address.config(self.judge, self.judge_model or ""), given))
         kind, _, name = self.judge.partition(":")
         return judge_of(Spec("--judge", kind, name), given)
+
+
+def _is_known(kind: str) -> bool:
+    """Whether a backend of this kind judges; those of the package are known without loading it."""
+    if kind in NAMES:
+        return True
+    from uae.backends.judge import Judging
+    from uae.backends.load import kinds
+
+    return kind in kinds(Judging)

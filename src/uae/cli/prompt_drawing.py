@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MODEL = "--model"
-KINDS = ("uae", "diffusers", "endpoint")
+GIVEN = "folder"
+"""The kind whose images are there already: it draws no prompts."""
 
 
 @Parameter(name="*")
@@ -60,9 +61,12 @@ class DrawingChoice:
         """Return what draws into `out`, and what it is loaded with; raises `UsageError`."""
         import torch
 
+        from uae.backends.load import kinds
         from uae.backends.reference import Given, Spec, check_dtype
+        from uae.backends.roles import Generator
 
-        spec = Spec.read_model(MODEL, self.model, KINDS)
+        drawing = tuple(kind for kind in kinds(Generator) if kind != GIVEN)
+        spec = Spec.read_model(MODEL, self.model, drawing)
         if self.rewrite and not spec.is_ours:
             raise UsageError(
                 f"--rewrite with {MODEL} {spec.shown}: the encoder of a uae model rewrites, and "

@@ -20,6 +20,7 @@ from uae.core.durable import append_whole, replace_file, storage_faults, sync_op
 from uae.core.errors import UsageError
 from uae.core.json_lines import NotJson, parse_value
 from uae.core.lock import lock_file
+from uae.core.ranks import other_paths
 
 T = TypeVar("T")
 Parse = Callable[[Any, str], T]
@@ -106,6 +107,34 @@ def read_journal(
         can_miss: Leave wrong lines out with a warning, rather than raise a `UsageError`.
     """
     return [row for row, _ in _scan(path, parse, expected, can_miss)]
+
+
+def take_in(
+    path: Path, parse: Parse[T], key: Callable[[T], str], expected: str = ONE_OBJECT
+) -> dict[str, T]:
+    """Move the rows that other ranks appended to files of their own into the one file.
+
+    Returns all rows by their key; of a key that is there already the others are dropped, so that
+    nothing is lost or doubled if it is stopped anywhere. Without any file there is none after it.
+
+    Raises:
+        UsageError: As `read_journal`, or another process is writing to the file.
+        EnvironmentFault: It cannot be written.
+    """
+    parts = other_paths(path)
+    if not parts and not path.exists():
+        return {}
+    with Journal(path, lock=True) as journal:
+        rows = {key(row): row for row in journal.take_up(parse, expected)}
+        for part in parts:
+            for row, values in read_journal(part, lambda x, at: (parse(x, at), x), expected):
+                if rows.setdefault(key(row), row) is row:
+                    journal.append(values)
+        if parts:
+            journal.sync()
+    for part in parts:
+        part.unlink()
+    return rows
 
 
 def write_journal(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -7,7 +7,7 @@ travel between them, over gloo on the CPU. A process alone needs no group, and i
     for name in share(todo):
         append(own_path(path), name)
     all_failures = gathered(failures)       # all have written
-    once(lambda: take_in(other_paths(path)))
+    once(lambda: take_in(path, parse, key))
 """
 
 import functools

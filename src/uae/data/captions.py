@@ -4,11 +4,12 @@ Rows are appended as they are made, so a job that was stopped at any moment goes
 last line that was cut short is taken off, and its image is captioned again.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 
+from uae.core import journal
 from uae.core.durable import storage_faults
 from uae.core.errors import UsageError
 from uae.core.journal import Journal, read_journal
@@ -119,20 +120,9 @@ class CaptionsWriter:
         self._journal.close()
 
 
-def take_in(path: Path, parts: Sequence[Path]) -> None:
-    """Move the rows of other captions files into one, which may be there already.
-
-    Stopped anywhere it loses nothing: of images that have a row already the others are dropped.
-
-    Raises:
-        UsageError: Another process is writing to the file, or a line is wrong.
-    """
-    with CaptionsWriter(path) as writer:
-        for row in (row for part in parts for row in read_rows(part)):
-            if writer.missing([row.image]):
-                writer.append(row)
-    for part in parts:
-        part.unlink()
+def take_in(path: Path) -> None:
+    """Move the rows that other ranks wrote into the one file; see `journal.take_in`."""
+    journal.take_in(path, _to_row, lambda row: row.image)
 
 
 def _to_row(values: object, where: str) -> CaptionRow:

@@ -46,7 +46,6 @@ class Panel:
     last: float
     """Of the smoothed curve, as `first`."""
     kind: Kind
-    num_averaged: int
 
 
 PANELS: tuple[tuple[str, str, Kind], ...] = (
@@ -125,7 +124,7 @@ def _panel(identity: str, title: str, kind: Kind, series: Series) -> Panel:
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
             axes.set_ylim(bottom=min(0.0, float(values.min())))
         svg = _inline(figure, identity, f"{title} by step")
-    return Panel(title, svg, float(smooth[0]), float(smooth[-1]), kind, width)
+    return Panel(title, svg, float(smooth[0]), float(smooth[-1]), kind)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ _SCALE = 2
 _PICTURE, _CAPTION, _NUMBER = 192, 380, 64  # widths of columns, the last at least
 _MARGIN, _GAP, _ROW_GAP = 36, 28, 32
 _PAPER, _INK, _MUTED, _RULE = "#fcfbf9", "#23272c", "#7b8188", "#e4e2dd"
-_TITLE_SIZE, _HEADING_SIZE, _TEXT_SIZE, _LABEL_SIZE = 22, 15, 14, 12
+_HEADING_SIZE, _TEXT_SIZE, _LABEL_SIZE = 15, 14, 12
 _LINE_HEIGHT = 1.45  # of the text's size
 _MAX_LINES = 40
 _NEAREST_BELOW_PX = 160  # smaller pictures show their pixels, larger ones are smoothed
@@ -47,7 +47,7 @@ class StageColumn:
     similarities: Sequence[float] = ()
 
 
-def reconstruction_sheet(rows: Sequence[SheetRow], title: str = "") -> Image.Image:
+def reconstruction_sheet(rows: Sequence[SheetRow]) -> Image.Image:
     """Lay out a row for each image: original | caption | redraw | similarities.
 
     Of more than `MAX_ROWS` images the first are drawn, and the sheet says so.
@@ -61,11 +61,10 @@ def reconstruction_sheet(rows: Sequence[SheetRow], title: str = "") -> Image.Ima
     lefts = [_MARGIN + x for x in accumulate([0, *(width + _GAP for width in widths[:-1])])]
     texts = [_wrap(row.caption, _CAPTION, _TEXT_SIZE) for row in shown]
     heights = [max(_PICTURE, 22 + _text_height(text, _TEXT_SIZE)) + _ROW_GAP for text in texts]
-    top = _MARGIN + (_TITLE_SIZE + 20 if title else 0)
+    top = _MARGIN
     footer = 24 if len(rows) > len(shown) else 0
     right = lefts[-1] + widths[-1]
     canvas = _Canvas(right + _MARGIN, top + 36 + sum(heights) + footer)
-    canvas.text(_MARGIN, _MARGIN, title, _TITLE_SIZE, _INK)
     for left, label in zip(lefts, ("original", "caption", "redraw from caption"), strict=False):
         canvas.text(left, top, label, _LABEL_SIZE, _MUTED)
     rights = [left + width for left, width in zip(lefts[3:], numbers, strict=True)]
@@ -88,9 +87,7 @@ def reconstruction_sheet(rows: Sequence[SheetRow], title: str = "") -> Image.Ima
     return canvas.image
 
 
-def progress_sheet(
-    originals: Sequence[Image.Image], stages: Sequence[StageColumn], title: str = ""
-) -> Image.Image:
+def progress_sheet(originals: Sequence[Image.Image], stages: Sequence[StageColumn]) -> Image.Image:
     """Lay out a row for each image: the original, then each stage's redraw over its caption."""
     if not originals or not stages:
         raise ValueError("originals or stages is empty: expected at least one of each")
@@ -104,10 +101,9 @@ def progress_sheet(
         max(_text_height(text, _LABEL_SIZE + 1) for text in row) for row in zip(*texts, strict=True)
     ]
     above_text = column + 12 + (20 if any(stage.similarities for stage in stages) else 0)
-    top = _MARGIN + (_TITLE_SIZE + 22 if title else 0)
+    top = _MARGIN
     heights = [above_text + height + _ROW_GAP for height in text_heights]
     canvas = _Canvas(lefts[-1] + column + _MARGIN, top + 32 + sum(heights))
-    canvas.text(_MARGIN, _MARGIN, title, _TITLE_SIZE, _INK)
     for left, heading in zip(lefts, ["original", *(s.title for s in stages)], strict=True):
         canvas.text(left, top, heading, _HEADING_SIZE, _INK)
     top += 32

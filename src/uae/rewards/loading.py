@@ -15,15 +15,13 @@ from uae.rewards.table import REWARDS
 _FLAG = "similarity backbone"
 
 
-def load_rewards(
-    places: Mapping[str, str], device: str = "cpu", flag: str = _FLAG
-) -> dict[str, Reward]:
+def load_rewards(places: Mapping[str, str], device: str = "cpu") -> dict[str, Reward]:
     """Load rewards by name; see `load_backbone`."""
     for place in places.values():
         check_place(place)
     rewards: dict[str, Reward] = {}
     for name, place in places.items():
-        with found(flag, f"{name}={place}"):
+        with found(_FLAG, f"{name}={place}"):
             rewards[name] = load_reward(place, device)
     return rewards
 

@@ -26,7 +26,13 @@ class Progress:
         self._bar: Bar | None = None
 
     def show(
-        self, stage: str, done: int, total: int, reward: float | None = None, *, unit: str = "step"
+        self,
+        stage: str,
+        done: int,
+        total: int,
+        reward: int | float | None = None,
+        *,
+        unit: str = "step",
     ) -> None:
         """Report that `done` of `total` steps, or of another unit, are finished.
 
@@ -68,7 +74,7 @@ class Progress:
 
 
 def summary(
-    num_steps: int, seconds: float, num_left: int, reward: float | None, *, unit: str = "step"
+    num_steps: int, seconds: float, num_left: int, reward: int | float | None, *, unit: str = "step"
 ) -> str:
     """Return rate, remaining time and reward, as far as they are known."""
     parts = []

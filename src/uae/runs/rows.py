@@ -12,10 +12,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from uae.core import journal
 from uae.core.errors import NonFinite, UsageError
 from uae.core.journal import read_journal
 
 ITEMS = "items.jsonl"
+_EXPECTED = "one object a line; delete the line to have its item done again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,11 +80,15 @@ def row_values(row: ItemRow) -> dict[str, Any]:
     return {key: value for key, value in asdict(row).items() if value != _EMPTY[key]}
 
 
+def take_in(path: Path) -> None:
+    """Move the rows that other ranks wrote into the one file; see `journal.take_in`."""
+    journal.take_in(path, _to_row, lambda row: row.item, _EXPECTED)
+
+
 def read_rows(path: Path) -> list[ItemRow]:
     """Read the rows of a file; a wrong line is a `UsageError` with file, line and key."""
-    expected = "one object a line; delete the line to have its item done again"
     rows: dict[str, ItemRow] = {}
-    for row in read_journal(path, _to_row, expected):
+    for row in read_journal(path, _to_row, _EXPECTED):
         if row.item in rows:
             raise UsageError(f"{path}: item {row.item!r} has two rows, expected one each")
         rows[row.item] = row

@@ -7,7 +7,6 @@ is opened, and the Hub client is offline meanwhile, which otherwise looks up the
 import contextlib
 import importlib
 import importlib.util
-import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,8 +18,6 @@ from huggingface_hub import constants
 from PIL import Image
 
 from uae.core.errors import EnvironmentFault
-
-log = logging.getLogger(__name__)
 
 FOLDER = "trackio"
 _PROJECT = "uae"

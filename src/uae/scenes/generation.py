@@ -37,7 +37,6 @@ class GenerationSamples:
     """1 where all requirements are met. Its mean is GenEval's overall score, the unweighted mean
     over categories, as each has equally many rows."""
     tags: tuple[str, ...]
-    reasons: tuple[str, ...]
 
     @property
     def by_tag(self) -> dict[str, Float[np.ndarray, " m"]]:
@@ -64,5 +63,4 @@ def generation_samples(
     return GenerationSamples(
         correct=np.array([float(v.correct) for v in verdicts]),
         tags=tuple(prompt.tag for prompt in prompts),
-        reasons=tuple(v.reason for v in verdicts),
     )

@@ -21,7 +21,6 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 from PIL import Image
 from scipy import ndimage
-from torch import Tensor
 
 from uae.scenes.graph import ASPECT, BACKGROUNDS, CELLS, COLORS, SHAPES, SIZES, SceneObject
 from uae.scenes.render import coverage
@@ -122,12 +121,6 @@ def parse(image: UInt8[np.ndarray, "h w 3"]) -> ParsedScene:
         errors=tuple(f.error for f in named),
         blobs=tuple(_blob(f, canvas) for f in fits if f.error > MAX_ERROR),
     )
-
-
-def parse_pixels(pixels: Float[Tensor, "b 3 h w"]) -> list[ParsedScene]:
-    """Read drawn images: float in [0, 1]."""
-    levels = (pixels.detach().cpu() * 255).round().clamp(0, 255).byte().numpy()
-    return [parse(image) for image in rearrange(levels, "b c h w -> b h w c")]
 
 
 def _canvas(pixels: Float32[np.ndarray, "h w 3"]) -> tuple[_Canvas, str]:

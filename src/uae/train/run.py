@@ -10,7 +10,6 @@ A run folder holds
     report.html
 """
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,8 +41,6 @@ from uae.train.points import check_gate, evaluate_point, record_point, shown_as
 from uae.train.run_report import write_run_report
 from uae.train.session import Session
 from uae.train.stage_folder import check_stage, copy_stage, save_stage
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)

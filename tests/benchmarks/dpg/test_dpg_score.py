@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scripted_judge import ScriptedJudge
 
-from uae.backends.judge import JudgeFailed
+from uae.backends.failure import BackendFailed
 from uae.benchmarks.dpg.prompts import Item, Question, prompts_digest, set_name
 from uae.benchmarks.dpg.run import DpgTask, crops, find_images, plan_of
 from uae.benchmarks.dpg.score import with_dependencies
@@ -163,7 +163,7 @@ def test_yes_is_more_than_a_half(images, tmp_path):
 def test_an_item_whose_image_fails_is_left_out_and_asked_again(images, tmp_path):
     def failing(color, text):
         if color == GREEN and "Question 3?" in text:
-            raise JudgeFailed("judge: timed out", "no answer within 1 s")
+            raise BackendFailed("judge: timed out", "no answer within 1 s")
         return answers(color, text)
 
     result = score(task_of(images, ScriptedJudge(failing)), tmp_path / "run")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scripted_judge import ScriptedJudge
 
-from uae.backends.judge import JudgeFailed
+from uae.backends.failure import BackendFailed
 from uae.benchmarks.geneval2.prompts import Atom, find_images, read_prompts
 from uae.benchmarks.geneval2.run import (
     OFFICIAL_JUDGE,
@@ -107,7 +107,7 @@ def test_the_geometric_mean_is_never_above_the_arithmetic(values):
 def test_an_image_with_a_failed_question_is_left_out(file, table, tmp_path):
     def failing(color, text):
         if text.startswith("Are"):
-            raise JudgeFailed("judge: refused", "no")
+            raise BackendFailed("judge: refused", "no")
         return p_of(color, text)
 
     result = scored(file, table, tmp_path / "run", ScriptedJudge(failing))

@@ -11,8 +11,9 @@ from transformers import GenerationConfig
 
 from uae.backends.client import Client, EndpointConfig
 from uae.backends.endpoint import Endpoint
+from uae.backends.failure import BackendFailed
 from uae.backends.first_token import Vocabulary
-from uae.backends.judge import MIN_ANSWERED, ChatJudge, Judge, JudgeFailed, check_answered
+from uae.backends.judge import MIN_ANSWERED, ChatJudge, Judge, check_answered
 from uae.backends.roles import ChatReply
 from uae.backends.transformers import Transformers
 from uae.core.errors import UsageError
@@ -99,7 +100,7 @@ def test_words_of_an_address_that_refuses_log_probabilities_may_fail():
         judge = judge_at(server.url)
         with pytest.raises(UsageError):
             judge.p_of(IMAGE, "Red?", [("Yes",)])
-        with pytest.raises(JudgeFailed, match="judge: no answer"):
+        with pytest.raises(BackendFailed, match="judge: no answer"):
             judge.reply(IMAGE, "", "Red?", 9)
 
 
@@ -112,7 +113,7 @@ def test_words_of_an_address_that_refuses_log_probabilities_may_fail():
     ],
 )
 def test_an_address_that_fails_is_a_judge_that_failed(answer, reason):
-    with stub(lambda *_: answer) as server, pytest.raises(JudgeFailed) as caught:
+    with stub(lambda *_: answer) as server, pytest.raises(BackendFailed) as caught:
         judge_at(server.url, timeout_s=0.2).reply(IMAGE, "", "Red?", 9)
     assert (caught.value.reason, caught.value.can_retry) == (reason, True)
 
@@ -148,7 +149,7 @@ def test_a_question_too_large_for_the_memory_has_no_answer(vlm, local, monkeypat
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr(vlm.model.lm_head, "forward", forward)
-    with pytest.raises(JudgeFailed, match=r"^judge: out of memory: CUDA out of memory\.$"):
+    with pytest.raises(BackendFailed, match=r"^judge: out of memory: CUDA out of memory\.$"):
         ask(local)
 
 
@@ -189,7 +190,7 @@ def test_what_is_not_finite_is_no_probability(random_model_folder):
     judge = ChatJudge(model)
     with torch.no_grad():
         model.model.lm_head.weight.fill_(float("nan"))
-    with pytest.raises(JudgeFailed, match="not finite") as caught:
+    with pytest.raises(BackendFailed, match="not finite") as caught:
         judge.p_of(IMAGE, "Red?", [("red",)])
     assert not caught.value.can_retry
 
@@ -273,6 +274,6 @@ def test_a_model_without_a_chat_template_is_refused(llava_folder, tmp_path):
 def test_next_to_nothing_on_any_answer_is_no_verdict():
     check_answered("Red?", (MIN_ANSWERED, 0.0))
     check_answered("Red?", (0.0, MIN_ANSWERED))
-    with pytest.raises(JudgeFailed, match=r"'Red\?': .* probability 0.06 alone") as caught:
+    with pytest.raises(BackendFailed, match=r"'Red\?': .* probability 0.06 alone") as caught:
         check_answered("Red?", (0.02, 0.04))
     assert (caught.value.reason, caught.value.can_retry) == ("judge: no verdict", True)

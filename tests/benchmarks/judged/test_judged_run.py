@@ -10,7 +10,8 @@ from stub_endpoint import fault, said, stub
 
 from uae.backends.client import Client, EndpointConfig
 from uae.backends.endpoint import Endpoint
-from uae.backends.judge import ChatJudge, JudgeFailed
+from uae.backends.failure import BackendFailed
+from uae.backends.judge import ChatJudge
 from uae.benchmarks.benchmark import Plan, Work
 from uae.benchmarks.judged.images import check_images
 from uae.benchmarks.judged.rows import JudgedTask, failed_row, unscored
@@ -46,7 +47,7 @@ def works(judge: ChatJudge, images: Path) -> list[Work]:
             row = ItemRow(item=str(i))
             try:
                 reply = judge.reply(IMAGE, "", f"question {i}", 5)
-            except JudgeFailed as error:
+            except BackendFailed as error:
                 return failed_row(row, error)
             return replace(row, samples={"value": float(reply)})
 

@@ -9,9 +9,10 @@ import torch
 from stub_endpoint import DIE, HANG, fault, refusing, said, stub
 from thirty_questions import Words, evaluate, rows, write
 
-from uae.backends.answers import AnswerFailed, ChatAnswers, McqModel
+from uae.backends.answers import ChatAnswers, McqModel
 from uae.backends.client import Client, EndpointConfig
 from uae.backends.endpoint import Endpoint
+from uae.backends.failure import BackendFailed
 from uae.backends.judge import ChatJudge
 from uae.backends.transformers import Transformers
 from uae.backends.uae import Uae
@@ -63,7 +64,7 @@ def test_probabilities_that_are_not_finite_are_no_answer(random_model_folder):
     with torch.no_grad():
         vlm.model.lm_head.weight.fill_(float("nan"))
     for letters in ("AB", ""):
-        with pytest.raises(AnswerFailed, match="model: not finite") as caught:
+        with pytest.raises(BackendFailed, match="model: not finite") as caught:
             ChatAnswers(vlm, 2).reply(IMAGES[:1], "Which?", letters)
         assert not caught.value.can_retry
 
@@ -141,7 +142,7 @@ def test_words_alone_of_an_address_that_refuses_log_probabilities_may_fail():
         answers = answers_at(server.url)
         with pytest.raises(UsageError, match="--no-likelihood"):
             answers.reply([], "Which?", "AB")
-        with pytest.raises(AnswerFailed, match="model: no answer"):
+        with pytest.raises(BackendFailed, match="model: no answer"):
             answers.reply([], "Which?", "")
 
 
@@ -156,7 +157,7 @@ def test_words_alone_of_an_address_that_refuses_log_probabilities_may_fail():
     ],
 )
 def test_a_request_that_fails_is_no_answer(answer, reason):
-    with stub(lambda *_: answer) as server, pytest.raises(AnswerFailed) as caught:
+    with stub(lambda *_: answer) as server, pytest.raises(BackendFailed) as caught:
         answers_at(server.url, timeout_s=0.2).reply(IMAGES[:1], "Which?", "AB")
     assert (caught.value.reason, caught.value.can_retry) == (reason, True)
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from PIL import Image
 
-from uae.backends.answers import AnswerFailed, McqModel, McqReply
+from uae.backends.answers import McqModel, McqReply
+from uae.backends.failure import BackendFailed
 from uae.benchmarks.mmt_bench.benchmark import MmtOptions
 from uae.benchmarks.mmt_bench.evaluate import plan_of
 from uae.benchmarks.mmt_bench.task import MmtTask
@@ -82,7 +83,7 @@ class Words:
         self.asked.append(question)
         self.sizes.append([image.size for image in images])
         if any(f"picture {i}?" in question for i in self.failing):
-            raise AnswerFailed("model: no answer", "the endpoint gave no reply")
+            raise BackendFailed("model: no answer", "the endpoint gave no reply")
         rng = random.Random(question)
         letter = rng.choice("ABCD")
         return rng.choice([letter, f"({letter})", f"The answer is {letter}.", "Who knows?"])

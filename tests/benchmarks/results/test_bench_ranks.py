@@ -120,7 +120,7 @@ def test_rows_of_other_ranks_are_taken_up(tmp_path: Path, uninterrupted, torn: b
     assert contents(tmp_path) == uninterrupted
 
 
-@pytest.mark.parametrize("stop", range(1, 6))
+@pytest.mark.parametrize("stop", range(1, 5))
 def test_a_stop_at_any_step_of_taking_up_and_of_the_end_changes_nothing(
     tmp_path: Path, uninterrupted, monkeypatch, stop: int
 ):

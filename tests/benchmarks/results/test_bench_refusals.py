@@ -113,7 +113,7 @@ def test_a_sample_is_a_number(tmp_path: Path, value: float):
     with BenchRun.open(tmp_path, settings()) as run:
         with pytest.raises(NonFinite, match="item a: sample 'right'"):
             run.add(ItemRow(item="a", samples={"right": value}))
-        assert run.num_done == 0
+        assert not run.rows
     assert (tmp_path / ITEMS_FILE).read_bytes() == b""
 
 

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from uae.backends.judge import JudgeFailed, JudgeStamp
+from uae.backends.failure import BackendFailed
+from uae.backends.judge import JudgeStamp
 from uae.benchmarks.run import run_plan
 from uae.benchmarks.unified_bench.duel import (
     pair_up,
@@ -39,7 +40,7 @@ class Script:
     def reply(self, image, system, text, max_tokens):
         self.num_asked += 1
         reply = self.answer(text)
-        if isinstance(reply, JudgeFailed):
+        if isinstance(reply, BackendFailed):
             raise reply
         return reply
 
@@ -111,13 +112,13 @@ def test_a_reply_is_read_with_words_around_it():
     ],
 )
 def test_a_reply_of_another_form_is_a_failure_that_says_where(reply, where):
-    with pytest.raises(JudgeFailed, match=f"not the form asked for: {where}"):
+    with pytest.raises(BackendFailed, match=f"not the form asked for: {where}"):
         read_verdict(reply)
 
 
 def test_failures_are_counted_apart_and_tried_again_when_asked(files, tmp_path):
     def fails_on_b(text):
-        return JudgeFailed("judge: timed out", "") if "b.png" in text else prefers_two(text)
+        return BackendFailed("judge: timed out", "") if "b.png" in text else prefers_two(text)
 
     result, _ = judged(files, fails_on_b, tmp_path / "run")
     assert result.by_name("second preferred").n == 1

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from uae.backends.judge import Judge, JudgeFailed, check_answered
+from uae.backends.failure import BackendFailed
+from uae.backends.judge import Judge, check_answered
 from uae.benchmarks.benchmark import Plan, Work
 from uae.benchmarks.dpg.prompts import (
     NUM_PROMPTS,
@@ -132,7 +133,7 @@ def _image_row(task: DpgTask, item: Item, image_id: int, _: Rows) -> ItemRow:
     try:
         image = crops(open_image(task.images.paths[item.item_id]), task.num_images)[image_id]
         p = {str(q.question_id): _p_yes_no(task.judge, image, q) for q in item.questions}
-    except (UnreadableImage, JudgeFailed) as error:
+    except (UnreadableImage, BackendFailed) as error:
         return failed_row(row, error)
     answers = {key: float(yes > no) for key, (yes, no) in p.items()}
     scores = with_dependencies(item.questions, {int(key): x for key, x in answers.items()})

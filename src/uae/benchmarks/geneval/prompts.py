@@ -43,7 +43,6 @@ OFFICIAL_SHA256 = "5c48e0813e812e3c373fa5c8ed07a8f0a483be30272b4427b0559c8048e67
 _SEED = 43
 _NUM_DRAWS = 100  # per category but the first; repetitions are dropped, hence 80 to 100 prompts
 _NUMBER_WORDS = {2: "two", 3: "three", 4: "four"}
-_PERSON = 0  # never asked for in a colour
 _CLAUSE_KEYS = {"include": ("class", "count", "color", "position"), "exclude": ("class", "count")}
 
 

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from uae.backends.judge import JudgeFailed, JudgeStamp, check_answered
+from uae.backends.failure import BackendFailed
+from uae.backends.judge import JudgeStamp, check_answered
 from uae.benchmarks.benchmark import Plan, Work
 from uae.benchmarks.geneval2.prompts import NUM_PROMPTS, SKILLS, Atom, Prompt
 from uae.benchmarks.judged.rows import JudgedTask, Rows, failed_row, unscored
@@ -98,7 +99,7 @@ def _question_row(task: Task, name: str, question_id: int, atom: Atom, _: Rows) 
         asked = f"{atom.question} Answer in one word."
         p, p_other = task.judge.p_of(image, asked, (atom.forms, atom.other_forms))
         check_answered(atom.question, (p, p_other))
-    except (UnreadableImage, JudgeFailed) as error:
+    except (UnreadableImage, BackendFailed) as error:
         return failed_row(row, error)
     return replace(row, samples={"p": p}, details={**row.details, "p_other": p_other})
 

@@ -12,7 +12,8 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 
-from uae.backends.judge import JudgeFailed, JudgeStamp
+from uae.backends.failure import BackendFailed
+from uae.backends.judge import JudgeStamp
 from uae.backends.replies import json_objects
 from uae.benchmarks.benchmark import Plan, Work
 from uae.benchmarks.geneval_pp.prompts import NUM_PROMPTS, Clause, Prompt
@@ -86,11 +87,11 @@ def _row(task: Task, name: str, prompt: Prompt, _: Rows) -> ItemRow:
     try:
         image = open_image(task.images.paths[name])
         reply = task.judge.reply(image, SYSTEM, question_of(prompt), MAX_TOKENS)
-    except (UnreadableImage, JudgeFailed) as error:
+    except (UnreadableImage, BackendFailed) as error:
         return failed_row(row, error)
     details, verdict = {**row.details, "reply": reply}, read_verdict(reply)
     if verdict is None:
-        no_verdict = JudgeFailed("judge: no verdict", "no JSON object with correct 0 or 1")
+        no_verdict = BackendFailed("judge: no verdict", "no JSON object with correct 0 or 1")
         return failed_row(replace(row, details=details), no_verdict)
     details["reason"] = verdict.reason
     return replace(row, samples={"correct": float(verdict.is_correct)}, details=details)

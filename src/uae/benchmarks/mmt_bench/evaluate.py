@@ -18,7 +18,8 @@ from typing import Any
 
 from PIL import Image
 
-from uae.backends.answers import ASKED, AnswerFailed, McqModel
+from uae.backends.answers import ASKED, McqModel
+from uae.backends.failure import BackendFailed
 from uae.benchmarks.answers import extract_answer
 from uae.benchmarks.benchmark import Plan, Work
 from uae.benchmarks.mmt_bench.benchmark import MmtOptions
@@ -88,7 +89,7 @@ def ask(model: McqModel, row: QuestionRow, options: MmtOptions, folder: Path) ->
         asked = with_pictures(asked, save_thumbnails(images, folder, asked.item), folder)
     try:
         replied = _reply(model, images, question, options)
-    except AnswerFailed as error:
+    except BackendFailed as error:
         why = {"excluded": error.reason, "excluded_detail": error.detail}
         return replace(asked, **why, can_retry=error.can_retry)
     return replace(
@@ -104,7 +105,7 @@ def _reply(
 ) -> dict[str, Any]:
     """Return the reply, and what is read from it."""
     text, letters = PROMPTS[options.prompt](question), list(question.lettered)
-    with left_out_if_too_large(lambda why, detail: AnswerFailed(f"{ASKED}: {why}", detail)):
+    with left_out_if_too_large(lambda why, detail: BackendFailed(f"{ASKED}: {why}", detail)):
         reply = model.reply(images, text, letters if options.likelihood else [])
     return {
         REPLY: reply.text,

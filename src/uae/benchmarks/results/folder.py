@@ -15,7 +15,7 @@ from uae.core.provenance import BenchSettings
 from uae.core.ranks import other_paths
 from uae.runs.claim import FolderKind, check_same, contents_of, marker_of, plain
 from uae.runs.inputs import LISTING, input_differences, read_inputs, write_inputs
-from uae.runs.rows import ITEMS, ItemRow, read_rows, row_values
+from uae.runs.rows import ITEMS, ItemRow, read_rows, row_values, take_in
 
 log = logging.getLogger(__name__)
 
@@ -75,11 +75,9 @@ def take_up(folder: Path, *, retry_failed: bool) -> list[ItemRow]:
     """
     path = folder / ITEMS
     path.touch()
-    rows = {row.item: row for row in read_rows(path)}
-    parts = other_paths(path)
-    for row in (row for part in parts for row in read_rows(part)):
-        rows.setdefault(row.item, row)  # there if the kill came between writing and removing
-    kept = [row for row in rows.values() if not (retry_failed and row.can_retry)]
+    take_in(path)
+    rows = read_rows(path)
+    kept = [row for row in rows if not (retry_failed and row.can_retry)]
     if len(kept) < len(rows):
         (folder / RESULT).unlink(missing_ok=True)
         sync_folder(folder)

@@ -99,11 +99,6 @@ class BenchRun:
         """Rows by item: those that were there, and those that this rank has added."""
         return self._rows
 
-    @property
-    def num_done(self) -> int:
-        """Items that have a row; the other ranks are taken to be as far as this one."""
-        return self._num_before + (len(self._rows) - self._num_before) * current().size
-
     def missing(self, items: Iterable[T], name_of: Callable[[T], str]) -> Iterator[T]:
         """Yield those of all items of the run that have no row; nothing is kept of the others.
 

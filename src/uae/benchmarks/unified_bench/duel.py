@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from uae.backends.failure import Failure
+from uae.backends.failure import BackendFailed, Failure
 from uae.backends.files import CaptionsFile
-from uae.backends.judge import Judge, JudgeFailed
+from uae.backends.judge import Judge
 from uae.backends.replies import json_objects
 from uae.benchmarks.benchmark import Plan, Work
 from uae.benchmarks.judged.rows import failed_row
@@ -88,7 +88,7 @@ def read_verdict(reply: str) -> Verdict:
     """Read a judge's reply: its first JSON object."""
     values = next(json_objects(reply), None)
     if values is None:
-        raise JudgeFailed(
+        raise BackendFailed(
             "judge: not the form asked for",
             "the reply: no JSON object found, expected one with A, B and choice",
         )
@@ -97,7 +97,7 @@ def read_verdict(reply: str) -> Verdict:
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         where = ".".join(map(str, fault["loc"])) or "the reply"
-        raise JudgeFailed("judge: not the form asked for", f"{where}: {fault['msg']}") from error
+        raise BackendFailed("judge: not the form asked for", f"{where}: {fault['msg']}") from error
 
 
 def pair_up(
@@ -171,7 +171,7 @@ def _row(judge: Judge, duel: Duel) -> ItemRow:
             verdicts.append(read_verdict(replies[-1]))
     except UnreadableImage as error:
         return failed_row(ItemRow(item=duel.name), Failure("unreadable image", str(error)))
-    except JudgeFailed as error:
+    except BackendFailed as error:
         return failed_row(ItemRow(item=duel.name, details={"replies": replies}), error)
     return ItemRow(
         item=duel.name,

@@ -17,7 +17,7 @@ from uae.backends.roles import Caption, Captioner, Generator, Written
 from uae.benchmarks.unified_bench.budgets import PLAIN, Method, write_within
 from uae.benchmarks.unified_bench.task import Task
 from uae.core.errors import UnfitName
-from uae.core.ranks import gathered, once, other_paths, own_path, share
+from uae.core.ranks import gathered, once, own_path, share
 from uae.data.captions import CaptionRow, CaptionsWriter, take_in
 from uae.data.folder import NamedImage, write_image
 from uae.data.opening import open_image, opens
@@ -166,7 +166,7 @@ def _not_written(task: Task, variant: str, names: Sequence[str]) -> Collection[s
 
     def look() -> set[str]:
         path = task.captions_path(variant)
-        take_in(path, other_paths(path))
+        take_in(path)
         return set(names) - task.captions(variant).keys()
 
     return once(look)
@@ -177,7 +177,7 @@ def _writer(path: Path) -> Iterator[CaptionsWriter]:
     """Open what this rank appends to; at the end of all ranks the file holds what each wrote."""
     with CaptionsWriter(own_path(path)) as writer:
         yield writer
-    once(lambda: take_in(path, other_paths(path)))
+    once(lambda: take_in(path))
 
 
 def _of_all_ranks(failures: dict[str, Failure]) -> dict[str, Failure]:
