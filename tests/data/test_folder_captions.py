@@ -233,6 +233,19 @@ def test_one_order_decides_between_sources_and_is_said(folder):
     )
 
 
+@pytest.mark.parametrize("bin_", ["#recycle", "b/@Recycle", "@eaDir"])
+def test_what_lies_in_a_folder_of_deleted_files_is_no_caption(folder, bin_):
+    write_lines(folder / "captions.jsonl", [{"image": name, "caption": "new"} for name in NAMES])
+    (folder / bin_).mkdir()
+    old = [{"image": name, "caption": "old"} for name in (*NAMES, "gone.png")]
+    write_lines(folder / bin_ / "captions.jsonl", old)
+    write_lines(folder / bin_ / "metadata.jsonl", [{"file_name": "gone.png", "text": "old"}])
+    found = folder_captions(folder)
+    assert found.texts == dict.fromkeys(NAMES, "new")
+    assert found.summary == "captions for 3 of 3 images (from captions.jsonl)"
+    assert f"{bin_}/captions.jsonl" in survey(folder).summary()
+
+
 def test_blank_captions_are_none_and_the_last_of_several_holds(folder):
     rows = [
         {"image": "1.png", "caption": "old"},

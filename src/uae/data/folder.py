@@ -39,12 +39,14 @@ class FolderListing:
         folder: Where they lie.
         names: Paths relative to `folder`, with "/", sorted.
         others: Files of other kinds, hidden ones not among them; named as `names` are.
+        litter: All files in folders of thumbnails and of deleted files, captions too.
         skipped: Folders that may not be read.
     """
 
     folder: Path
     names: tuple[str, ...]
     others: tuple[str, ...]
+    litter: tuple[str, ...]
     skipped: tuple[UnreadableImage, ...]
 
     @property
@@ -56,7 +58,8 @@ class FolderListing:
         """Files of other kinds that are no captions of the images."""
         beside = sidecars(self.names, self.others).values()
         captions = {file for files in beside for file in files} | set(tables(self.others))
-        return tuple(name for name in self.others if name not in captions)
+        rest = (name for name in self.others if name not in captions)
+        return tuple(sorted((*rest, *self.litter)))
 
 
 def list_images(folder: str | Path) -> FolderListing:
@@ -64,7 +67,7 @@ def list_images(folder: str | Path) -> FolderListing:
 
     Hidden files and folders are passed over, and links to folders are not followed. Pictures of
     formats that are not opened are listed too, so that each is left out by name. Masks beside
-    images, and what lies in folders of thumbnails, are files of other kinds.
+    images are files of other kinds.
 
     Raises:
         UsageError: There is no such folder, it may not be read, or no image is in it.
@@ -81,6 +84,7 @@ def list_images(folder: str | Path) -> FolderListing:
 
     names: list[str] = []
     others: list[str] = []
+    litter: list[str] = []
     for root, subfolders, files in os.walk(folder, onerror=note):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         place = Path(root).relative_to(folder)
@@ -89,16 +93,18 @@ def list_images(folder: str | Path) -> FolderListing:
         for name in files:
             if name.startswith("."):
                 continue
-            chosen = names if _is_picture(name) and not is_litter else others
-            chosen.append(inside + name)
+            kind = litter if is_litter else names if _is_picture(name) else others
+            kind.append(inside + name)
     if skipped and not names:
         raise skipped[0]  # its images may be in there
     if not names:
-        found = f"{count_of(len(others), 'file')} of other kinds"
+        found = f"{count_of(len(others) + len(litter), 'file')} of other kinds"
         suffixes = ", ".join(sorted(SUFFIXES))
         raise UsageError(f"{folder} holds no images ({found}): expected {FORMATS} ({suffixes})")
     skipped.sort(key=lambda error: str(error.path))
-    return FolderListing(folder, tuple(sorted(names)), tuple(sorted(others)), tuple(skipped))
+    return FolderListing(
+        folder, tuple(sorted(names)), tuple(sorted(others)), tuple(sorted(litter)), tuple(skipped)
+    )
 
 
 def _is_picture(name: str) -> bool:
