@@ -7,7 +7,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from uae.models.batches import parts_by_length
+from uae.models.batches import parts_by_length, parts_of
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.sampling import SamplingConfig
 
@@ -27,7 +27,7 @@ def redraw(
         captions: Drawn with captions of like length, whatever their order.
         noise: Starting noise; that of one caption stands together.
         sampling: How to draw.
-        micro_batch: Images drawn at once.
+        micro_batch: Images drawn at once; those of one caption are split where they are more.
     """
     repeats = len(noise) // len(captions)
     noise = rearrange(noise, "(p m) c h w -> p m c h w", m=repeats)
@@ -35,6 +35,10 @@ def redraw(
     pixels = pixels.to(noise)
     for rows in parts_by_length(captions, max(1, micro_batch // repeats)):
         conditions = model.condition([captions[i] for i in rows]).repeat_interleave(repeats)
-        drawn = model.draw_conditions(conditions, noise[rows].flatten(0, 1), sampling)
-        pixels[rows] = rearrange(drawn, "(p m) c y x -> p m c y x", m=repeats)
+        start = noise[rows].flatten(0, 1)
+        drawn = [
+            model.draw_conditions(conditions[part], start[part], sampling)
+            for part in parts_of(len(start), micro_batch)
+        ]
+        pixels[rows] = rearrange(torch.cat(drawn), "(p m) c y x -> p m c y x", m=repeats)
     return pixels.flatten(0, 1)
