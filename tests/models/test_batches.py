@@ -50,12 +50,17 @@ def test_an_evaluation_draws_each_caption_as_if_alone(model):
 
 
 @pytest.mark.parametrize("micro_batch", [1, 4, 64])
-def test_a_rollout_draws_each_caption_from_its_own_noise(model, micro_batch):
+def test_a_rollout_draws_each_caption_from_its_own_noise(model, micro_batch, monkeypatch):
+    sizes, plain = [], model.decoder.sample
+    monkeypatch.setattr(
+        model.decoder, "sample", lambda *args: (sizes.append(len(args[1])), plain(*args))[1]
+    )
     noise = torch.randn(
         2 * len(CAPTIONS), *model.decoder.latent_shape(), generator=torch.Generator().manual_seed(0)
     )
     sampling = SamplingConfig(num_steps=2)
     redraws = redraw(model, CAPTIONS, noise, sampling, micro_batch)
+    assert max(sizes) <= micro_batch
     for i, caption in enumerate(CAPTIONS):
         own = slice(2 * i, 2 * i + 2)
         alone = model.draw_conditions(model.condition([caption] * 2), noise[own], sampling)

@@ -112,6 +112,26 @@ def test_pixels_are_in_range_and_latents_scaled(decoder):
     assert drawn.max() <= 1
 
 
+def test_the_vae_takes_as_many_images_at_once_as_it_may(decoder, monkeypatch):
+    """Parts of a batch decode and encode as the whole does, gradients included."""
+    sizes: list[int] = []
+    for name in ("encode", "decode"):
+        plain = getattr(decoder.family.vae, name)
+        monkeypatch.setattr(
+            decoder.family.vae, name, lambda x, plain=plain: (sizes.append(len(x)), plain(x))[1]
+        )
+    made = []
+    for vae_batch in (0, 2):
+        monkeypatch.setattr(decoder, "vae_batch", vae_batch)
+        latents = decoder.noise([stream(i) for i in range(5)]).requires_grad_()
+        pixels = decoder.to_pixels(latents)
+        pixels.square().sum().backward()
+        made.append((pixels.detach(), decoder.to_latents(pixels.detach()), latents.grad))
+    assert sizes == [5, 5, 2, 2, 1, 2, 2, 1]
+    for whole, parts in zip(*made, strict=True):
+        assert torch.allclose(whole, parts, atol=1e-4, rtol=1e-4)
+
+
 @torch.no_grad()
 def test_pixels_that_are_not_finite_are_never_a_colour(decoder, monkeypatch):
     raw = torch.tensor([float("inf"), float("-inf"), float("nan"), 0.0, 9.0]).view(1, 1, 1, 5)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.tiny_encoders import ENCODERS, write_encoder
 from uae.core.errors import UsageError
@@ -13,6 +14,7 @@ from uae.flow.noise import stream
 from uae.models.finetune import FineTuning
 from uae.models.projector import Projected, Projector
 from uae.models.vlm.encoder import Encoder
+from uae.models.vlm.log_probs import chosen_log_probs
 from uae.models.vlm.sampling import uniforms
 from uae.models.vlm.table import FAMILIES
 from uae.recipe.optimizer import FineTuneConfig
@@ -105,6 +107,39 @@ def test_scores_before_and_in_an_update_are_the_same_bit_for_bit(folder, images,
     with torch.no_grad():
         old = encoder.log_probs(prompts, captions.token_ids, captions.mask)
     assert torch.equal(encoder.log_probs(prompts, captions.token_ids, captions.mask), old)
+
+
+class Softmaxes(TorchDispatchMode):
+    """Notes how many rows each log-softmax is of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_rows: list[int] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten._log_softmax.default:
+            self.num_rows.append(len(args[0]))
+        return func(*args, **(kwargs or {}))
+
+
+def test_logits_that_are_too_many_come_in_parts(encoder, monkeypatch):
+    """Values and gradients are the same; in the backward pass the parts are made again."""
+    family = encoder.family
+    width, vocabulary = family.model.lm_head.in_features, len(family.forbidden)
+    states = torch.randn(11, width, generator=torch.Generator().manual_seed(0))
+    said = (~family.forbidden).nonzero().flatten()[:11]
+    made = []
+    for limit in (11 * vocabulary, 4 * vocabulary + 1, 1):
+        monkeypatch.setattr("uae.models.vlm.log_probs._MAX_LOGITS", limit)
+        given = states.clone().requires_grad_()
+        with Softmaxes() as softmaxes:
+            chosen = chosen_log_probs(family, given, said, temperature=0.7)
+            chosen.square().sum().backward()
+        made.append((chosen.detach(), given.grad, softmaxes.num_rows))
+    assert [sorted(num_rows) for *_, num_rows in made] == [[11], [3, 3, 4, 4, 4, 4], [1] * 22]
+    for values, gradients, _ in made[1:]:
+        assert torch.allclose(values, made[0][0], atol=TOLERANCE)
+        assert torch.allclose(gradients, made[0][1], atol=TOLERANCE)
 
 
 def test_a_cache_is_refused_where_it_would_be_dropped(encoder, images):

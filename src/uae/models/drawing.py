@@ -7,7 +7,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from uae.models.batches import parts_by_length
+from uae.models.batches import parts_by_length, parts_of
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.sampling import SamplingConfig
 
@@ -27,13 +27,17 @@ def redraw(
         captions: Drawn with captions of like length, whatever their order.
         noise: Starting noise; that of one caption stands together.
         sampling: How to draw.
-        micro_batch: Images drawn at once.
+        micro_batch: Images drawn at once; those of one caption are split where they are more.
     """
     repeats = len(noise) // len(captions)
     noise = rearrange(noise, "(p m) c h w -> p m c h w", m=repeats)
     pixels: dict[int, Tensor] = {}
     for rows in parts_by_length(captions, max(1, micro_batch // repeats)):
         conditions = model.condition([captions[i] for i in rows]).repeat_interleave(repeats)
-        drawn = model.draw_conditions(conditions, noise[rows].flatten(0, 1), sampling)
-        pixels |= zip(rows, drawn.split(repeats), strict=True)
+        start = noise[rows].flatten(0, 1)
+        drawn = [
+            model.draw_conditions(conditions[part], start[part], sampling)
+            for part in parts_of(len(start), micro_batch)
+        ]
+        pixels |= zip(rows, torch.cat(drawn).split(repeats), strict=True)
     return torch.cat([pixels[i] for i in range(len(captions))])

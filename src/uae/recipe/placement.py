@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from pydantic import NonNegativeInt
 from pydantic.dataclasses import dataclass as config_dataclass
 
 from uae.core.config import STRICT
@@ -16,3 +17,5 @@ class PlacementConfig:
     takes half the memory and trains adapters alone."""
     checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them."""
+    vae_batch: NonNegativeInt = 0
+    """Images that the vae decodes or encodes at once; 0 takes a whole micro-batch."""

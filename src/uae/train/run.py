@@ -195,6 +195,7 @@ def load_model(name: str | Path, recipe: Recipe) -> UnifiedAutoEncoder:
     """Load a model by its folder or preset, placed as the recipe says."""
     dtype = getattr(torch, recipe.placement.frozen)
     model = UnifiedAutoEncoder.from_pretrained(name, device_of(recipe.device), dtype)
+    model.decoder.vae_batch = recipe.placement.vae_batch
     if recipe.placement.checkpointing:
         model.encoder.keep_no_activations()
         model.decoder.keep_no_activations()

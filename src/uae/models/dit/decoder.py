@@ -3,7 +3,7 @@
 Pixels are in [0, 1]; what depends on the model's architecture is its family's (`family.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -46,6 +46,8 @@ class Decoder:
                 f"size_px = {self.size_px}: {type(family.transformer).__name__} draws multiples of "
                 f"{family.step_px} pixels"
             )
+        self.vae_batch = 0
+        """Images that the vae takes at once; 0 for all."""
         for aspect in (1, MAX_ASPECT):
             family.latent_shape(self.shapes.of(aspect, 1))
 
@@ -130,8 +132,12 @@ class Decoder:
 
     def to_pixels(self, latents: Float[Tensor, "n ..."]) -> Float[Tensor, "n 3 y x"]:
         """Decode latents to pixels in [0, 1], NaN where the vae gave nothing finite."""
-        return self.family.to_pixels(latents)
+        return self._in_parts(self.family.to_pixels, latents)
 
     def to_latents(self, pixels: Float[Tensor, "n 3 y x"]) -> Float[Tensor, "n ..."]:
         """Encode pixels in [0, 1] to the mean of their latents."""
-        return self.family.to_latents(pixels)
+        return self._in_parts(self.family.to_latents, pixels)
+
+    def _in_parts(self, work: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        parts = images.split(self.vae_batch or max(1, len(images)))
+        return work(images) if len(parts) == 1 else torch.cat([work(part) for part in parts])

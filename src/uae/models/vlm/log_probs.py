@@ -6,8 +6,12 @@ import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from uae.models.vlm.family import Prompts, VlmFamily
+
+_MAX_LOGITS = 2**26
+"""Logits at once, 256 MiB in float32: 441 tokens of a vocabulary of 152,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,26 @@ def log_probs(
         prefix = family.prefill(prompts, len(token_ids) // len(prompts))
         later = family.continue_(prefix, token_ids[:, :-1])
         states = torch.cat([rearrange(prefix.hidden, "n d -> n 1 d"), later], dim=1)
-    log_p = log_softmax(family, states, temperature)
-    chosen = log_p.gather(-1, token_ids[..., None]).squeeze(-1)
-    return chosen.masked_fill(~mask, 0.0)
+    chosen = chosen_log_probs(family, states.flatten(0, 1), token_ids.flatten(), temperature)
+    return chosen.view_as(token_ids).masked_fill(~mask, 0.0)
+
+
+def chosen_log_probs(
+    family: VlmFamily,
+    states: Float[Tensor, "n d"],
+    token_ids: Int[Tensor, " n"],
+    temperature: float = 1.0,
+) -> Float[Tensor, " n"]:
+    """Log-probabilities of one token after each state, with gradients.
+
+    Where all logits are too many they come in parts, and again in the backward pass.
+    """
+
+    def of(states: Tensor, token_ids: Tensor) -> Tensor:
+        return log_softmax(family, states, temperature).gather(1, token_ids[:, None]).squeeze(1)
+
+    size = max(1, _MAX_LOGITS // len(family.forbidden))
+    if len(states) <= size:
+        return of(states, token_ids)
+    parts = zip(states.split(size), token_ids.split(size), strict=True)
+    return torch.cat([checkpoint(of, *part, use_reentrant=False) for part in parts])
