@@ -1,28 +1,11 @@
 """Log-probabilities of tokens, as sampled and as scored again, by any encoder family."""
 
-from dataclasses import dataclass
-
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from uae.models.vlm.family import Prompts, VlmFamily
-
-
-@dataclass(frozen=True, slots=True)
-class LikelyTokens:
-    """One token of each of n completions by raw logits in float32, so at temperature 1.
-
-    Attributes:
-        log_probs: Of the token that was sampled.
-        top_ids: The k likeliest tokens, the likeliest first.
-        top_log_probs: Theirs; minus infinity for what the encoder can never say.
-    """
-
-    log_probs: Float[Tensor, " n"]
-    top_ids: Int[Tensor, "n k"]
-    top_log_probs: Float[Tensor, "n k"]
+from uae.models.vlm.family import LikelyTokens, Prompts, TrainedFamily
 
 
 def likely_tokens(
@@ -35,7 +18,7 @@ def likely_tokens(
 
 
 def log_softmax(
-    family: VlmFamily, hidden: Float[Tensor, "*n d"], temperature: float = 1.0
+    family: TrainedFamily, hidden: Float[Tensor, "*n d"], temperature: float = 1.0
 ) -> Float[Tensor, "*n v"]:
     """Log-probabilities of the next token, float32; tokens of images can never be said."""
     logits = family.logits(hidden).float() / temperature
@@ -43,7 +26,7 @@ def log_softmax(
 
 
 def log_probs(
-    family: VlmFamily,
+    family: TrainedFamily,
     prompts: Prompts,
     token_ids: Int[Tensor, "n t"],
     mask: Bool[Tensor, "n t"],
@@ -58,7 +41,7 @@ def log_probs(
         mask: True at real tokens, the end token included.
         temperature: As in sampling.
     """
-    if family.recomputes:  # which no cache survives; old and new scores come by one path
+    if family.scores_whole:
         states = family.states(prompts, token_ids[:, :-1])
     else:
         prefix = family.prefill(prompts, len(token_ids) // len(prompts))
