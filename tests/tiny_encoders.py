@@ -306,6 +306,7 @@ def _gemma4() -> tuple[Any, Any, Any]:
             "head_dim": 8,
             "patch_size": 4,
             "position_embedding_size": 256,
+            "pooling_kernel_size": 2,
         },
         boi_token_id=tokenizer.boi_token_id,
         eoi_token_id=tokenizer.eoi_token_id,
@@ -316,7 +317,7 @@ def _gemma4() -> tuple[Any, Any, Any]:
         video_token_id=tokenizer.video_token_id,
         tie_word_embeddings=False,
     )
-    images = Gemma4ImageProcessorPil(patch_size=4, max_soft_tokens=140)
+    images = Gemma4ImageProcessorPil(patch_size=4, max_soft_tokens=70, pooling_kernel_size=2)
     return Gemma4ForConditionalGeneration(config), tokenizer, images
 
 

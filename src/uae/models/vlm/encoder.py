@@ -112,7 +112,8 @@ class Encoder:
 
     def keep_no_activations(self) -> None:
         """Compute activations again in the backward pass instead of keeping them."""
-        self.trained.recompute()
+        if isinstance(self.family, TrainedFamily):
+            self.family.recompute()
 
     # -- texts --------------------------------------------------------------------------------
 

@@ -70,20 +70,21 @@ def vlm_loader(
     return Captioner.from_pretrained
 
 
-def check_trained(folder: str | Path, what: str) -> None:
-    """Refuse a model that cannot learn, before it is loaded.
+def check_learning(source: str | Path, revision: str, what: str) -> None:
+    """Refuse an encoder that cannot learn, before it is loaded.
 
     Args:
-        folder: Of transformers.
+        source: Folder of transformers, or hub id.
+        revision: Of the id.
         what: Would train it, in the error.
 
     Raises:
+        OSError: There is no such model.
         UsageError: It is of no family; names those there are.
     """
-    name = read_config(folder).model_type
+    name = read_config(source, revision).model_type
     if name not in FAMILIES:
         raise UsageError(
-            f"{what} trains the encoder, and {folder} is a {name!r} model, which writes captions "
-            f"here and no more: an encoder that learns is one of {', '.join(FAMILIES)}; with "
-            "schedule: decoder it may stay as it is"
+            f"{what} trains the encoder, and {source} is a {name!r} model, which writes captions "
+            f"here and no more: expected schedule: decoder, or an encoder of {', '.join(FAMILIES)}"
         )
