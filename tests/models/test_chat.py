@@ -38,7 +38,7 @@ def test_a_question_is_tokenised_as_everywhere(encoder, image):
     ours = chat_prompts(encoder, [Message("user", (image, "Which?"))])
     theirs = encoder.prompts([image], ["Which?"])
     assert torch.equal(ours.token_ids, theirs.token_ids)
-    assert torch.equal(ours.pixel_values, theirs.pixel_values)
+    assert torch.equal(ours.pixels["pixel_values"], theirs.pixels["pixel_values"])
 
 
 @pytest.mark.parametrize("with_image", [True, False])
@@ -56,12 +56,11 @@ def test_several_turns_match_one_plain_forward_pass(encoder, image, with_image):
     assert text.endswith("Where?<|im_end|>\n<|im_start|>assistant\n")
     is_image = prompts.token_ids == encoder.model.config.image_token_id
     assert is_image.any() == with_image
-    pixels = {"pixel_values": prompts.pixel_values, "image_grid_thw": prompts.grid_thw}
     logits = encoder.model(
         input_ids=prompts.token_ids,
         attention_mask=prompts.mask.long(),
         mm_token_type_ids=is_image.int(),
-        **(pixels if with_image else {}),
+        **prompts.pixels,
     ).logits[:, -1]
     expected = logits.masked_fill(encoder.family.forbidden, float("-inf")).log_softmax(-1)
     assert torch.allclose(encoder.next_log_probs(prompts), expected, atol=TOLERANCE)

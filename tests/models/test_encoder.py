@@ -62,8 +62,7 @@ def test_log_probs_match_one_plain_forward_pass(encoder, images):
     output = encoder.model(
         input_ids=token_ids,
         attention_mask=torch.ones_like(token_ids),
-        pixel_values=prompts.pixel_values,
-        image_grid_thw=prompts.grid_thw,
+        **prompts.pixels,
         mm_token_type_ids=(token_ids == encoder.model.config.image_token_id).int(),
     )
     start = prompts.token_ids.shape[1] - 1
@@ -79,8 +78,7 @@ def test_greedy_captions_are_those_of_generate(encoder, images):
     theirs = encoder.model.generate(
         input_ids=prompts.token_ids,
         attention_mask=prompts.mask.long(),
-        pixel_values=prompts.pixel_values,
-        image_grid_thw=prompts.grid_thw,
+        **prompts.pixels,
         mm_token_type_ids=(prompts.token_ids == encoder.model.config.image_token_id).int(),
         max_new_tokens=8,
         do_sample=False,
@@ -102,7 +100,10 @@ def test_images_of_different_sizes_share_a_batch(encoder, images):
     """Left padding moves nothing: each row is what it is alone."""
     wide = images[1].resize((128, 32))
     batch = encoder.prompts([images[0], wide])
-    assert not batch.mask.all() or len(set(batch.grid_thw[:, 1:].prod(1).tolist())) == 1
+    assert (
+        not batch.mask.all()
+        or len(set(batch.pixels["image_grid_thw"][:, 1:].prod(1).tolist())) == 1
+    )
     together = encoder.sample(batch, None, max_new_tokens=6)
     for i, image in enumerate([images[0], wide]):
         alone = encoder.sample(encoder.prompts([image]), None, max_new_tokens=6)
@@ -113,13 +114,12 @@ def test_several_images_may_stand_in_one_turn(encoder, images):
     """Positions and patches of each are where plain transformers puts them."""
     wide = images[1].resize((128, 32))
     prompts = encoder.prompts([[images[0], wide], images[2]], ["Which?", "Which is it?"])
-    assert len(prompts.grid_thw) == 3
+    assert len(prompts.images) == 3
     is_image = prompts.token_ids == encoder.model.config.image_token_id
     expected = encoder.model(
         input_ids=prompts.token_ids,
         attention_mask=prompts.mask.long(),
-        pixel_values=prompts.pixel_values,
-        image_grid_thw=prompts.grid_thw,
+        **prompts.pixels,
         mm_token_type_ids=is_image.int(),
     ).logits[:, -1]
     log_p = encoder.next_log_probs(prompts)

@@ -11,8 +11,8 @@ from bases.tokenizer import CHAT_TEMPLATE, SPECIAL_TOKENS
 from uae.models.chat import Message, chat_prompts
 from uae.models.plain_text import BLANK, PlainText
 from uae.models.unified import UnifiedAutoEncoder
+from uae.models.vlm.causal import READ_ROLES
 from uae.models.vlm.encoder import Encoder
-from uae.models.vlm.qwen_vl import READ_ROLES
 
 IMAGE = Image.new("RGB", (56, 56), "red")
 TEXTS = [

@@ -88,8 +88,8 @@ def test_an_image_comes_in_any_spelling_of_base64(model, url):
     asked = parse_request(json.dumps({"model": "m", "messages": messages}).encode(), ChatRequest)
     plain = open_data_url(HEAD + PLAIN, "x")
     assert torch.equal(
-        prepare_chat(model, asked).prompts.pixel_values,
-        chat_prompts(model.encoder, [Message("user", (plain,))]).pixel_values,
+        prepare_chat(model, asked).prompts.pixels["pixel_values"],
+        chat_prompts(model.encoder, [Message("user", (plain,))]).pixels["pixel_values"],
     )
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from uae.core.errors import UsageError
+from uae.data.shapes import Shapes
 from uae.data.survey import survey
 from uae.models.settings import read_settings, write_settings
 from uae.models.unified import UnifiedAutoEncoder
@@ -76,7 +77,7 @@ def test_another_image_moves_few_of_the_others(names, share, more):
 def test_held_out_images_are_never_trained_on(photos, random_model_folder):
     images = run_images(recipe_of(photos, random_model_folder))
     assert isinstance(images.evaluator, OwnImages)
-    source = images.source(48, survey(photos))
+    source = images.source(Shapes(48), survey(photos))
     trained_on = {source.sample(i, 0).name for i in range(len(source))}
     held_out = set(held_out_names(sorted(f"{i}.png" for i in range(12)), 0.4))
     assert trained_on.isdisjoint(held_out)
@@ -137,7 +138,7 @@ def test_photos_are_redrawn_in_their_own_shapes(photos, random_model_folder, tmp
 def test_without_a_share_a_run_is_measured_on_scenes(photos, random_model_folder):
     images = run_images(recipe_of(photos, random_model_folder, held_out_share=0))
     assert isinstance(images.evaluator, SceneEvaluator)
-    assert len(images.source(48, survey(photos))) == 12
+    assert len(images.source(Shapes(48), survey(photos))) == 12
 
 
 def test_too_few_images_are_refused(photos, random_model_folder):

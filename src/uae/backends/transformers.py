@@ -13,7 +13,6 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, GenerationConfig, LogitsProcessor
 
-from uae.backends.chat_processor import ChatProcessor
 from uae.backends.failure import BackendFailed, Failure, one_by_one
 from uae.backends.first_token import Vocabulary
 from uae.backends.judge import JudgeStamp, Judging
@@ -35,6 +34,7 @@ from uae.models.hub import found
 from uae.models.loading import load_whole
 from uae.models.parts import adapters_of, place_of
 from uae.models.settings import SETTINGS_FILE, resolve
+from uae.models.vlm.chat_processor import ChatProcessor
 from uae.models.vlm.sampling import caption_stream
 
 _VIDEO_PACKAGE = "torchvision"

@@ -36,8 +36,9 @@ class CaptionChoice:
     """What the encoder is asked about an image."""
     max_new_tokens: PositiveInt = 512
     """Longest caption it writes."""
-    max_pixels: PositiveInt | None = 65_536
-    """Most pixels that it sees of an image, whose shape is kept; by default the paper's number."""
+    max_pixels: PositiveInt | None = None
+    """Most pixels that it sees of an image, whose shape is kept; by default 65536, the paper's
+    number, of the Qwen families, one tile (200704) of InternVL, and of others their own."""
 
 
 DRAWING, CAPTIONS = DrawingChoice(), CaptionChoice()

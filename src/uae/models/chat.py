@@ -12,8 +12,8 @@ from PIL import Image
 
 from uae.flow.noise import stream
 from uae.models.vlm.encoder import Encoder
-from uae.models.vlm.family import Prompts
-from uae.models.vlm.sampling import SampledTokens, uniforms
+from uae.models.vlm.family import Prompts, SampledTokens
+from uae.models.vlm.sampling import uniforms
 
 Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length"]

@@ -22,7 +22,7 @@ from uae.models.parts import HALVES, locate, reference_to
 from uae.models.projector import Projector
 from uae.models.settings import ModelSettings, Reference, write_settings
 from uae.models.unified import UnifiedAutoEncoder
-from uae.models.vlm.table import vlm_loader
+from uae.models.vlm.table import SEEN_PIXELS, vlm_loader
 from uae.recipe.sampling import SamplingConfig
 
 
@@ -38,7 +38,7 @@ class Pair:
         max_new_tokens: Longest caption the encoder writes.
         size_px: Side of a drawn square; None for the decoder's own.
         shapes: Whether images are cut to squares, see `ModelSettings`.
-        max_pixels: Most pixels that the encoder sees of an image; None for its own limit.
+        max_pixels: Most pixels that the encoder sees of an image; None for those of its family.
         sampling: How images are drawn.
         similarity: Similarity backbones, name to place.
         copied: Whether the weights are copied into the pair's folder.
@@ -83,7 +83,7 @@ def join(pair: Pair, out: Path) -> ModelSettings:
 
 def _write(pair: Pair, parts: dict[str, Reference], draft: Path) -> ModelSettings:
     places = {half: locate(draft, half, parts[half]) for half in HALVES}
-    vlm_loader(places["encoder"])
+    vlm_loader(places["encoder"], pair.condition)
     dit_loader(places["decoder"], pair.condition)
     spec = _spec_of(places["decoder"])
     settings = ModelSettings(
@@ -95,7 +95,7 @@ def _write(pair: Pair, parts: dict[str, Reference], draft: Path) -> ModelSetting
         condition=pair.condition,
         size_px=pair.size_px,
         shapes=pair.shapes,
-        max_pixels=pair.max_pixels,
+        max_pixels=pair.max_pixels or SEEN_PIXELS.get(read_config(places["encoder"]).model_type),
         parts=parts,
     )
     if pair.condition == "projector":

@@ -21,8 +21,12 @@ from uae.core.errors import UsageError
 _MAX_KEYS_NAMED = 3
 
 
-def read_config(name: str | Path) -> PretrainedConfig:
+def read_config(name: str | Path, revision: str = "main") -> PretrainedConfig:
     """Read the config of a folder or hub id.
+
+    Args:
+        name: Folder or hub id.
+        revision: Of the id.
 
     Raises:
         OSError: There is none.
@@ -31,7 +35,7 @@ def read_config(name: str | Path) -> PretrainedConfig:
     """
     _check_flat(name)
     try:
-        return AutoConfig.from_pretrained(name)
+        return AutoConfig.from_pretrained(name, revision=revision)
     except ValueError as error:
         raise UsageError(f"{name} is no model of transformers: {error}") from error
 

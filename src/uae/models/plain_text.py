@@ -42,17 +42,17 @@ class PlainText:
             text = self._control.sub(lambda found: found[0][0] + by + found[0][1:], text)
         return text
 
-    def messages(self, chat: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def messages(self, chat: Sequence[Mapping[str, Any]], by: str = _BREAK) -> list[dict[str, Any]]:
         """Return a chat for the template, all its texts broken; neighbours are one text."""
-        return [{**message, "content": self._content(message["content"])} for message in chat]
+        return [{**message, "content": self._content(message["content"], by)} for message in chat]
 
-    def _content(self, content: str | Sequence[Mapping[str, Any]]) -> Any:
+    def _content(self, content: str | Sequence[Mapping[str, Any]], by: str) -> Any:
         if isinstance(content, str):
-            return self.broken(content)
+            return self.broken(content, by)
         parts: list[Mapping[str, Any]] = []
         for kind, run in itertools.groupby(content, key=lambda part: part["type"]):
             if kind == "text":
-                text = self.broken("".join(part["text"] for part in run))
+                text = self.broken("".join(part["text"] for part in run), by)
                 parts.append({"type": "text", "text": text})
             else:
                 parts.extend(run)

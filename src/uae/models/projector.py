@@ -56,7 +56,7 @@ class Projected:
         Raises:
             UsageError: The encoder does not read captions as they are.
         """
-        encoder.family.check_reading()
+        encoder.trained.check_reading()
         self.encoder = encoder
         self.projector = projector
 

@@ -109,7 +109,7 @@ class UnifiedAutoEncoder:
         assert settings is not None
         check_weights(folder)
         places = {part: locate(folder, part, settings.parts.get(part)) for part in HALVES}
-        load_vlm = vlm_loader(places["encoder"])
+        load_vlm = vlm_loader(places["encoder"], settings.condition)
         load_dit = dit_loader(places["decoder"], settings.condition)
         decoder = Decoder(
             load_dit(places["decoder"], dtype),
@@ -182,7 +182,7 @@ class UnifiedAutoEncoder:
         self.encoder_tuning = FineTuning(
             self.encoder.model,
             config,
-            self.encoder.family.targets,
+            self.encoder.trained.targets,
             stream(seed, "lora", "encoder"),
         )
         return self.encoder_tuning

@@ -2,11 +2,15 @@
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 
 from uae.core.errors import UsageError
 from uae.data.folder import list_images
-from uae.models.settings import ModelSettings, find_settings
+from uae.models.hub import found
+from uae.models.settings import ModelSettings, Reference, find_settings, resolve
 from uae.models.unified import UnifiedAutoEncoder
+from uae.models.vlm.table import check_learning
+from uae.recipe.plan import turns_of
 from uae.recipe.recipe import Recipe
 from uae.recipe.sampling import SamplingConfig
 from uae.rewards.places import rewarding
@@ -33,10 +37,20 @@ def check_inputs(recipe: Recipe, evaluator: Evaluator) -> None:
             "cold_start.condition is image: the model reads captions natively, as text alone; "
             "expected text"
         )
+    if {turn.side for turn in turns_of(recipe)} & {"encoder", "joint"}:
+        _check_learning(recipe.model, settings)
     if recipe.track:
         check_installed()
     evaluator.check()
     _say_unused(recipe, settings)
+
+
+def _check_learning(model: str, settings: ModelSettings) -> None:
+    """Refuse encoder RL of a model that can only caption."""
+    inside = Reference(source=str(Path(resolve(model)) / "encoder"))
+    reference = settings.parts.get("encoder", inside)
+    with found("encoder_rl", reference.source):
+        check_learning(reference.source, reference.commit or "main", "encoder_rl")
 
 
 def _say_unused(recipe: Recipe, settings: ModelSettings) -> None:

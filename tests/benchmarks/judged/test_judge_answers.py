@@ -214,9 +214,8 @@ def test_images_stand_before_the_question_as_our_encoder_reads_them(vlm, encoder
     inputs = vlm.processor(images, "", "Red?")
     prompts = encoder.prompts([images], ["Red?"])
     assert inputs["input_ids"].equal(prompts.token_ids)
-    if images:
-        assert inputs["pixel_values"].equal(prompts.pixel_values)
-        assert inputs["image_grid_thw"].equal(prompts.grid_thw)
+    for name, pixels in prompts.pixels.items():
+        assert inputs[name].equal(pixels)
     reply = encoder.sample(prompts, None, max_new_tokens=8).texts[0]
     assert vlm.chat(images, "Red?", max_tokens=8).text == reply
 

@@ -193,8 +193,7 @@ def plain_log_prob(encoder, turns: list[Message], ids: list[int]) -> float:
     logits = encoder.model(
         input_ids=token_ids,
         attention_mask=torch.ones_like(token_ids),
-        pixel_values=prompts.pixel_values,
-        image_grid_thw=prompts.grid_thw,
+        **prompts.pixels,
         mm_token_type_ids=(token_ids == encoder.model.config.image_token_id).int(),
     ).logits[0, prompts.token_ids.shape[1] - 1 : -1]
     log_p = logits.masked_fill(encoder.family.forbidden, float("-inf")).log_softmax(-1)

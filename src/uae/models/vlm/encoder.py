@@ -17,10 +17,14 @@ from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from uae.models.vlm.family import Chat, Prompts, VlmFamily
-from uae.models.vlm.log_probs import log_probs, log_softmax
-from uae.models.vlm.sampling import SampledTokens, sample_tokens
+from uae.core.errors import UsageError
+from uae.models.vlm.family import Chat, Prompts, SampledTokens, TrainedFamily, VlmFamily
+from uae.models.vlm.log_probs import log_probs
 from uae.models.vlm.table import vlm_loader
+
+ONLY_CAPTIONS = (
+    "this encoder writes captions and no more: it neither learns nor reads captions for a projector"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,17 @@ class Encoder:
             part.save_pretrained(folder)
 
     @property
+    def trained(self) -> TrainedFamily:
+        """The family, where it is one that learns and reads.
+
+        Raises:
+            UsageError: It writes captions and no more.
+        """
+        if not isinstance(self.family, TrainedFamily):
+            raise UsageError(ONLY_CAPTIONS)
+        return self.family
+
+    @property
     def model(self) -> PreTrainedModel:
         return self.family.model
 
@@ -97,7 +112,8 @@ class Encoder:
 
     def keep_no_activations(self) -> None:
         """Compute activations again in the backward pass instead of keeping them."""
-        self.family.recompute()
+        if isinstance(self.family, TrainedFamily):
+            self.family.recompute()
 
     # -- texts --------------------------------------------------------------------------------
 
@@ -188,12 +204,12 @@ class Encoder:
         self, prompts: Prompts, uniforms: Float[Tensor, "n t"] | None, **options: Any
     ) -> Iterator[SampledTokens]:
         """Yield completions token by token; see `sampling.sample_tokens`."""
-        return sample_tokens(self.family, prompts, uniforms, **options)
+        return self.family.sample_tokens(prompts, uniforms, **options)
 
     @torch.no_grad()
     def next_log_probs(self, prompts: Prompts) -> Float[Tensor, "p v"]:
         """Return the log-probabilities of a completion's first token, float32."""
-        return log_softmax(self.family, self.family.prefill(prompts).hidden)
+        return self.family.next_log_probs(prompts)
 
     def log_probs(
         self,
@@ -203,7 +219,7 @@ class Encoder:
         temperature: float = 1.0,
     ) -> Float[Tensor, "n t"]:
         """Return the log-probabilities of given completions; see `log_probs.log_probs`."""
-        return log_probs(self.family, prompts, token_ids, mask, temperature)
+        return log_probs(self.trained, prompts, token_ids, mask, temperature)
 
     def caption_states(
         self, prompts: Prompts, token_ids: Int[Tensor, "n t"]
@@ -212,8 +228,8 @@ class Encoder:
 
         Not a text bottleneck: only the paper's cold start uses it. One completion per prompt.
         """
-        return self.family.continue_(self.family.prefill(prompts), token_ids)
+        return self.trained.continue_(self.trained.prefill(prompts), token_ids)
 
     def read(self, captions: Sequence[str]) -> tuple[Float[Tensor, "n s d"], Bool[Tensor, "n s"]]:
         """Return the last hidden states of captions, as text alone, and their mask."""
-        return self.family.read(captions)
+        return self.trained.read(captions)

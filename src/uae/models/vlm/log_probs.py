@@ -1,32 +1,15 @@
 """Log-probabilities of tokens, as sampled and as scored again, by any encoder family."""
 
-from dataclasses import dataclass
-
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from uae.models.vlm.family import Prompts, VlmFamily
+from uae.models.vlm.family import LikelyTokens, Prompts, TrainedFamily
 
 _MAX_LOGITS = 2**26
 """Logits at once, 256 MiB in float32: 441 tokens of a vocabulary of 152,000."""
-
-
-@dataclass(frozen=True, slots=True)
-class LikelyTokens:
-    """One token of each of n completions by raw logits in float32, so at temperature 1.
-
-    Attributes:
-        log_probs: Of the token that was sampled.
-        top_ids: The k likeliest tokens, the likeliest first.
-        top_log_probs: Theirs; minus infinity for what the encoder can never say.
-    """
-
-    log_probs: Float[Tensor, " n"]
-    top_ids: Int[Tensor, "n k"]
-    top_log_probs: Float[Tensor, "n k"]
 
 
 def likely_tokens(
@@ -39,7 +22,7 @@ def likely_tokens(
 
 
 def log_softmax(
-    family: VlmFamily, hidden: Float[Tensor, "*n d"], temperature: float = 1.0
+    family: TrainedFamily, hidden: Float[Tensor, "*n d"], temperature: float = 1.0
 ) -> Float[Tensor, "*n v"]:
     """Log-probabilities of the next token, float32; tokens of images can never be said."""
     logits = family.logits(hidden).float() / temperature
@@ -47,7 +30,7 @@ def log_softmax(
 
 
 def log_probs(
-    family: VlmFamily,
+    family: TrainedFamily,
     prompts: Prompts,
     token_ids: Int[Tensor, "n t"],
     mask: Bool[Tensor, "n t"],
@@ -62,7 +45,7 @@ def log_probs(
         mask: True at real tokens, the end token included.
         temperature: As in sampling.
     """
-    if family.recomputes:  # which no cache survives; old and new scores come by one path
+    if family.scores_whole:
         states = family.states(prompts, token_ids[:, :-1])
     else:
         prefix = family.prefill(prompts, len(token_ids) // len(prompts))
@@ -73,7 +56,7 @@ def log_probs(
 
 
 def chosen_log_probs(
-    family: VlmFamily,
+    family: TrainedFamily,
     states: Float[Tensor, "n d"],
     token_ids: Int[Tensor, " n"],
     temperature: float = 1.0,

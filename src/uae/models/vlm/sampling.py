@@ -5,37 +5,21 @@ caption lengths.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from uae.core.errors import NonFinite
 from uae.flow.noise import stream
-from uae.models.vlm.family import Prompts, VlmFamily
-from uae.models.vlm.log_probs import LikelyTokens, likely_tokens, log_softmax
-
-
-@dataclass(frozen=True, slots=True)
-class SampledTokens:
-    """One more token of each of n completions, as they are sampled.
-
-    `mask` is False where the completion has ended before, `running` where it has ended now;
-    `likely` is there if it was asked for.
-    """
-
-    token_ids: Int[Tensor, " n"]
-    mask: Bool[Tensor, " n"]
-    log_probs: Float[Tensor, " n"]
-    entropies: Float[Tensor, " n"]
-    running: Bool[Tensor, " n"]
-    likely: LikelyTokens | None = None
+from uae.models.vlm.family import Prompts, SampledTokens, TrainedFamily, VlmFamily
+from uae.models.vlm.log_probs import likely_tokens, log_softmax
 
 
 @torch.no_grad()
 def sample_tokens(
-    family: VlmFamily,
+    family: TrainedFamily,
     prompts: Prompts,
     uniforms: Float[Tensor, "n t"] | None,
     *,
@@ -62,28 +46,40 @@ def sample_tokens(
     running = torch.ones(len(hidden), dtype=torch.bool, device=hidden.device)
     for t in range(max_new_tokens):
         log_p = log_softmax(family, hidden, temperature)
-        if not log_p.amax(-1).isfinite().all():
-            raise NonFinite(
-                "the encoder's next-token probabilities are not finite: its weights have "
-                "diverged; train it again with a lower encoder_rl.optimizer.lr in a new --out "
-                "folder"
-            )
-        if uniforms is None:
-            token = log_p.argmax(-1)
-        else:
-            token = _invert(log_p, uniforms[:, t].to(hidden.device))
-        token = torch.where(running, token, family.tokenizer.pad_token_id)
-        chosen = log_p.gather(1, token[:, None]).squeeze(1)
-        mask, running = running, running & ~torch.isin(token, family.end_ids)
-        entropy = torch.special.entr(log_p.exp()).sum(-1)
-        chosen, entropy = (torch.where(mask, x, 0.0) for x in (chosen, entropy))
-        likely = None
+        tokens = choose(family, log_p, None if uniforms is None else uniforms[:, t], running)
         if num_top is not None:
-            likely = likely_tokens(log_softmax(family, hidden), token, num_top)
-        yield SampledTokens(token, mask, chosen, entropy, running, likely)
+            likely = likely_tokens(log_softmax(family, hidden), tokens.token_ids, num_top)
+            tokens = replace(tokens, likely=likely)
+        yield tokens
+        running = tokens.running
         if not running.any() or t + 1 == max_new_tokens:
             return
-        hidden = family.continue_(prefix, token[:, None])[:, -1]
+        hidden = family.continue_(prefix, tokens.token_ids[:, None])[:, -1]
+
+
+def choose(
+    family: VlmFamily,
+    log_p: Float[Tensor, "n v"],
+    uniforms: Float[Tensor, " n"] | None,
+    running: Bool[Tensor, " n"],
+) -> SampledTokens:
+    """Choose the next token of completions, of which those that ended say no more.
+
+    Raises:
+        NonFinite: The distributions are not finite.
+    """
+    if not log_p.amax(-1).isfinite().all():
+        raise NonFinite(
+            "the encoder's next-token probabilities are not finite: its weights have diverged; "
+            "train it again with a lower encoder_rl.optimizer.lr in a new --out folder"
+        )
+    token = log_p.argmax(-1) if uniforms is None else _invert(log_p, uniforms.to(log_p.device))
+    token = torch.where(running, token, family.tokenizer.pad_token_id)
+    chosen = log_p.gather(1, token[:, None]).squeeze(1)
+    entropy = torch.special.entr(log_p.exp()).sum(-1)
+    chosen, entropy = (torch.where(running, x, 0.0) for x in (chosen, entropy))
+    still = running & ~torch.isin(token, family.end_ids)
+    return SampledTokens(token, running, chosen, entropy, still)
 
 
 def caption_stream(seed: int, image: str | int, draw: int = 0) -> torch.Generator:

@@ -1,9 +1,9 @@
 # transformers' auto classes are untyped
 # pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportArgumentType=false
-"""Images and a question as a model's inputs.
+"""Chats with images as the inputs of any vision-language model, by the library's own processor.
 
-Of the Qwen VL family they are built from image processor, tokenizer and chat template, as in
-`models/encoder.py`: its processor class wants torchvision for videos.
+Of the Qwen VL family they are built from image processor, tokenizer and chat template: its
+processor class wants torchvision for videos.
 """
 
 import itertools
@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer
 
 from uae.models.plain_text import BLANK, PlainText
+from uae.models.vlm.family import Chat
 
 _QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5")
 
@@ -37,7 +38,7 @@ class ChatProcessor:
         self.image_token = image_token
         self.merge_area = merge_area
         template = tokenizer.chat_template if image_token else processor.chat_template
-        self._plain = PlainText(tokenizer, template)
+        self.plain = PlainText(tokenizer, template)
 
     @classmethod
     def from_pretrained(
@@ -65,25 +66,31 @@ class ChatProcessor:
         return type(self.processor).__name__
 
     def __call__(self, images: Sequence[Image.Image], system: str, text: str) -> dict[str, Tensor]:
-        """Return the inputs of one turn: the images, if there are any, then the text.
-
-        System and text are plain text; to a processor, which tokenises by itself, a blank says so.
-        """
-        if not self.image_token:
-            system, text = (self._plain.broken(x, BLANK) for x in (system, text))
+        """Return the inputs of one turn: the images, if there are any, then the text."""
         content = [*({"type": "image"} for _ in images), {"type": "text", "text": text}]
         turns: list[dict[str, Any]] = [{"role": "user", "content": content}]
         if system:
             turns.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
+        return self.inputs(turns, images)
+
+    def inputs(self, chat: Chat, images: Sequence[Image.Image]) -> dict[str, Tensor]:
+        """Return the inputs of a chat up to the next reply.
+
+        Texts are plain text; to a processor, which tokenises by itself, a blank says so.
+        """
+        if self.image_token:
+            return self._qwen_inputs(images, self.filled(chat))
+        # the template has written the special tokens, those at the beginning too
+        given = {"add_special_tokens": False, "return_tensors": "pt"}
+        return dict(self.processor(images=list(images) or None, text=[self.filled(chat)], **given))
+
+    def filled(self, chat: Chat) -> str:
+        """Return a chat as the template writes it, up to the next reply."""
         # thinking, of templates that know it, would fill the reply
         options = {"tokenize": False, "add_generation_prompt": True, "enable_thinking": False}
         if self.image_token:
-            chat = self.tokenizer.apply_chat_template(self._plain.messages(turns), **options)
-            return self._qwen_inputs(images, chat)
-        chat = self.processor.apply_chat_template(turns, **options)
-        # the template has written the special tokens, those at the beginning too
-        given = {"add_special_tokens": False, "return_tensors": "pt"}
-        return dict(self.processor(images=list(images) or None, text=[chat], **given))
+            return self.tokenizer.apply_chat_template(self.plain.messages(chat), **options)
+        return self.processor.apply_chat_template(self.plain.messages(chat, BLANK), **options)
 
     def _qwen_inputs(self, images: Sequence[Image.Image], chat: str) -> dict[str, Tensor]:
         seen = dict(self.processor(images=list(images), return_tensors="pt")) if images else {}
@@ -91,7 +98,7 @@ class ChatProcessor:
         first, *others = chat.split(self.image_token, len(images))
         tokens = [self.image_token * (num // self.merge_area) for num in num_patches]
         chat = first + "".join(itertools.chain(*zip(tokens, others, strict=True)))
-        encoded = self._plain.encode([chat], "right")
+        encoded = self.plain.encode([chat], "right")
         image_id = self.tokenizer.convert_tokens_to_ids(self.image_token)
         return {
             "input_ids": encoded["input_ids"],
