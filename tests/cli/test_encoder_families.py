@@ -66,7 +66,7 @@ def place(tmp_path, run):
 def test_a_family_from_joining_to_export(name, condition, place, run, tmp_path):
     code, _, err = place(name, condition)
     assert code == 0, err
-    code, out, err = run("caption", "photos", "--model", "pair", "--temperature", 0, "--json")
+    code, _, err = run("caption", "photos", "--model", "pair", "--temperature", 0, "--json")
     assert code == 0, err
     code, _, err = run("draw", "a red circle", "--model", "pair", "--out", "a.png")
     assert code == 0, err
