@@ -100,10 +100,10 @@ def test_redraws_of_given_captions_are_compared(photos, random_model_folder, tmp
     assert numbers["reconstruction/swap"] == numbers["reconstruction/held_out"]
     assert numbers["caption/num_tokens"] > 0
     kept = seen["readings"]
-    assert kept["captions"] == ["A red circle in the center on a gray background."] * 2
-    assert kept["redraws"] != kept["photos_again"] != kept["photos"]
+    described = ["A red circle in the center on a gray background."] * sum(has_caption)
+    assert kept["captions"] == described
+    assert all(len(texts) == len(described) for texts in kept.values())
     assert point.gate is not None
-    assert not point.gate.passed, "a random model draws nothing that can be read"
 
 
 def test_a_run_on_photos_reports_on_them(photos, random_model_folder, tmp_path):
@@ -112,7 +112,7 @@ def test_a_run_on_photos_reports_on_them(photos, random_model_folder, tmp_path):
     page = (tmp_path / "run" / "report.html").read_text()
     assert "3 held-out images of photos (of 12)" in page
     assert "given captions, held-out backbone" in page
-    assert "did not pass the drawability gate" in page
+    assert "Words of captions that the encoder reads again" in page
     later = json.loads((tmp_path / "run/evaluations/1-encoder-rl/observations.json").read_text())
     assert not later["readings"], "RL has touched the encoder"
 

@@ -40,3 +40,8 @@ def test_redraws_pass_that_are_read_like_the_photo_and_better_than_by_chance(red
 
 def test_nothing_measured_is_no_pass():
     assert not kept(PHOTOS, ["", ""]).gate().passed
+
+
+def test_an_encoder_that_reads_the_same_in_everything_is_no_pass():
+    same = ["A dog."] * 2
+    assert not WordsKept.of(Readings(same, same, same, same)).gate().passed
