@@ -272,6 +272,25 @@ def test_doctor_ends_with_3_where_the_model_does_not_run(run, tmp_path):
     assert "  ->  " in out
 
 
+def test_what_the_hub_s_library_says_at_each_attempt_is_not_shown():
+    program = """
+from uae.cli import audit, join, unified_bench
+from uae.cli.output import Talk
+Talk().begin()
+from huggingface_hub.utils import logging
+logging.get_logger("huggingface_hub.utils._http").warning("Retrying in 1s")
+"""
+    surroundings = {k: v for k, v in os.environ.items() if k != "HF_HUB_VERBOSITY"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=surroundings,
+    )
+    assert done.stderr == ""
+
+
 def test_a_reader_that_leaves_early_is_no_fault():
     process = subprocess.Popen(
         [sys.executable, "-m", "uae", "doctor"], stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -54,6 +54,12 @@ def check_folder(folder: Path, flag: str) -> None:
         raise UsageError(f"{flag} {folder} is a file: expected a folder")
 
 
+def check_new(out: Path) -> None:
+    """Refuse a folder that is there where a new one is to be made."""
+    if out.exists():
+        raise UsageError(f"--out {out} exists already: give a new folder")
+
+
 def progress_of(stage: str, unit: str, talk: Talk) -> tuple["Progress", Callable[[int, int], None]]:
     """Return a progress line, and what to tell of it (done, in all)."""
     progress, _ = stages_of(talk)

@@ -60,7 +60,7 @@ class Talk:
         if self.verbose:
             own.setLevel(logging.DEBUG)
             return
-        for variable in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
+        for variable in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY", "HF_HUB_VERBOSITY"):
             os.environ.setdefault(variable, "error")
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         if not sys.warnoptions:

@@ -28,6 +28,7 @@ from uae.recipe.loading import (
     read_file,
     read_flags,
 )
+from uae.recipe.plan import plan_of
 from uae.recipe.recipe import Recipe
 from uae.rewards.places import rewarding
 from uae.runs.claim import Resume, check_claim
@@ -93,6 +94,7 @@ def train(
 
 def _check_places(recipe: Recipe, out: Path, resume: Resume, overwrite: bool) -> None:
     """Look for what the recipe names, and whether `out` may be used, before torch is imported."""
+    plan_of(recipe)
     folder = recipe.data.folder
     if folder and not Path(folder).is_dir():
         list_images(folder)  # says why

@@ -7,7 +7,7 @@ which says how well the decoder draws such images from words.
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -98,6 +98,7 @@ class OwnImages:
             self._num_images,
             len(self._images),
         )
+        self._captions = survey.captions.texts  # also after the files have changed
         return FolderSource(survey, size_px, without=frozenset(self._all_held_out))
 
     @property
@@ -131,12 +132,16 @@ class OwnImages:
                 images[name] = open_image(self._folder / name)
         return images
 
+    @cached_property
+    def _captions(self) -> Mapping[str, str]:
+        return read_captions(self._folder)
+
     def _squares(self, size_px: int) -> list[Image.Image]:
         return [fit_square(image, size_px) for image in self._images.values()]
 
     def subjects(self, model: UnifiedAutoEncoder, show: ShowProgress) -> Subjects:
         """Return the held-out images, and the captions that came with them."""
-        captions = read_captions(self._folder)
+        captions = self._captions
         rows = {i: captions[name] for i, name in enumerate(self._images) if name in captions}
         return Subjects(
             images=self._squares(model.decoder.size_px),
