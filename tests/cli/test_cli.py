@@ -338,3 +338,23 @@ def test_a_file_name_that_is_no_unicode_can_be_printed():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
     assert (done.stdout, done.stderr) == (b"caf\\udce9.jpg\n", b"")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train --recipe demo --out NAME",
+        "join --encoder a/b --decoder c/d --out NAME",
+        "export uae-tiny --out NAME",
+        "caption photo.png --model NAME/model",
+        "eval unified-bench photo.png --captioner vlm:NAME --out run",
+        "eval scenes --model NAME",
+    ],
+)
+def test_weights_have_no_place_whose_name_is_no_unicode(run, tmp_path, command):
+    (tmp_path / "photo.png").touch()
+    name = b"caf\xe9".decode(errors="surrogateescape")
+    code, _, err = run(*command.replace("NAME", name).split())
+    assert code == 2
+    assert re.match(r"error: .*: character \d+ is \\udce9, half of a surrogate pair", err), err
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
