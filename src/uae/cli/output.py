@@ -102,7 +102,14 @@ def write(text: str) -> None:
 
 def json_line(values: Mapping[str, Any]) -> str:
     """Return one JSON object on one line; nan and infinity become null."""
+    return escaped(json.dumps(_plain(values), ensure_ascii=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):  # pydantic takes no key that is no Unicode
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
     from pydantic_core import to_jsonable_python
 
-    plain = to_jsonable_python(values, inf_nan_mode="null")
-    return escaped(json.dumps(plain, ensure_ascii=False))
+    return to_jsonable_python(value, inf_nan_mode="null")
