@@ -36,7 +36,7 @@ def _as_in_a_process_of_its_own(tmp_path, monkeypatch):
     for variable in [v for v in os.environ if v.startswith("UAE_")]:
         monkeypatch.delenv(variable)
     # a command sets these by variables, which are read when the libraries are imported
-    for variable in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
+    for variable in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY", "HF_HUB_VERBOSITY"):
         monkeypatch.setenv(variable, "error")
     monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     disable_progress_bar()

@@ -272,6 +272,25 @@ def test_doctor_ends_with_3_where_the_model_does_not_run(run, tmp_path):
     assert "  ->  " in out
 
 
+def test_what_the_hub_s_library_says_at_each_attempt_is_not_shown():
+    program = """
+from uae.cli import audit, join, unified_bench
+from uae.cli.output import Talk
+Talk().begin()
+from huggingface_hub.utils import logging
+logging.get_logger("huggingface_hub.utils._http").warning("Retrying in 1s")
+"""
+    surroundings = {k: v for k, v in os.environ.items() if k != "HF_HUB_VERBOSITY"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=surroundings,
+    )
+    assert done.stderr == ""
+
+
 def test_a_reader_that_leaves_early_is_no_fault():
     process = subprocess.Popen(
         [sys.executable, "-m", "uae", "doctor"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -319,3 +338,23 @@ def test_a_file_name_that_is_no_unicode_can_be_printed():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
     assert (done.stdout, done.stderr) == (b"caf\\udce9.jpg\n", b"")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train --recipe demo --out NAME",
+        "join --encoder a/b --decoder c/d --out NAME",
+        "export uae-tiny --out NAME",
+        "caption photo.png --model NAME/model",
+        "eval unified-bench photo.png --captioner vlm:NAME --out run",
+        "eval scenes --model NAME",
+    ],
+)
+def test_weights_have_no_place_whose_name_is_no_unicode(run, tmp_path, command):
+    (tmp_path / "photo.png").touch()
+    name = b"caf\xe9".decode(errors="surrogateescape")
+    code, _, err = run(*command.replace("NAME", name).split())
+    assert code == 2
+    assert re.match(r"error: .*: character \d+ is \\udce9, half of a surrogate pair", err), err
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]

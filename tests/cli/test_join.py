@@ -67,15 +67,15 @@ def join(run, pipelines, tmp_path):
 
 
 def test_a_pair_refers_to_its_models_and_draws(join, run, tmp_path):
-    code, out, _ = join("ZImagePipeline")
+    code, out, _ = join("ZImagePipeline", out="my pair")
     assert code == 0
-    assert f"uae reconstruct IMAGE --model {tmp_path / 'pair'}" in out
-    assert [path.name for path in (tmp_path / "pair").iterdir()] == ["uae.json"]
-    code, _, err = run("draw", "a red circle", "--model", "pair", "--out", "a.png")
+    assert "uae reconstruct IMAGE --model 'my pair', uae train --model 'my pair' --data" in out
+    assert [path.name for path in (tmp_path / "my pair").iterdir()] == ["uae.json"]
+    code, _, err = run("draw", "a red circle", "--model", "my pair", "--out", "a.png")
     assert code == 0, err
     photo = tmp_path / "photo.png"
     render_image(scene_at(0, "test"), 96).save(photo)
-    assert run("caption", photo, "--model", "pair")[0] == 0
+    assert run("caption", photo, "--model", "my pair")[0] == 0
 
 
 def test_a_pair_that_was_copied_needs_nothing_else(join, run, tmp_path, pipelines):

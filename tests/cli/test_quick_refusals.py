@@ -38,6 +38,22 @@ WRONG = {
     "eval unified-bench missing --out run": "missing does not exist",
     "eval unified-bench photo.png --model missing --out run": "--model uae:missing is no model",
     "eval unified-bench photo.png --generator uae:no --out run": "--generator uae:no is no model",
+    "train --recipe none.yaml --out run": "the recipe has no steps",
+    "eval unified-bench photo.png --captioner file:no.jsonl --out run": "file:no.jsonl does not",
+    "eval unified-bench photo.png --captioner vlm:./no --out run": "vlm:./no cannot be loaded",
+    "eval unified-bench photo.png --generator folder:no --out run": "folder:no does not exist",
+    "eval unified-bench photo.png --backbone vgg --out run": "--backbone vgg: expected clip",
+    "eval audit photo.png --model missing --out run": "--model uae:missing is no model",
+    "eval audit photo.png --model uae-tiny --before no --out run": "--before uae:no is no model",
+    "eval audit photo.png --model uae-tiny --backbone vgg --out run": "--backbone vgg: expected",
+    "eval caption-duel photo.png --first a --second b --judge local:c --out run": "file:a does not",
+    "eval caption-duel photo.png --first file --second file --judge local:./c --out run": (
+        "local:./c cannot be loaded: there is no such folder"
+    ),
+    "serve --api --model missing": "no uae.json in missing",
+    "join --encoder ./no --decoder a/b --out run": "--encoder ./no cannot be loaded: there is no",
+    "join --encoder a/b --decoder ./no --out run": "--decoder ./no cannot be loaded: there is no",
+    "join --encoder a/b --decoder c/d --out file": "--out file exists already",
     "eval mmt-bench missing.tsv --out run": "missing.tsv cannot be read",
     "eval mmt-bench missing.tsv --model missing --out run": "--model uae:missing is no model",
     "report missing": "missing does not exist",
@@ -46,6 +62,7 @@ WRONG = {
 
 def test_what_is_wrong_is_said_without_the_heavy_imports(tmp_path):
     (tmp_path / "key.yaml").write_text("sed: 1\n")
+    (tmp_path / "none.yaml").write_text("seed: 1\n")
     (tmp_path / "value.yaml").write_text("encoder_rl:\n  num_steps: -3\n")
     for name in ("file", "photo.png"):
         (tmp_path / name).write_text("x")

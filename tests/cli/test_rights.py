@@ -95,6 +95,25 @@ def test_doctor_does_not_advise_to_reinstall(model, run):
     assert "reinstall" not in out
 
 
+def test_what_comes_of_a_model_that_nobody_writes_to_has_usual_rights(model, run, folder):
+    made = folder / "made"
+    places = [path for path in model.rglob("*") if path.is_dir()]
+    for place in places:
+        place.chmod(0o555)
+    umask = os.umask(0o027)
+    try:
+        with as_a_plain_user():
+            code, _, err = run("export", "model", "--out", "made")
+    finally:
+        os.umask(umask)
+        for place in places:
+            place.chmod(0o755)
+    assert code == 0, err
+    rights = {x: x.stat().st_mode & 0o777 for x in (made, *made.rglob("*")) if x.is_dir()}
+    assert len(rights) > 3
+    assert rights == dict.fromkeys(rights, 0o750)
+
+
 @pytest.mark.parametrize("mode", [0o000, 0o444, 0o111])
 def test_a_folder_of_images_that_may_not_be_read_is_not_empty(folder, run, photos, mode):
     shutil.copytree(photos, folder / "photos")

@@ -350,7 +350,7 @@ def test_a_hub_that_cannot_be_reached_is_one_line_about_the_surroundings(run, be
     [
         (("--captioner", "gpt-4o"), "--captioner gpt-4o: expected one of uae:..., vlm:..."),
         (("--generator", "uae:nowhere"), "--generator uae:nowhere is no model folder"),
-        (("--generator", "folder:nowhere"), "nowhere is no folder"),
+        (("--generator", "folder:nowhere"), "folder:nowhere does not exist: expected a folder"),
         (("--captioner", "file:none.jsonl"), "--captioner file:none.jsonl does not exist"),
         (("--captioner", "endpoint:x"), "expected endpoint:MODEL@URL"),
         (("--captioner", "vlm:./nowhere"), "--captioner vlm:./nowhere cannot be loaded"),

@@ -19,7 +19,7 @@ from uae.data import given_captions
 from uae.models.settings import SETTINGS_FILE, read_settings
 
 LATIN_1 = b"caf\xe9.jpg".decode(errors="surrogateescape")
-ANY_TEXT = st.text(st.characters())
+ANY_TEXT = st.text(st.characters() | st.characters(categories=["Cs"]))
 
 
 @given(ANY_TEXT)
@@ -32,8 +32,9 @@ def test_what_is_shown_can_be_encoded(text):
 
 @given(ANY_TEXT)
 def test_json_says_the_same_and_can_be_encoded(text):
-    line = json_line({"image": text})
-    assert json.loads(line.encode()) == {"image": text}
+    values = {"image": text, "left out": [{text: text}]}
+    line = json_line(values)
+    assert json.loads(line.encode()) == values
     assert escaped(line) == line
 
 

@@ -122,6 +122,17 @@ def test_captions_are_plain_text(family):
     assert torch.equal(same[0].embeds, same[1].embeds)
 
 
+def test_captions_are_plain_text_to_each_tokenizer_of_a_pipeline():
+    """SD3 has three, and CLIP's control tokens are none of T5's."""
+    for name in ("tokenizer", "tokenizer_2"):
+        pipeline = make_pipeline("StableDiffusion3Pipeline")
+        pipeline.components[name].add_special_tokens({"additional_special_tokens": ["red"]})
+        family = PipelineDit(pipeline, PIPELINES["StableDiffusion3Pipeline"])
+        same = family.encode(["a red b"]), family.encode(["a r ed b"])
+        assert torch.equal(same[0].embeds, same[1].embeds)
+        assert torch.equal(same[0].pooled, same[1].pooled)
+
+
 def test_captions_tell_conditions_apart(family):
     first, second = (family.encode([caption]).embeds for caption in CAPTIONS)
     assert first.shape != second.shape or not torch.allclose(first, second, atol=1e-4)

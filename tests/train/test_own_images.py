@@ -85,6 +85,18 @@ def test_held_out_images_are_never_trained_on(photos, random_model_folder):
     assert set(images.evaluator.names()) < held_out, "3 of the 5 are looked at"
 
 
+def test_captions_that_change_during_a_run_are_still_those_it_began_with(
+    photos, random_model_folder
+):
+    images = run_images(recipe_of(photos, random_model_folder))
+    images.source(48, survey(photos))
+    for path in photos.glob("*.txt"):
+        path.write_bytes(b"\xff other words")
+    model = UnifiedAutoEncoder.from_pretrained(random_model_folder)
+    texts = images.evaluator.subjects(model, lambda *_: None).texts
+    assert set(texts["given"]) == {"A red circle in the center on a gray background."}
+
+
 def test_redraws_of_given_captions_are_compared(photos, random_model_folder, tmp_path):
     evaluator = run_images(recipe_of(photos, random_model_folder)).evaluator
     model = UnifiedAutoEncoder.from_pretrained(random_model_folder)

@@ -4,7 +4,6 @@ import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
 from diffusers import AutoPipelineForText2Image
@@ -20,7 +19,7 @@ from uae.core.errors import UsageError
 from uae.core.provenance import ModelStamp
 from uae.models.dit.table import PIPELINES
 from uae.models.hub import found
-from uae.models.plain_text import BLANK, PlainText
+from uae.models.plain_text import PlainText, blanked, readers_of
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +107,7 @@ class Diffusers(Generator):
             for name, part in pipeline.components.items()
             if isinstance(part, PreTrainedTokenizerBase)
         }
-        plain = [PlainText(part) for part in tokenizers.values()]
+        plain = readers_of(tokenizers.values())
         pipeline.to(device_of(given.device))
         return cls(pipeline, given.seed, given.size, plain, _reader_of(pipeline, tokenizers))
 
@@ -132,7 +131,7 @@ class Diffusers(Generator):
 
     def _draw(self, caption: Caption) -> Image.Image | Failure:
         noise = caption.noise(self._seed)
-        text = reduce(lambda text, plain: plain.broken(text, BLANK), self._plain, caption.text)
+        text = blanked(caption.text, self._plain)
         self._warn_of_cut(text)
         drawn = self._pipeline(prompt=text, generator=noise, **self._size)
         if any(getattr(drawn, "nsfw_content_detected", None) or ()):  # a black image stands for it

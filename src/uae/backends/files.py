@@ -66,8 +66,6 @@ class CaptionsFile(Captioner):
     @classmethod
     def open(cls, spec: Spec, given: Given) -> "Callable[[], CaptionsFile]":
         """Return it, read already; see `Backend.open`."""
-        if not Path(spec.name).is_file():
-            raise UsageError(f"{spec.flag} file:{spec.name} does not exist")
         captions = cls(Path(spec.name), given.images)
         return lambda: captions
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.types import NonNegativeInt, PositiveInt
 
+from uae.backends.ours import check_named
 from uae.cli.inputs import find_images
 from uae.cli.options import RunChoice, ended, progress_of, stages_of
 from uae.cli.output import PLAINLY, SWITCH, Talk
@@ -40,6 +41,11 @@ class TrainedChoice:
     """Seed of the noise; captions are the most probable words."""
     batch_size: PositiveInt = 16
     """Images at once; changes speed and memory alone."""
+
+    def check(self) -> None:
+        """Refuse models that are not there."""
+        check_named("--before", self.before)
+        check_named("--model", self.model)
 
     def read(self, place: RunChoice) -> "dict[str, Pair]":
         """Return both by side, not loaded yet."""
@@ -114,6 +120,8 @@ def audit(
     """
     talk.begin()
     place.check()
+    compared.check()
+    given = backbones_of(backbone)
     files = find_images(images, without=place.out)
     questions = asked.read()
     with quick_start():
@@ -122,7 +130,7 @@ def audit(
         from uae.benchmarks.pair_audit.findings import summary_text
 
         pairs = compared.read(place)
-        chosen = backbones_of(backbone or pairs["after"].backbones)
+        chosen = given or backbones_of(pairs["after"].backbones)
         if unknown := [name for name in reward if name not in chosen]:
             raise UsageError(f"--reward {unknown[0]}: expected one of {', '.join(chosen)}")
         task = _task(pairs, files.paths, place.out, chosen, reward, compared.batch_size)

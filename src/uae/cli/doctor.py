@@ -183,7 +183,7 @@ def _mend(name: str, error: Exception) -> str:
     if isinstance(cause, PermissionError):
         return f"chmod -R a+rX {shlex.quote(str(cause.filename))}, as its owner"
     if name.partition("/")[0] in PRESETS:
-        return f"{sys.executable} -m pip install --force-reinstall --no-deps uae"
+        return f"{shlex.quote(sys.executable)} -m pip install --force-reinstall --no-deps uae"
     return "give --model with another folder, or copy this one again"
 
 

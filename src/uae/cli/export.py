@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Annotated
 
+from uae.cli.options import check_new
 from uae.cli.output import PLAINLY, SWITCH, Talk
-from uae.core.errors import UsageError
 from uae.core.metrics_file import METRICS, read_metrics
 from uae.core.ranks import check_alone
 from uae.models.settings import find_settings, resolve
@@ -43,8 +43,7 @@ def export(
     talk.begin()
     check_alone("uae export")
     settings = find_settings(model)
-    if out.exists():
-        raise UsageError(f"--out {out} exists already: give a new folder")
+    check_new(out)
     from uae.models.card import card_of, check_push, push
     from uae.models.export import export as write
     from uae.models.folders import linked_in_words

@@ -2,11 +2,13 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
+from uae.cli.options import check_new
 from uae.cli.output import PLAINLY, Talk
 from uae.core.ranks import check_alone
 
@@ -80,6 +82,11 @@ def join(
     """
     talk.begin()
     check_alone("uae join")
+    check_new(out)
+    from uae.models.hub import check_place
+
+    for flag, name in (("--encoder", encoder), ("--decoder", decoder)):
+        check_place(flag, name.partition("@")[0])
     from uae.models.join import Pair
     from uae.models.join import join as join_pair
     from uae.recipe.sampling import SamplingConfig
@@ -101,6 +108,7 @@ def join(
         **asdict(captions),
     )
     parts = {half: asdict(part) for half, part in join_pair(pair, out).parts.items()}
-    following = f"uae reconstruct IMAGE --model {out}, uae train --model {out} --data FOLDER"
+    model = quote(str(out))
+    following = f"uae reconstruct IMAGE --model {model}, uae train --model {model} --data FOLDER"
     talk.result(f"{out}\nnext  {following}", {"out": str(out), "parts": parts})
     return 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Group, Parameter
 from cyclopts.types import PositiveFloat, PositiveInt
 
+from uae.backends.ours import check_named
 from uae.cli.address import AddressChoice
 from uae.core.errors import UsageError
 
@@ -61,6 +62,8 @@ class JudgeChoice:
                 f"--judge-model {self.judge_model} is for an address; --judge {self.judge} names "
                 "the model itself"
             )
+        else:
+            check_named("--judge", self.judge)
 
     def load(self, device: str, out: Path) -> "Judge":
         """Load the judge, or try its address."""

@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from uae.cli.output import Talk, json_line, write
 from uae.core.errors import EXIT_DONE, EXIT_PARTIAL, UsageError
 from uae.core.ranks import current, once
+from uae.core.unicode import check_text
 
 if TYPE_CHECKING:
     from uae.benchmarks.benchmark import Plan
@@ -52,6 +53,13 @@ def check_folder(folder: Path, flag: str) -> None:
     """Refuse a file where a folder is wanted; names the flag."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{flag} {folder} is a file: expected a folder")
+
+
+def check_new(out: Path) -> None:
+    """Refuse what can be no new folder of weights: their libraries take no name but Unicode."""
+    check_text(str(out), "--out")
+    if out.exists():
+        raise UsageError(f"--out {out} exists already: give a new folder")
 
 
 def progress_of(stage: str, unit: str, talk: Talk) -> tuple["Progress", Callable[[int, int], None]]:

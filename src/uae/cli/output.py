@@ -60,7 +60,7 @@ class Talk:
         if self.verbose:
             own.setLevel(logging.DEBUG)
             return
-        for variable in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
+        for variable in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY", "HF_HUB_VERBOSITY"):
             os.environ.setdefault(variable, "error")
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         if not sys.warnoptions:
@@ -102,7 +102,14 @@ def write(text: str) -> None:
 
 def json_line(values: Mapping[str, Any]) -> str:
     """Return one JSON object on one line; nan and infinity become null."""
+    return escaped(json.dumps(_plain(values), ensure_ascii=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):  # pydantic takes no key that is no Unicode
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
     from pydantic_core import to_jsonable_python
 
-    plain = to_jsonable_python(values, inf_nan_mode="null")
-    return escaped(json.dumps(plain, ensure_ascii=False))
+    return to_jsonable_python(value, inf_nan_mode="null")

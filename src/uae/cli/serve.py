@@ -16,6 +16,7 @@ from cyclopts.types import UInt16
 from uae.cli.output import PLAINLY, SWITCH, Talk, json_line, write
 from uae.cli.startup import quick_start
 from uae.core.errors import EXIT_DONE, EnvironmentFault, UsageError
+from uae.models.settings import find_settings
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ def serve(
         raise EnvironmentFault(f'{missing[0]} is not installed: pip install "uae[serve]"')
     api_key = _api_key(host)
     origins = [_origin(text) for text in cors_origin]
+    find_settings(model)
     with _bound(host, port) as listener:
         with quick_start():
             import uvicorn

@@ -15,6 +15,7 @@ from uae.cli.output import PLAINLY, SWITCH, Talk
 from uae.cli.startup import quick_start
 from uae.core.errors import EXIT_DONE, EXIT_PARTIAL, UsageError
 from uae.core.ranks import check_alone
+from uae.core.unicode import check_text
 from uae.core.yaml_text import to_yaml
 from uae.data.folder import list_images
 from uae.models.settings import find_settings
@@ -28,6 +29,7 @@ from uae.recipe.loading import (
     read_file,
     read_flags,
 )
+from uae.recipe.plan import plan_of
 from uae.recipe.recipe import Recipe
 from uae.rewards.places import rewarding
 from uae.runs.claim import Resume, check_claim
@@ -93,6 +95,8 @@ def train(
 
 def _check_places(recipe: Recipe, out: Path, resume: Resume, overwrite: bool) -> None:
     """Look for what the recipe names, and whether `out` may be used, before torch is imported."""
+    plan_of(recipe)
+    check_text(str(out), "--out")  # what writes weights takes no other name
     folder = recipe.data.folder
     if folder and not Path(folder).is_dir():
         list_images(folder)  # says why

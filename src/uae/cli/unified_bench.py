@@ -67,7 +67,7 @@ class PairChoice:
         for flag, text in (("--captioner", self.captioner), ("--generator", self.generator)):
             if text is None:
                 check_named("--model", self.model)
-            elif text.startswith("uae:"):
+            elif ":" in text:
                 check_named(flag, text)
         written = [method for method in curve if method != "cut"]
         if written and (self.captioner or "").startswith("file:"):
@@ -152,6 +152,7 @@ def unified_bench(
     talk.begin()
     place.check()
     halves.check(lengths.curve)
+    named = backbones_of(backbone)
     files = find_images(images, without=place.out)
     with quick_start():
         from uae.backends.backbones import digests
@@ -159,7 +160,7 @@ def unified_bench(
         from uae.cli.coverage import image_gaps, pair_gaps, settled
 
         pair = halves.read(place)
-        chosen = backbones_of(backbone or pair.backbones or OFFICIAL)
+        chosen = named or backbones_of(pair.backbones or OFFICIAL)
         task = _task(pair, files.paths, place.out, chosen, halves, lengths)
         lacks = {**image_gaps(files.paths), **pair_gaps(pair, files.paths)}
         gaps = settled(lacks, len(files.paths), allow_missing=allow_missing)
@@ -225,6 +226,8 @@ def caption_duel(
     talk.begin()
     place.check()
     chosen.check()
+    for flag, path in (("--first", first), ("--second", second)):
+        check_named(flag, f"file:{path}")
     files = find_images(images, without=place.out)
     with quick_start():
         from uae.benchmarks.unified_bench import duel

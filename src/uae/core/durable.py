@@ -147,21 +147,24 @@ def _move_over(new: Path, path: Path) -> None:
 
 
 def give_usual_rights(place: Path) -> None:
-    """Give a file, or all files below a folder, the rights that a new file there has.
+    """Give a file, or all below a folder, the rights that a new file or folder there has.
 
-    Libraries that write weights make their files readable by this user alone. A new file is made
-    to see what is usual: it has heard of the umask, of the folder's own defaults and of the disk's.
+    Libraries that write weights make their files readable by this user alone, and a copied folder
+    has the rights of the old one. A new folder and a file in it are made to see what is usual: they
+    have heard of the umask, of the folder's own defaults and of the disk's. The rights of a file
+    with a second name elsewhere are that one's too, and stay.
     """
-    paths = [path for path in place.rglob("*") if path.is_file()] if place.is_dir() else [place]
     probe = (place if place.is_dir() else place.parent) / f".rights-{os.getpid()}"
-    probe.touch()
-    usual = probe.stat().st_mode
-    probe.unlink()
-    for path in paths:
-        if path.stat().st_mode != usual:
+    probe.mkdir()
+    (probe / "file").touch()
+    usual = {True: probe.stat().st_mode, False: (probe / "file").stat().st_mode}
+    shutil.rmtree(probe)
+    for path in place.rglob("*") if place.is_dir() else [place]:
+        found, is_folder = path.stat(), path.is_dir()
+        if found.st_mode != usual[is_folder] and (is_folder or found.st_nlink == 1):
             risk = "others may be unable to read it"
             with may_lack("rights of single files", path, risk, errno.EPERM, errno.EACCES):
-                path.chmod(stat.S_IMODE(usual))
+                path.chmod(stat.S_IMODE(usual[is_folder]))
 
 
 def append_whole(descriptor: int, data: bytes) -> None:

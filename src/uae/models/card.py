@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 
 from huggingface_hub import HfApi, ModelCardData
 from huggingface_hub.errors import HFValidationError, HTTPError, LocalTokenNotFoundError
@@ -128,6 +129,8 @@ def push(folder: Path, repo_id: str) -> str:
     Raises:
         UsageError, EnvironmentFault: The hub refuses, or cannot be reached.
     """
-    with _reaching_hub(repo_id, f"; {folder} is whole: `hf upload {repo_id} {folder}` goes on"):
+    with _reaching_hub(
+        repo_id, f"; {folder} is whole: `hf upload {repo_id} {quote(str(folder))}` goes on"
+    ):
         HfApi().create_repo(repo_id, private=True, exist_ok=True)
         return str(HfApi().upload_folder(repo_id=repo_id, folder_path=folder))

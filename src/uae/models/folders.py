@@ -28,19 +28,23 @@ def new_folder(out: Path) -> Iterator[Path]:
         draft.mkdir(parents=True)
         try:
             yield draft
-            for path in draft.rglob("*"):
-                # the rights of a linked file are those of its other name too
-                if path.is_file() and path.stat().st_nlink == 1:
-                    give_usual_rights(path)
+            give_usual_rights(draft)
             draft.rename(out)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
 
 def put(source: Path, target: Path, without: Sequence[str] = ()) -> None:
-    """Copy a folder into another, but for files of some patterns; weights are linked."""
-    ignore = shutil.ignore_patterns(*without)
-    shutil.copytree(source, target, ignore=ignore, copy_function=link, dirs_exist_ok=True)
+    """Copy a folder into another, but for files of some patterns; weights are linked.
+
+    Folders are made anew: those of `source` may be ones that nobody writes to.
+    """
+    ignored = shutil.ignore_patterns(*without)
+    for root, _, names in os.walk(source, followlinks=True):
+        place = target / os.path.relpath(root, source)
+        place.mkdir(parents=True, exist_ok=True)
+        for name in {*names} - ignored(root, names):
+            link(os.path.join(root, name), place / name)
 
 
 def link(source: str | Path, target: str | Path) -> None:

@@ -6,6 +6,7 @@ cause is looked for behind them.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.error import HTTPError, URLError
 
 from huggingface_hub import constants
@@ -19,9 +20,11 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError
 
 from uae.core.errors import EnvironmentFault, UaeError, UsageError
+from uae.models.settings import resolve
 
 _REFUSALS: dict[type[Exception], str] = {
     GatedRepoError: "its owners let in whom they choose: ask on its page on the hub, then run "
@@ -65,6 +68,13 @@ def found(flag: str, name: str) -> Iterator[None]:
         if fault is None:
             raise
         raise fault from error
+
+
+def check_place(flag: str, name: str, kind: str = "") -> None:
+    """Refuse what is no folder and cannot be a name on the hub either; raises as `found`."""
+    with found(flag, f"{kind}:{name}" if kind else name):
+        if not Path(resolve(name)).is_dir():
+            validate_repo_id(name)
 
 
 def _fault(what: str, error: Exception) -> UaeError | None:

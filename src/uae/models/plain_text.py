@@ -8,10 +8,11 @@ template are tokenised one by one. Texts that hold no such string keep the token
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 from typing import Any, Literal
 
-from transformers import BatchEncoding
+from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 _BREAK = "\ud800"  # half a character: no text that a tokenizer takes holds it
 BLANK = " "
@@ -76,3 +77,14 @@ class PlainText:
         flat = list(itertools.chain(*pieces))
         encoded = iter(self._tokenizer(flat, add_special_tokens=False)["input_ids"])
         return [list(itertools.chain(*itertools.islice(encoded, len(x)))) for x in pieces]
+
+
+def readers_of(parts: Iterable[Any]) -> list[PlainText]:
+    """Return one for each tokenizer among a pipeline's parts."""
+    tokenizers: list[Any] = [part for part in parts if isinstance(part, PreTrainedTokenizerBase)]
+    return [PlainText(x, x.chat_template) for x in tokenizers]
+
+
+def blanked(text: str, readers: Iterable[PlainText]) -> str:
+    """Return a text with a blank in each control token of any of those that read it."""
+    return reduce(lambda text, reader: reader.broken(text, BLANK), readers, text)

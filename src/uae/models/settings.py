@@ -71,7 +71,11 @@ def resolve(name: str | Path) -> str | Path:
     """Turn a model name into what `from_pretrained` takes: a folder, or a hub id as it is.
 
     `uae-tiny` and `uae-tiny/PART` stand for the weights inside this package.
+
+    Raises:
+        UsageError: It is no Unicode, which what reads weights does not take.
     """
+    check_text(str(name), "the name of a model")
     first, _, rest = str(name).partition("/")
     if first in PRESETS and not Path(name).exists():
         return Path(str(resources.files("uae") / "presets")) / first / rest

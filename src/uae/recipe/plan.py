@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from uae.core.errors import UsageError
 from uae.recipe.recipe import Recipe, Schedule
 
 Side = Literal["encoder", "decoder", "joint"]
@@ -48,6 +49,16 @@ def stages_of(recipe: Recipe) -> list[str]:
         "rl": sum(turn.num_steps for turn in turns_of(recipe)),
     }
     return [stage for stage, steps in num_steps.items() if steps]
+
+
+def plan_of(recipe: Recipe) -> list[str]:
+    """Do as `stages_of`; a recipe that gives no steps is a `UsageError`."""
+    if stages := stages_of(recipe):
+        return stages
+    raise UsageError(
+        "the recipe has no steps: set pretrain.num_steps, cold_start.num_steps, "
+        "encoder_rl.num_steps or decoder_rl.num_steps above 0"
+    )
 
 
 def point_after(stage: str, recipe: Recipe) -> str:

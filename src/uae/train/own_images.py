@@ -7,7 +7,7 @@ which says how well the decoder draws such images from words.
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -100,6 +100,7 @@ class OwnImages:
             self._num_images,
             len(self._images),
         )
+        self._captions = survey.captions.texts  # also after the files have changed
         return FolderSource(survey, shapes, without=frozenset(self._all_held_out))
 
     @property
@@ -127,8 +128,12 @@ class OwnImages:
         return 2 * len(self._images) + len(self._given_captions)
 
     @cached_property
+    def _captions(self) -> Mapping[str, str]:
+        return read_captions(self._folder)
+
+    @property
     def _given_captions(self) -> dict[int, str]:
-        captions = read_captions(self._folder)
+        captions = self._captions
         return {i: captions[name] for i, name in enumerate(self._images) if name in captions}
 
     @cached_property

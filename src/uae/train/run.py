@@ -23,7 +23,7 @@ from uae.core.errors import UsageError
 from uae.data.sources import FolderSource, ImageSource
 from uae.data.survey import Survey, survey
 from uae.models.unified import UnifiedAutoEncoder
-from uae.recipe.plan import Side, point_after, stages_of, turns_of
+from uae.recipe.plan import Side, plan_of, point_after, turns_of
 from uae.recipe.recipe import Recipe
 from uae.recipe.supervised import ColdStartConfig, PretrainConfig
 from uae.rewards.loading import load_rewards
@@ -141,12 +141,7 @@ def train_recipe(
         Stopped: A signal asked for the end; the state is saved.
         RunFailed: The decoder fails the drawability gate, and the recipe stops at that.
     """
-    plan = stages_of(recipe)
-    if not plan:
-        raise UsageError(
-            "the recipe has no steps: set pretrain.num_steps, cold_start.num_steps, "
-            "encoder_rl.num_steps or decoder_rl.num_steps above 0"
-        )
+    plan = plan_of(recipe)
     device = device_of(recipe.device)
     check_inputs(recipe, images.evaluator)
     config = RootModel[Recipe](recipe).model_dump(mode="json")

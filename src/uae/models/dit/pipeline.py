@@ -26,7 +26,7 @@ from uae.data.shapes import Size
 from uae.models.conditions import Conditions
 from uae.models.dit.loading import check_sides, load_pipeline
 from uae.models.dit.vae import to_latents
-from uae.models.plain_text import BLANK, PlainText
+from uae.models.plain_text import PlainText, blanked, readers_of
 from uae.models.targets import Targets
 
 
@@ -118,6 +118,7 @@ class PipelineDit:
         self.targets = Targets(lora=spec.lora, full=r".*")
         tokenizer = pipeline.components[spec.tokenizer]
         self.plain = PlainText(tokenizer, tokenizer.chat_template)
+        self._readers = readers_of(pipeline.components.values())
         self._scheduler = _Scheduler(pipeline.scheduler)
         self._call = inspect.unwrap(type(pipeline).__call__)
         pipeline.set_progress_bar_config(disable=True)
@@ -178,7 +179,7 @@ class PipelineDit:
 
         vars(self._probe)["encode_prompt"] = encode_prompt
         try:
-            values = self._ask(prompt=[self.plain.broken(x, BLANK) for x in captions])
+            values = self._ask(prompt=[blanked(x, self._readers) for x in captions])
         finally:
             del vars(self._probe)["encode_prompt"]
         embeds, mask = values[0], values[1] if self.spec.mask else None
