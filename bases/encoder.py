@@ -34,6 +34,7 @@ from bases.encoder_tasks import (
 from bases.fit import cosine, fit
 from bases.layout import LayoutProbe
 from bases.tokenizer import build_tokenizer
+from uae.models.vlm.causal import CausalVlm
 from uae.models.vlm.encoder import Encoder
 from uae.models.vlm.qwen_vl import QwenVl
 from uae.runs.run import Run
@@ -119,7 +120,7 @@ def new_encoder(tokenizer: Qwen2Tokenizer) -> Encoder:
         patch_size=8, merge_size=2, temporal_patch_size=2, min_pixels=64 * 64, max_pixels=64 * 64
     )
     model = Qwen2_5_VLForConditionalGeneration(config)
-    return Encoder(QwenVl(model, tokenizer, image_processor), CAPTION_PROMPT)
+    return Encoder(CausalVlm(model, tokenizer, image_processor, QwenVl), CAPTION_PROMPT)
 
 
 def build_encoder(run: Run, folder: Path, config: EncoderBaseConfig) -> None:

@@ -15,9 +15,9 @@ from transformers import BatchEncoding
 from bases.layout import LayoutProbe, MentionHead, layout_loss, layout_of, layout_told
 from uae.benchmarks.mmt_bench.prompt import compact_text
 from uae.data.questions import LETTERS, Question
+from uae.models.vlm.causal import READ_ROLES
 from uae.models.vlm.encoder import Encoder
 from uae.models.vlm.family import Prompts
-from uae.models.vlm.qwen_vl import READ_ROLES
 from uae.scenes.graph import Scene, scene_at
 from uae.scenes.language import inventory, long_caption, prompt, short_caption, terse_caption
 from uae.scenes.questions import questions_for

@@ -116,7 +116,10 @@ def test_the_pooled_vector_is_that_of_the_empty_text(join, tmp_path, pipelines):
         ({"encoder": "nowhere/model"}, "--encoder nowhere/model cannot be loaded"),
         ({"out": "."}, "--out . exists already"),
         ({"decoder": "uae-tiny/encoder"}, "does not say which pipeline the folder holds"),
-        ({"encoder": "uae-tiny/clip"}, "is a 'clip' model: an encoder is one of"),
+        (
+            {"encoder": "uae-tiny/clip"},
+            "is a 'clip' model, which describes no images: an encoder is one of",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_and_leaves_nothing(

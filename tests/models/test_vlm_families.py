@@ -6,16 +6,11 @@ from unittest import mock
 
 import pytest
 import torch
+import transformers
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import (
-    Gemma3Processor,
-    Gemma4Processor,
-    GenerationConfig,
-    InternVLProcessor,
-    ProcessorMixin,
-)
+from transformers import GenerationConfig, ProcessorMixin
 
 from tests.tiny_encoders import ENCODERS, write_encoder
 from uae.core.errors import UsageError
@@ -105,13 +100,13 @@ def test_greedy_captions_are_those_of_generate(encoder, images):
 
 
 LIBRARYS_OWN = {
-    "internvl": lambda images, tokenizer: InternVLProcessor(
+    "internvl": lambda images, tokenizer: transformers.InternVLProcessor(
         images, tokenizer, None, image_seq_length=4, chat_template=tokenizer.chat_template
     ),
-    "gemma3": lambda images, tokenizer: Gemma3Processor(
+    "gemma3": lambda images, tokenizer: transformers.Gemma3Processor(
         images, tokenizer, image_seq_length=4, chat_template=tokenizer.chat_template
     ),
-    "gemma4": lambda images, tokenizer: Gemma4Processor(
+    "gemma4": lambda images, tokenizer: transformers.Gemma4Processor(
         None, images, tokenizer, None, chat_template=tokenizer.chat_template
     ),
 }

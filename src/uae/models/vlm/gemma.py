@@ -19,7 +19,9 @@ _BUDGETS = (70, 140, 280, 560, 1120)
 class Gemma3:
     """See `Architecture`."""
 
-    traits: ClassVar = Traits(end="<end_of_turn>", options={"do_pan_and_scan": False})
+    traits: ClassVar = Traits(
+        end="<end_of_turn>", options={"do_convert_rgb": True, "do_pan_and_scan": False}
+    )
     cap = None
 
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any) -> None:
