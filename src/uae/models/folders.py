@@ -30,7 +30,7 @@ def new_folder(out: Path) -> Iterator[Path]:
             yield draft
             for path in draft.rglob("*"):
                 # the rights of a linked file are those of its other name too
-                if path.is_file() and path.stat().st_nlink == 1:
+                if path.is_file() and not path.is_symlink() and path.stat().st_nlink == 1:
                     give_usual_rights(path)
             draft.rename(out)
         finally:

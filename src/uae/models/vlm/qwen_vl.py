@@ -33,6 +33,9 @@ READ_ROLES = ("generate", "user")
 `generate` (PKU-YuanGroup/UAE demo) by Qwen2.5-VL's, which writes any role; `user` by Qwen3-VL's."""
 PROBES = ("a red circle", "five green triangles on a blue background")
 """Captions by which reading is tried."""
+RELEASED_PROJECTOR = "denoise_projector."
+"""What names of weights begin with that are no encoder's: the paper's authors released their
+projector within it (`models/authors.py`)."""
 _NEVER_SAID = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
 
 
@@ -73,7 +76,7 @@ class QwenVl:
         Raises:
             UsageError: Weights do not fit, or its chat template begins each reply with thinking.
         """
-        model = load_whole(kind, folder, is_exact=True, dtype=dtype)
+        model = load_whole(kind, folder, is_exact=True, beside=RELEASED_PROJECTOR, dtype=dtype)
         tokenizer = AutoTokenizer.from_pretrained(folder)
         family = cls(model.eval(), tokenizer, AutoImageProcessor.from_pretrained(folder))
         if family._filled([{"role": "user", "content": PROBES[0]}]).rstrip().endswith("<think>"):
