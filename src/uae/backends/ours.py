@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from uae.core.errors import UsageError
-from uae.models.settings import SETTINGS_FILE, expected_model, resolve
+from uae.models.settings import SETTINGS_FILE, expected_model, pinned, resolve
 
 
 def check_ours(flag: str, name: str) -> None:
@@ -12,7 +12,7 @@ def check_ours(flag: str, name: str) -> None:
     Raises:
         UsageError: Names the flag.
     """
-    folder = Path(resolve(name))
+    folder = Path(resolve(pinned(flag, name)))
     if not (folder / SETTINGS_FILE).is_file():
         raise UsageError(
             f"{flag} uae:{name} is no model folder (it has no {SETTINGS_FILE}): "

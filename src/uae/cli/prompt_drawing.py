@@ -40,7 +40,7 @@ class DrawingChoice:
     """What draws, and how."""
 
     model: str = "uae-tiny"
-    """Model folder, preset, diffusers:FOLDER_OR_HUB_ID or endpoint:MODEL@URL."""
+    """Model folder, preset, ID@REVISION, diffusers:FOLDER_OR_HUB_ID or endpoint:MODEL@URL."""
     rewrite: Annotated[bool, SWITCH] = False
     """Draw each prompt as the uae model's own encoder expands it."""
     seed: NonNegativeInt = 0

@@ -4,6 +4,7 @@ import itertools
 import os
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 from typing import Annotated
@@ -17,7 +18,7 @@ from uae.core.errors import EXIT_DONE, EXIT_PARTIAL, UsageError
 from uae.core.ranks import check_alone
 from uae.core.yaml_text import to_yaml
 from uae.data.folder import list_images
-from uae.models.settings import find_settings
+from uae.models.settings import find_settings, pinned
 from uae.recipe.keys import RecipeKey, recipe_keys
 from uae.recipe.loading import (
     RECIPES,
@@ -77,6 +78,7 @@ def train(
         values = TypeAdapter(Recipe).dump_python(chosen, mode="json")
         talk.result(to_yaml(values).rstrip(), values)
         return EXIT_DONE
+    chosen = replace(chosen, model=pinned("model", chosen.model))
     _check_places(chosen, out, resume, overwrite)
     with quick_start():
         from uae.scenes.run_images import run_images
