@@ -1,12 +1,10 @@
 """Checks before a run's folder is made: a mistake found later costs hours."""
 
 import logging
-from collections.abc import Mapping
 
 from uae.core.errors import UsageError
 from uae.data.folder import list_images
 from uae.models.settings import ModelSettings, find_settings
-from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.recipe import Recipe
 from uae.rewards.places import rewarding
 from uae.runs.tracking import check_installed
@@ -60,16 +58,4 @@ def _say_unused(recipe: Recipe, settings: ModelSettings) -> None:
             "schedule: joint takes a step's images and captions from encoder_rl and its redraws "
             "from decoder_rl; alternate_every, encoder_rl.num_redraws, encoder_rl.sampling, "
             "decoder_rl.num_images and decoder_rl.captioning are not used"
-        )
-
-
-def say_long_captions(captions: Mapping[str, str], model: UnifiedAutoEncoder) -> None:
-    """Warn of captions that are longer than the decoder was trained for."""
-    limit = model.settings.max_caption_tokens
-    long = [name for name, text in captions.items() if model.conditioner.num_tokens(text) > limit]
-    if long:
-        log.warning(
-            f"{len(long)} of {len(captions)} captions are longer than the {limit} tokens that the "
-            f"decoder was trained for (first {long[0]}): they are read whole, and what stands "
-            "after may be ignored"
         )

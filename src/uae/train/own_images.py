@@ -61,6 +61,7 @@ class OwnImages:
         "reconstruction/given",
         "caption/num_tokens",
         "caption/truncated",
+        "caption/over_limit",
     )
 
     def __init__(self, folder: Path, share: float, recipe: Recipe, max_caption_tokens: int) -> None:
@@ -153,7 +154,7 @@ class OwnImages:
             name=name,
             observations=seen,
             redraws=redraws,
-            metrics=(*similarities.metrics(), *self._given(seen), *_lengths(seen)),
+            metrics=(*similarities.metrics(), *self._given(seen), *self._lengths(seen)),
             audit=audit_samples(seen, redraws, similarities, self._max_caption_tokens),
             gate=None,  # what the decoder can draw of these images is not known
         )
@@ -167,25 +168,32 @@ class OwnImages:
             samples = weighted(columns, others)
             yield similarity_metric(GIVEN, "given captions, held-out backbone", samples, note)
 
+    def _lengths(self, seen: Observations) -> Iterator[Metric]:
+        """Yield how long the captions are, and how many have no end, or more than is read."""
+        num_tokens, limit = np.array(seen.num_tokens, dtype=np.float64), self._max_caption_tokens
+        yield Metric(
+            key="caption/num_tokens",
+            group="Captions",
+            name="length in tokens",
+            samples=num_tokens,
+            kind="count",
+            better="neither",
+        )
+        yield Metric(
+            key="caption/truncated",
+            group="Captions",
+            name="without an end token",
+            samples=np.array(seen.truncated, dtype=np.float64),
+            better="down",
+        )
+        yield Metric(
+            key="caption/over_limit",
+            group="Captions",
+            name=f"longer than the {limit} tokens that are read",
+            samples=(num_tokens > limit).astype(np.float64),
+            better="down",
+        )
+
     def originals(self, size_px: int) -> UInt8[np.ndarray, "n h w 3"]:
         """Return the held-out images as squares."""
         return np.stack([np.asarray(image) for image in self._squares(size_px)])
-
-
-def _lengths(seen: Observations) -> Iterator[Metric]:
-    """Yield how long the captions are, and how many have no end."""
-    yield Metric(
-        key="caption/num_tokens",
-        group="Captions",
-        name="length in tokens",
-        samples=np.array(seen.num_tokens, dtype=np.float64),
-        kind="count",
-        better="neither",
-    )
-    yield Metric(
-        key="caption/truncated",
-        group="Captions",
-        name="without an end token",
-        samples=np.array(seen.truncated, dtype=np.float64),
-        better="down",
-    )
