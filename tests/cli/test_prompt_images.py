@@ -220,7 +220,7 @@ def upscaler(pipeline_folder, tmp_path) -> Path:
     [
         (("--model", "."), "--model uae:. is no model folder (it has no uae.json): expected a "),
         (("--model", "run"), "it is the folder of a run: name its model, run/model; a model of"),
-        (("--model", "sd/x"), "a model of another kind is named KIND:NAME"),
+        (("--model", "sd/x/y"), "a model of another kind is named KIND:NAME"),
         (("--model", "folder:x"), "--model uae:folder:x is no model folder"),
         (("--model", "diffusers:"), "--model diffusers:: expected one of uae:..., diffusers:..."),
         (("--model", "diffusers:."), "error: --model diffusers:. cannot be loaded"),

@@ -20,6 +20,7 @@ from uae.recipe.optimizer import FineTuneConfig
 from uae.recipe.plan import point_after, stages_of
 from uae.recipe.recipe import Recipe
 from uae.runs import run, tracking
+from uae.runs.cut_captions import Reader, count_cut, read_cut
 from uae.runs.metrics import Metrics, read_metrics
 from uae.runs.progress import Progress
 from uae.runs.tracking import Tracker
@@ -448,15 +449,16 @@ def test_a_model_that_finds_no_space_is_not_half_there(random_model_folder, tmp_
     UnifiedAutoEncoder.from_pretrained(tmp_path / "rl")
 
 
-def test_captions_beyond_the_decoder_are_said_once(random_model_folder, caplog):
+def test_captions_beyond_the_decoder_are_said_once(random_model_folder, tmp_path, caplog):
     model = UnifiedAutoEncoder.from_pretrained(random_model_folder)
     limit = model.settings.max_caption_tokens
     captions = {"a.png": "A red circle.", "b.png": "A red circle. " * limit}
     with caplog.at_level(logging.WARNING):
-        preflight.say_long_captions(captions, model)
-    assert [
-        f"1 of 2 captions are longer than the {limit} tokens" in m for m in caplog.messages
-    ] == [True]
+        count_cut(tmp_path, "data", Reader(model.conditioner.num_tokens, limit), captions)
+    said = f"1 of 2 captions (data) have more than the {limit} tokens that the generator reads"
+    assert [f"{said} (first b.png)" in m for m in caplog.messages] == [True]
+    [cut] = read_cut(tmp_path)
+    assert str(cut) == said
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Text-to-image pipelines of diffusers."""
 
 import inspect
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,18 +19,9 @@ from uae.core.provenance import ModelStamp
 from uae.models.dit.table import PIPELINES
 from uae.models.hub import found
 from uae.models.plain_text import PlainText, blanked, readers_of
-
-log = logging.getLogger(__name__)
+from uae.runs.cut_captions import Reader
 
 _NO_LIMIT = 10**6  # what stands for none is larger
-
-
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """A tokenizer of a pipeline, and how many of its tokens are read."""
-
-    plain: PlainText
-    max_tokens: int
 
 
 def _reader_of(pipeline: Any, tokenizers: Mapping[str, PreTrainedTokenizerBase]) -> Reader | None:
@@ -39,14 +29,19 @@ def _reader_of(pipeline: Any, tokenizers: Mapping[str, PreTrainedTokenizerBase])
     if spec := PIPELINES.get(type(pipeline).__name__):
         given = inspect.signature(type(pipeline).__call__).parameters.get("max_sequence_length")
         limit = min(spec.max_tokens, given.default) if given else spec.max_tokens
-        return Reader(PlainText(tokenizers[spec.tokenizer]), limit)
+        return _reader(tokenizers[spec.tokenizer], limit)
     limits = {
         n: t.model_max_length for n, t in tokenizers.items() if t.model_max_length < _NO_LIMIT
     }
     if not limits:
         return None
     longest = max(limits, key=lambda name: limits[name])
-    return Reader(PlainText(tokenizers[longest]), limits[longest])
+    return _reader(tokenizers[longest], limits[longest])
+
+
+def _reader(tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> Reader:
+    plain = PlainText(tokenizer)
+    return Reader(lambda text: len(plain.token_ids(plain.broken(text, BLANK))), max_tokens)
 
 
 class Diffusers(Generator):
@@ -69,9 +64,9 @@ class Diffusers(Generator):
             seed: Of the noise.
             size: Width and height in pixels, by default its own.
             plain: Of its tokenizers: a blank keeps their control tokens out of captions.
-            reader: Its reader of the longest captions; what it cuts off is warned of once.
+            reader: Its reader of the longest captions.
         """
-        self._reader = reader
+        self.reader = reader
         self._pipeline = pipeline
         self._plain = plain
         self._seed = seed
@@ -111,20 +106,6 @@ class Diffusers(Generator):
         pipeline.to(device_of(given.device))
         return cls(pipeline, given.seed, given.size, plain, _reader_of(pipeline, tokenizers))
 
-    def _warn_of_cut(self, text: str) -> None:
-        """Say once what of a caption the pipeline drops without a word."""
-        reader = self._reader
-        if reader is None or (num := len(reader.plain.token_ids(text))) <= reader.max_tokens:
-            return
-        self._reader = None
-        log.warning(
-            "the pipeline reads %d tokens of a caption; the first of those that are longer has %d, "
-            "and what stands after %r is not drawn",
-            reader.max_tokens,
-            num,
-            reader.plain.head_of(text, reader.max_tokens)[-40:],
-        )
-
     def draw(self, captions: Sequence[Caption]) -> list[Image.Image | Failure]:
         """Return drawings, one at a time; each has a generator of its own, on the CPU."""
         return [self._draw(caption) for caption in captions]
@@ -132,7 +113,6 @@ class Diffusers(Generator):
     def _draw(self, caption: Caption) -> Image.Image | Failure:
         noise = caption.noise(self._seed)
         text = blanked(caption.text, self._plain)
-        self._warn_of_cut(text)
         drawn = self._pipeline(prompt=text, generator=noise, **self._size)
         if any(getattr(drawn, "nsfw_content_detected", None) or ()):  # a black image stands for it
             return Failure("generator: refused", "by the pipeline's safety checker")

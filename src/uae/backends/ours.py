@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from uae.core.errors import UsageError
-from uae.models.settings import SETTINGS_FILE, expected_model, resolve
+from uae.models.settings import SETTINGS_FILE, expected_model, pinned, resolve
 
 _WEIGHTS = ("vlm", "diffusers", "local")
 """Kinds that name a folder of weights or a hub id."""
@@ -17,7 +17,7 @@ def check_ours(flag: str, name: str) -> None:
     Raises:
         UsageError: Names the flag.
     """
-    folder = Path(resolve(name))
+    folder = Path(resolve(pinned(flag, name)))
     if not (folder / SETTINGS_FILE).is_file():
         raise UsageError(
             f"{flag} uae:{name} is no model folder (it has no {SETTINGS_FILE}): "

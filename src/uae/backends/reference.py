@@ -22,6 +22,7 @@ from uae.core.provenance import ModelStamp, folder_digests
 from uae.models.hub import found
 from uae.models.settings import (
     ModelSettings,
+    pinned,
     read_settings,
     resolve,
 )
@@ -32,11 +33,15 @@ INDEX_FILES = {"vlm": "config.json", "diffusers": "model_index.json"}
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A model, a file or a folder as the user named it."""
+    """A model, a file or a folder as the user named it; one of ours on the hub by its commit."""
 
     flag: str
     kind: str
     name: str
+
+    def __post_init__(self) -> None:
+        if self.is_ours:
+            object.__setattr__(self, "name", pinned(self.flag, self.name))
 
     @classmethod
     def read(cls, flag: str, text: str, kinds: tuple[str, ...]) -> "Spec":
@@ -58,7 +63,12 @@ class Spec:
         Raises:
             UsageError: It names nothing.
         """
-        return cls.read(flag, text if text.partition(":")[0] in kinds else f"uae:{text}", kinds)
+        if text.partition(":")[0] in kinds:
+            return cls.read(flag, text, kinds)
+        try:
+            return cls.read(flag, f"uae:{text}", kinds)
+        except UsageError as error:
+            raise UsageError(f"{error}; a model of another kind is named KIND:NAME") from error
 
     @property
     def shown(self) -> str:

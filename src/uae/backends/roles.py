@@ -18,6 +18,7 @@ from uae.backends.reference import Given, Spec
 from uae.core.provenance import ModelStamp
 from uae.data.folder import NamedImage
 from uae.flow.noise import stream
+from uae.runs.cut_captions import Reader
 
 MAX_NEW_TOKENS = 1024
 """Longest caption of a model that is not ours."""
@@ -124,6 +125,8 @@ class Generator(Protocol):
 
     in_batches: bool
     """Whether captions are drawn together, so that a pixel's last digit depends on which."""
+    reader: Reader | None = None
+    """What it reads of captions, where that is known."""
 
     def draw(self, captions: Sequence[Caption]) -> Sequence[Image.Image | Failure]:
         """Return an image of each caption, or why there is none."""

@@ -32,6 +32,7 @@ from uae.models.settings import SETTINGS_FILE, read_settings
 from uae.models.unified import UnifiedAutoEncoder
 from uae.models.vlm.family import Prompts
 from uae.models.vlm.sampling import caption_stream, uniforms
+from uae.runs.cut_captions import Reader
 
 ENCODER_PARTS = ("encoder", SETTINGS_FILE)
 DECODER_PARTS = ("projector", "decoder")
@@ -58,6 +59,8 @@ class Uae(Captioner, Generator, Chat):
         self._max_new_tokens = model.settings.max_new_tokens
         self._seed = seed
         self._whole = model if draws else None
+        limit = model.settings.max_caption_tokens
+        self.reader = Reader(model.conditioner.num_tokens, limit) if draws else None
 
     @classmethod
     def open(cls, spec: Spec, given: Given) -> "Callable[[], Uae]":

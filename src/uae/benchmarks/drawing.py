@@ -6,8 +6,7 @@ prompt and number of the sample, and but for last digits not on its batch.
 
 import hashlib
 import json
-import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +25,7 @@ from uae.core.provenance import folder_digests
 from uae.core.ranks import gathered, share
 from uae.data.opening import opens
 from uae.models.settings import resolve
-from uae.models.unified import UnifiedAutoEncoder
-
-log = logging.getLogger(__name__)
+from uae.runs.cut_captions import CUT
 
 _JPEG: dict[str, Any] = {"quality": 95, "subsampling": 0}
 
@@ -68,7 +65,7 @@ def check_origin(root: Path, origin: Mapping[str, Any]) -> None:
     A folder that holds none yet may hold others.
     """
     if (root / ORIGIN).is_file():
-        is_begun = not holds_nothing_but(root, {ORIGIN})
+        is_begun = not holds_nothing_but(root, {ORIGIN, CUT})
         changed = config_differences(read_origin(root), dict(origin)) if is_begun else []
         if changed:
             raise UsageError(
@@ -165,20 +162,6 @@ def _whole(samples: Sequence[Image.Image | Failure]) -> Image.Image | Failure:
     if len(sizes) > 1:
         return Failure("generator: samples of several sizes", ", ".join(sizes))
     return in_grid(images)
-
-
-def warn_of_overlong(model: UnifiedAutoEncoder, pictures: Iterable[Picture]) -> None:
-    """Say how many prompts are longer than what the decoder was trained for."""
-    limit = model.settings.max_caption_tokens
-    prompts = {picture.prompt for picture in pictures}
-    num_overlong = sum(model.conditioner.num_tokens(prompt) > limit for prompt in prompts)
-    if num_overlong:
-        log.warning(
-            "%d prompts have more than the %d tokens that the decoder was trained for: their ends "
-            "may be ignored",
-            num_overlong,
-            limit,
-        )
 
 
 def in_grid(images: Sequence[Image.Image]) -> Image.Image:

@@ -1,11 +1,13 @@
 """The origin of a folder of images, as a scorer reads it from the `images.json` in it."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from uae.backends.refused_parameters import read_refusals
 from uae.core.errors import UsageError
+from uae.runs.cut_captions import read_cut
 
 ORIGIN = "images.json"
 
@@ -46,11 +48,12 @@ def wording_of(root: Path) -> dict[str, str]:
 
 
 def drawn_by(root: Path) -> dict[str, Any]:
-    """Return what drew a folder, as far as it is known, the seed, and what an address refused."""
+    """Return what drew a folder, as far as it is known, the seed, and what was refused or cut."""
     origin = _our_origin(root)
     by = {key: origin[key] for key in _DRAWN_BY if key in origin}
     refused = [refusal.param for refusal in read_refusals(root)] if by else []
-    return by | ({"refused": refused} if refused else {})
+    cut = [asdict(x) for x in read_cut(root) if x.num_cut] if by else []
+    return by | {k: v for k, v in (("refused", refused), ("cut_captions", cut)) if v}
 
 
 def check_prompts(root: Path, sha256: str, name: str | None = None) -> None:

@@ -23,7 +23,7 @@ class AnswererChoice:
     """What answers."""
 
     model: str = "uae-tiny"
-    """Model folder or preset, or vlm:FOLDER_OR_HUB_ID, endpoint:MODEL@URL."""
+    """Model folder, preset or ID@REVISION, or vlm:FOLDER_OR_HUB_ID, endpoint:MODEL@URL."""
     max_new_tokens: PositiveInt = 128
     """Longest reply; what is cut off is not read."""
     dtype: Dtype = "float32"

@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
+from keyword import iskeyword
 from pathlib import Path
 from types import FrameType, TracebackType
 
@@ -47,6 +48,7 @@ VERBS = {
     "report": "uae reconstruct IMAGE --model RUN/model",
     "scenes": "uae eval unified-bench OUT/images, uae eval mmt-bench OUT/questions.tsv",
     "join": "uae reconstruct IMAGE --model OUT, uae train --model OUT --data FOLDER",
+    "import": "uae reconstruct IMAGE --model OUT, uae export OUT --out FOLDER",
     "export": "uae serve --api --model OUT, vllm serve OUT/encoder",
     "serve": "uae doctor",
     "doctor": "uae reconstruct IMAGE",
@@ -79,17 +81,26 @@ def build_app() -> App:
     app = app_of({}, "uae", SUMMARY)
     app.help_epilogue = "Next: uae doctor, uae VERB --help"
     for name, after in VERBS.items():
-        place = f"uae.cli.{MODULES.get(name, name)}:{name}"
-        app.command(place, name=name, help=_summary(name), help_epilogue=f"Next: {after}")
+        app.command(
+            ":".join(_place(name)), name=name, help=_summary(name), help_epilogue=f"Next: {after}"
+        )
     app.command("uae.cli.app:benchmarks", name="eval", help="What a model scores.")
     app.register_install_completion_command(add_to_startup=False)
     return app
 
 
+def _place(verb: str) -> tuple[str, str]:
+    """Return the module of a verb and its function there; a word of Python's ends in "_"."""
+    name = f"{verb}_" if iskeyword(verb) else verb
+    return f"uae.cli.{MODULES.get(verb, name)}", name
+
+
 def _summary(verb: str) -> str:
     """Return the first paragraph of a verb's docstring without importing it."""
-    source = Path(__file__).with_name(f"{MODULES.get(verb, verb)}.py").read_text(encoding="utf-8")
-    [text] = re.findall(rf'^def {verb}\(.*?"""(.+?)\n\n', source, re.DOTALL | re.MULTILINE)
+    module, name = _place(verb)
+    path = Path(__file__).with_name(f"{module.rpartition('.')[2]}.py")
+    source = path.read_text(encoding="utf-8")
+    [text] = re.findall(rf'^def {name}\(.*?"""(.+?)\n\n', source, re.DOTALL | re.MULTILINE)
     return " ".join(text.split())
 
 

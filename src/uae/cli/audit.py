@@ -34,9 +34,9 @@ class TrainedChoice:
     """The trained model, and the one it began as."""
 
     model: str
-    """Model folder after training."""
+    """Model after training: folder, or ID@REVISION on the hub."""
     before: str = "uae-tiny"
-    """Model folder or preset that the training began with."""
+    """Folder, preset or ID@REVISION that the training began with."""
     seed: NonNegativeInt = 0
     """Seed of the noise; captions are the most probable words."""
     batch_size: PositiveInt = 16

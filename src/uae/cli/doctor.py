@@ -69,7 +69,7 @@ def doctor(
         uae doctor --json
 
     Args:
-        model: Model folder or preset for the trial run.
+        model: Model folder, preset or ID@REVISION for the trial run.
         num_scenes: Scenes to redraw from their true captions; 0 leaves that out.
         talk: Format and verbosity.
     """

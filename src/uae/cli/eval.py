@@ -23,7 +23,7 @@ from uae.cli.unified_bench import caption_duel, unified_bench
 from uae.core.durable import holds_nothing_but
 from uae.core.errors import EXIT_DONE, UsageError
 from uae.core.ranks import check_alone
-from uae.models.settings import find_settings
+from uae.models.settings import find_settings, pinned
 from uae.recipe.recipe import EvaluationConfig
 from uae.rewards.places import rewarding
 
@@ -90,7 +90,7 @@ def scenes(
         uae eval scenes --model runs/demo/model --out scores --json
 
     Args:
-        model: Model folder, or a preset.
+        model: Model folder, preset or ID@REVISION on the hub.
         out: Folder that keeps captions, pictures and scores; what it holds is not made again.
         swap: Model whose decoder redraws the captions in the swap test; by default there is none.
         reward: Similarity backbone that counts as the reward; the others are held out.
@@ -101,6 +101,7 @@ def scenes(
     """
     talk.begin()
     check_alone("uae eval scenes")
+    model, swap = pinned("--model", model), pinned("--swap", swap) if swap else swap
     settings: dict[str, Any] = {"model": model, "swap": swap, **asdict(extent)}
     config = EvaluationConfig(**asdict(extent), micro_batch=batch_size)
     named = find_settings(model).similarity

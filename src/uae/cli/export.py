@@ -7,7 +7,7 @@ from uae.cli.options import check_new
 from uae.cli.output import PLAINLY, SWITCH, Talk
 from uae.core.metrics_file import METRICS, read_metrics
 from uae.core.ranks import check_alone
-from uae.models.settings import find_settings, resolve
+from uae.models.settings import find_settings, pinned, resolve
 
 _FIGURES = "reconstruction/", "caption/"
 
@@ -32,7 +32,7 @@ def export(
     the precision of their base, all else is as in the base.
 
     Args:
-        model: Model folder, or a preset.
+        model: Model folder, preset or ID@REVISION on the hub.
         out: New folder.
         encoder: Write the encoder alone.
         decoder: Write the decoder alone.
@@ -42,6 +42,7 @@ def export(
     """
     talk.begin()
     check_alone("uae export")
+    model = pinned("MODEL", model)
     settings = find_settings(model)
     check_new(out)
     from uae.models.card import card_of, check_push, push

@@ -90,10 +90,8 @@ def join(
     from uae.models.join import Pair
     from uae.models.join import join as join_pair
     from uae.recipe.sampling import SamplingConfig
-    from uae.rewards.places import OFFICIAL, rewarding
 
-    places = similarity or {name: OFFICIAL[name] for name in ("clip", "dinov2")}
-    rewarding([], places, "--similarity.")
+    places = backbones(similarity)
     sampling = SamplingConfig(num_steps=drawing.num_steps, guidance_scale=drawing.guidance_scale)
     pair = Pair(
         encoder=encoder,
@@ -112,3 +110,12 @@ def join(
     following = f"uae reconstruct IMAGE --model {model}, uae train --model {model} --data FOLDER"
     talk.result(f"{out}\nnext  {following}", {"out": str(out), "parts": parts})
     return 0
+
+
+def backbones(similarity: dict[str, str] | None) -> dict[str, str]:
+    """Return the similarity backbones of a new pair, refusing what they lack."""
+    from uae.rewards.places import OFFICIAL, rewarding
+
+    places = similarity or {name: OFFICIAL[name] for name in ("clip", "dinov2")}
+    rewarding([], places, "--similarity.")
+    return places

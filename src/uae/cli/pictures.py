@@ -19,7 +19,7 @@ from uae.core.unicode import check_text
 from uae.data.captions import CaptionRow, CaptionsWriter, Writing
 from uae.data.folder import WRITTEN_FORMATS, NamedImage, write_image
 from uae.data.sidecars_writer import RECORD_NAME, SidecarsWriter
-from uae.models.settings import find_settings
+from uae.models.settings import find_settings, pinned
 
 
 def caption(
@@ -50,7 +50,7 @@ def caption(
 
     Args:
         images: Image files, folders, or - for an image on stdin.
-        model: Model folder, or a preset.
+        model: Model folder, preset or ID@REVISION on the hub.
         out: JSON Lines file to append to; with --write txt by default a hidden one.
         write_as: txt writes each caption into a file beside its image.
         seed: Seed of the sampling; a caption depends on it and on the image's name.
@@ -64,7 +64,7 @@ def caption(
     files = find_images(images, allow_stdin=True)
     if write_as == "txt":
         out = _record(images, out)
-    writing = writing_of(model, seed, temperature, max_new_tokens)
+    writing = writing_of(pinned("--model", model), seed, temperature, max_new_tokens)
     if not (todo := missing(out, files.paths, writing)) and write_as == "jsonl":
         return ended("captioned", 0, len(files.paths), files)
     with _writer(out, write_as, files, talk) as writer:
@@ -161,7 +161,7 @@ def draw(
 
     Args:
         caption: The text, or - to read it from stdin.
-        model: Model folder, or a preset.
+        model: Model folder, preset or ID@REVISION on the hub.
         out: Image file (PNG, JPEG, WebP), or a folder; by default named after caption and seed.
         seed: Seed of the starting noise.
         steps: Steps from noise to image; by default the model's.
@@ -178,6 +178,7 @@ def draw(
     if not text:
         raise UsageError('the caption is empty: expected a text, e.g. uae draw "A red circle."')
     path = _picture_path(out, text, seed)
+    model = pinned("--model", model)
     find_settings(model)
     with quick_start():
         from uae.backends import own as loop
@@ -192,6 +193,7 @@ def draw(
     values = {
         "image": str(path),
         "caption": text,
+        "model": model,
         "seed": seed,
         "num_tokens": auto_encoder.conditioner.num_tokens(text),
         "max_caption_tokens": auto_encoder.settings.max_caption_tokens,

@@ -4,7 +4,7 @@ import functools
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
@@ -41,7 +41,7 @@ class DrawingChoice:
     """What draws, and how."""
 
     model: str = "uae-tiny"
-    """Model folder, preset, diffusers:FOLDER_OR_HUB_ID or endpoint:MODEL@URL."""
+    """Model folder, preset, ID@REVISION, diffusers:FOLDER_OR_HUB_ID or endpoint:MODEL@URL."""
     rewrite: Annotated[bool, SWITCH] = False
     """Draw each prompt as the uae model's own encoder expands it."""
     seed: NonNegativeInt = 0
@@ -98,6 +98,7 @@ def draw_set(prompts: PictureSet, after: str, chosen: DrawingChoice, out: Path, 
     """
     from uae.backends.refused_parameters import gather_refusals
     from uae.benchmarks.drawing import not_drawn
+    from uae.runs.cut_captions import read_cut
 
     origin, load = _begin(prompts, chosen, out)
     asked, extra = prompts.pictures(out), {}
@@ -106,7 +107,7 @@ def draw_set(prompts: PictureSet, after: str, chosen: DrawingChoice, out: Path, 
         pictures, extra = _rewritten(load, asked, out, talk)
     todo = once(lambda: not_drawn(pictures))
     num_kept = len(pictures) - len(todo)
-    failures = _draw(load(), todo, num_kept, chosen.batch_size, out, talk) if todo else {}
+    failures = _draw(load(), pictures, todo, chosen.batch_size, out, talk) if todo else {}
     refused = once(lambda: gather_refusals(out))
     if current().is_first:
         warn_of(
@@ -122,6 +123,7 @@ def draw_set(prompts: PictureSet, after: str, chosen: DrawingChoice, out: Path, 
         "num_left_out": num_left_out,
         "left_out": dict(+left_out),
         "refused": [refusal.param for refusal in refused],
+        "cut_captions": [asdict(cut) for cut in read_cut(out)],
     }
     images = str(once(lambda: prompts.table(out)))
     drawn = f"drawn   {num_drawn}, {num_kept} kept"
@@ -182,20 +184,21 @@ def _identity(spec: "Spec", given: "Given") -> dict[str, str]:
 
 def _draw(
     generator: "Generator",
+    pictures: Sequence[Picture],
     todo: Sequence[Picture],
-    num_kept: int,
     batch_size: int,
     out: Path,
     talk: Talk,
 ) -> "dict[Path, Failure]":
     """Draw pictures that are not there; return those that failed."""
     from uae.backends.circuit_breaker import Outages
-    from uae.backends.uae import Uae
-    from uae.benchmarks.drawing import draw_pictures, warn_of_overlong
+    from uae.benchmarks.drawing import draw_pictures
+    from uae.runs.cut_captions import count_cut
 
-    total = num_kept + len(todo)
-    if isinstance(generator, Uae) and current().is_first:
-        warn_of_overlong(generator.model, todo)
+    total = len(pictures)
+    num_kept = total - len(todo)
+    if current().is_first:
+        count_cut(out, "prompts", generator.reader, {x.prompt: x.prompt for x in pictures})
     outages = Outages("generator", out, has_answered=bool(num_kept), again="repeat the command")
     progress, show = progress_of("drawing", "image", talk)
     show(num_kept, total)

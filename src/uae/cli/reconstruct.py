@@ -22,7 +22,7 @@ from uae.data.folder import NamedImage, write_image
 from uae.data.opening import open_image
 from uae.data.shapes import buckets_of, fitted
 from uae.data.untrusted.file import UnreadableImage
-from uae.models.settings import find_settings
+from uae.models.settings import find_settings, pinned
 from uae.report.sheet import MAX_ROWS, SheetRow, reconstruction_sheet
 from uae.rewards.places import rewarding
 
@@ -58,7 +58,7 @@ def reconstruct(
 
     Args:
         images: Image files or folders.
-        model: Model folder, or a preset.
+        model: Model folder, preset or ID@REVISION on the hub.
         out: Output folder; by default NAME-reconstructed.
         seed: Seed of captions and redraws.
         temperature: Of the captions; 0 takes the most probable words.
@@ -70,6 +70,7 @@ def reconstruct(
     out = out or _folder_for(images)
     files = find_images(images, without=out)
     _check_folder(out)
+    model = pinned("--model", model)
     rewarding((), find_settings(model).similarity, "")  # says here what a backbone lacks
     writing = writing_of(model, seed, temperature)
     if not (todo := missing(out / CAPTIONS_NAME, files.paths, writing)) and files.paths:

@@ -46,7 +46,7 @@ def serve(
 
     Args:
         api: Serve chat completions and image generations; there is nothing else yet.
-        model: Model folder, or a preset; requests name it as it is given here.
+        model: Model folder, preset or ID@REVISION on the hub; requests name it as it is given here.
         host: Address to listen at; one that others can reach needs UAE_API_KEY.
         port: Port to listen at; 0 takes a free one.
         device: auto, cpu, cuda or cuda:1.

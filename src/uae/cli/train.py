@@ -4,6 +4,7 @@ import itertools
 import os
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 from typing import Annotated
@@ -18,7 +19,7 @@ from uae.core.ranks import check_alone
 from uae.core.unicode import check_text
 from uae.core.yaml_text import to_yaml
 from uae.data.folder import list_images
-from uae.models.settings import find_settings
+from uae.models.settings import find_settings, pinned
 from uae.recipe.keys import RecipeKey, recipe_keys
 from uae.recipe.loading import (
     RECIPES,
@@ -79,6 +80,7 @@ def train(
         values = TypeAdapter(Recipe).dump_python(chosen, mode="json")
         talk.result(to_yaml(values).rstrip(), values)
         return EXIT_DONE
+    chosen = replace(chosen, model=pinned("model", chosen.model))
     _check_places(chosen, out, resume, overwrite)
     with quick_start():
         from uae.scenes.run_images import run_images

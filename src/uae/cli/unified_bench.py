@@ -42,7 +42,7 @@ class PairChoice:
     """What describes and what redraws, and how."""
 
     model: str = "uae-tiny"
-    """Model folder, or a preset: captioner and generator where these are not given."""
+    """Folder, preset or ID@REVISION on the hub: captioner and generator where none is given."""
     captioner: str | None = None
     """uae:MODEL, vlm:FOLDER_OR_HUB_ID, endpoint:MODEL@URL or file:CAPTIONS.jsonl."""
     generator: str | None = None

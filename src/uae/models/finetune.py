@@ -10,7 +10,7 @@ weights; into others they are not, where steps smaller than a rounding would be 
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from uae.core.errors import UsageError
 from uae.models.targets import Targets
 from uae.recipe.optimizer import FineTuneConfig
 
-_PEFT_PREFIX = "base_model.model."
+PEFT_PREFIX = "base_model.model."
 _TRAINED = "default"  # PEFT's own name of an adapter
 
 
@@ -115,34 +115,46 @@ class FineTuning:
     def save_adapter(self, folder: str | Path) -> None:
         """Write a folder that `peft.PeftModel.from_pretrained` loads over the base model."""
         assert self._lora is not None, "full fine-tuning has no adapter to save"
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         tensors = get_peft_model_state_dict(self.module, adapter_name=_TRAINED)
-        save_file(
-            {_PEFT_PREFIX + n: t.detach().contiguous().cpu() for n, t in tensors.items()},
-            folder / "adapter_model.safetensors",
-        )
-        self._lora.save_pretrained(str(folder))
+        write_adapter(folder, tensors, self._lora)
 
     def save_pipeline_adapter(self, folder: str | Path, pipeline: type[Any]) -> None:
-        """Write a transformer's adapter beside PEFT's file, for `pipe.load_lora_weights`.
-
-        Either library knows only its own file by its own names of the weights.
-        """
+        """Write a transformer's adapter as `write_pipeline_adapter` does."""
         assert self._lora is not None, "full fine-tuning has no adapter to save"
         tensors = get_peft_model_state_dict(self.module, adapter_name=_TRAINED)
-        part = pipeline.transformer_name
-        metadata = {  # without it diffusers takes alpha for the rank
-            f"{part}.r": self._lora.r,
-            f"{part}.lora_alpha": self._lora.lora_alpha,
-            f"{part}.target_modules": self._lora.target_modules,
-        }
-        # one entry alone: safetensors writes several in an order of chance
-        save_file(
-            {f"{part}.{n}": t.detach().contiguous().cpu() for n, t in tensors.items()},
-            Path(folder) / LORA_WEIGHT_NAME_SAFE,
-            {LORA_ADAPTER_METADATA_KEY: json.dumps(metadata, sort_keys=True)},
-        )
+        write_pipeline_adapter(folder, tensors, self._lora, pipeline)
+
+
+def write_adapter(folder: str | Path, tensors: Mapping[str, Tensor], config: LoraConfig) -> None:
+    """Write an adapter, its weights by the names of the plain module, in PEFT's layout."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(
+        {PEFT_PREFIX + n: t.detach().contiguous().cpu() for n, t in tensors.items()},
+        folder / "adapter_model.safetensors",
+    )
+    config.save_pretrained(str(folder))
+
+
+def write_pipeline_adapter(
+    folder: str | Path, tensors: Mapping[str, Tensor], config: LoraConfig, pipeline: type[Any]
+) -> None:
+    """Write a transformer's adapter beside PEFT's file, for `pipe.load_lora_weights`.
+
+    Either library knows only its own file by its own names of the weights.
+    """
+    part, targets = pipeline.transformer_name, config.target_modules
+    metadata = {  # without it diffusers takes alpha for the rank
+        f"{part}.r": config.r,
+        f"{part}.lora_alpha": config.lora_alpha,
+        f"{part}.target_modules": targets if isinstance(targets, str) else sorted(targets or ()),
+    }
+    # one entry alone: safetensors writes several in an order of chance
+    save_file(
+        {f"{part}.{n}": t.detach().contiguous().cpu() for n, t in tensors.items()},
+        Path(folder) / LORA_WEIGHT_NAME_SAFE,
+        {LORA_ADAPTER_METADATA_KEY: json.dumps(metadata, sort_keys=True)},
+    )
 
 
 def add_adapter(module: nn.Module, folder: str | Path) -> None:
@@ -157,7 +169,7 @@ def add_adapter(module: nn.Module, folder: str | Path) -> None:
     _make_float32(module)  # before they are filled: PEFT makes them of the base's precision
     tensors = load_file(folder / "adapter_model.safetensors")
     result = set_peft_model_state_dict(
-        module, {key.removeprefix(_PEFT_PREFIX): value for key, value in tensors.items()}, name
+        module, {key.removeprefix(PEFT_PREFIX): value for key, value in tensors.items()}, name
     )
     if result.unexpected_keys:
         raise UsageError(

@@ -47,6 +47,7 @@ def load_whole(
     state: Mapping[str, Tensor] | None = None,
     unused: Sequence[str] = (),
     is_exact: bool = False,
+    beside: str | None = None,
     **options: Any,
 ) -> Any:
     """Load a model of transformers or diffusers with all its weights.
@@ -57,6 +58,7 @@ def load_whole(
         state: Weights by name instead of those of `name`.
         unused: Parts of the names of weights that may be missing, as no output depends on them.
         is_exact: Weights that the class has no place for are an error too.
+        beside: What names begin with that are no weights of the class, and no error.
         options: Of `from_pretrained`.
 
     Raises:
@@ -79,17 +81,18 @@ def load_whole(
         raise UsageError(f"{name}: its weights are damaged ({error}): copy them again") from error
     missing = sorted(key for key in info["missing_keys"] if not any(part in key for part in unused))
     if missing:
-        raise UsageError(f"{name} lacks {_some(missing)} of {kind.__name__}")
+        raise UsageError(f"{name} lacks {some_weights(missing)} of {kind.__name__}")
     for key, found, expected in sorted(info["mismatched_keys"]):
         raise UsageError(
             f"{name}: the weights {key!r} have the shape {tuple(found)}: expected {tuple(expected)}"
         )
-    if is_exact and (left := sorted(info["unexpected_keys"])):
-        raise UsageError(f"{name} holds {_some(left)} that {kind.__name__} has no place for")
+    left = sorted(x for x in info["unexpected_keys"] if not (beside and x.startswith(beside)))
+    if is_exact and left:
+        raise UsageError(f"{name} holds {some_weights(left)} that {kind.__name__} has no place for")
     return model
 
 
-def _some(keys: Sequence[str]) -> str:
+def some_weights(keys: Sequence[str]) -> str:
     """Count weights, and name the first."""
     more = ", ..." if len(keys) > _MAX_KEYS_NAMED else ""
     plural = "s" if len(keys) > 1 else ""

@@ -15,8 +15,12 @@ _UNUSED_FILES = ["*.bin", "*.ckpt", "*.pth", "*.gguf", "*.msgpack", "*.h5", "*.o
 _UNUSED_IN_PIPELINES = [*_UNUSED_FILES, "*fp16*"]
 
 HALVES = ("encoder", "decoder")
-INDEX_FILES = {"encoder": "config.json", "decoder": "model_index.json"}
-"""The file that says what a part is."""
+INDEX_FILES = {
+    "encoder": "config.json",
+    "decoder": "model_index.json",
+    "model": SETTINGS_FILE,
+}
+"""The file that says what a part, or a whole model of this package, is."""
 
 
 def reference_to(flag: str, name: str, part: str) -> Reference:
@@ -25,7 +29,7 @@ def reference_to(flag: str, name: str, part: str) -> Reference:
     Args:
         flag: It was named by, in errors.
         name: The folder, or the id, which may end in "@" and a revision.
-        part: "encoder" or "decoder".
+        part: "encoder", "decoder", or "model" for a whole one of this package.
 
     Raises:
         UsageError: There is none of that name.
@@ -56,14 +60,7 @@ def locate(folder: Path, part: str, reference: Reference | None) -> Path:
         return folder / part
     settings = folder / SETTINGS_FILE
     if reference.commit:
-        with found(f"{settings}: {part}", f"{reference.source}@{reference.commit}"):
-            return Path(
-                snapshot_download(
-                    reference.source,
-                    revision=reference.commit,
-                    ignore_patterns=_UNUSED_IN_PIPELINES if part == "decoder" else _UNUSED_FILES,
-                )
-            )
+        return download(f"{settings}: {part}", reference, part)
     place = Path(reference.source)
     if not place.is_dir():
         raise UsageError(f"{settings}: its {part} {place} is not there: put it back, or join again")
@@ -73,6 +70,18 @@ def locate(folder: Path, part: str, reference: Reference | None) -> Path:
             "again"
         )
     return place
+
+
+def download(flag: str, reference: Reference, part: str) -> Path:
+    """Return the folder of a commit on the hub, kept in the hub's own cache."""
+    with found(flag, f"{reference.source}@{reference.commit}"):
+        return Path(
+            snapshot_download(
+                reference.source,
+                revision=reference.commit,
+                ignore_patterns=_UNUSED_IN_PIPELINES if part == "decoder" else _UNUSED_FILES,
+            )
+        )
 
 
 def place_of(folder: Path, part: str) -> Path:

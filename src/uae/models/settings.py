@@ -4,6 +4,7 @@ Nothing heavy is imported here: a command looks for its model before it loads to
 """
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -15,6 +16,10 @@ from uae.recipe.sampling import SamplingConfig
 
 PRESETS = ("uae-tiny",)
 SETTINGS_FILE = "uae.json"
+
+_ON_HUB = re.compile(r"[\w.-]+/[\w.-]+(@.+)?")
+_downloads: dict[str, Path] = {}
+"""Folders of what `pinned` downloaded in this process."""
 
 _UNLESS_SAID = {
     "condition": "projector",
@@ -70,16 +75,44 @@ class ModelSettings:
 def resolve(name: str | Path) -> str | Path:
     """Turn a model name into what `from_pretrained` takes: a folder, or a hub id as it is.
 
-    `uae-tiny` and `uae-tiny/PART` stand for the weights inside this package.
+    `uae-tiny` and `uae-tiny/PART` stand for the weights inside this package, a name that `pinned`
+    returned for its download.
 
     Raises:
         UsageError: It is no Unicode, which what reads weights does not take.
     """
     check_text(str(name), "the name of a model")
     first, _, rest = str(name).partition("/")
-    if first in PRESETS and not Path(name).exists():
+    if Path(name).exists():
+        return name
+    if first in PRESETS:
         return Path(str(resources.files("uae") / "presets")) / first / rest
-    return name
+    return _downloads.get(str(name), name)
+
+
+def pinned(flag: str, name: str) -> str:
+    """Return the name under which a model of this package is found and recorded.
+
+    That of a folder or a preset is its own; ID or ID@REVISION on the hub becomes ID@COMMIT, and is
+    downloaded to the hub's cache. A folder of the same name goes first.
+
+    Args:
+        flag: It was named by, in errors.
+        name: As the user gave it.
+
+    Raises:
+        UsageError: The hub has no such model or revision, or keeps it from this user.
+        EnvironmentFault: The hub cannot be reached.
+    """
+    if isinstance(resolve(name), Path) or Path(name).exists() or not _ON_HUB.fullmatch(name):
+        return name
+    from uae.models.parts import download, reference_to
+
+    reference = reference_to(flag, name, "model")
+    commit = f"{reference.source}@{reference.commit}"
+    if commit not in _downloads:
+        _downloads[commit] = download(flag, reference, "model")
+    return commit
 
 
 def find_settings(name: str | Path) -> ModelSettings:

@@ -46,6 +46,7 @@ from uae.models.settings import (
     SETTINGS_FILE,
     ModelSettings,
     expected_model,
+    pinned,
     read_settings,
     resolve,
     write_settings,
@@ -91,10 +92,10 @@ class UnifiedAutoEncoder:
     def from_pretrained(
         cls, name: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float32
     ) -> "UnifiedAutoEncoder":
-        """Load a model folder or a preset, with the adapters that belong to it.
+        """Load a model by folder, preset or hub id, with the adapters that belong to it.
 
         Args:
-            name: The folder or preset.
+            name: The folder, preset, or ID@REVISION on the hub.
             device: Of all parts.
             dtype: Of the weights; adapters and projector are float32.
 
@@ -103,7 +104,7 @@ class UnifiedAutoEncoder:
                 part is not the one that it was joined with; names what is missing, or the file.
             EnvironmentFault: A part lies on the hub, which cannot be reached.
         """
-        folder = Path(resolve(name))
+        folder = Path(resolve(pinned("model", name) if isinstance(name, str) else name))
         settings = read_settings(folder) if (folder / SETTINGS_FILE).exists() else None
         _check_parts(folder, str(name), settings)
         assert settings is not None

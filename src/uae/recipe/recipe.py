@@ -62,7 +62,7 @@ class Recipe:
     """One run of Unified-GRPO, from image-caption pairs to a report."""
 
     model: str = "uae-tiny"
-    """Model folder or preset to start from."""
+    """Model folder, preset or ID@REVISION on the hub to start from."""
     seed: NonNegativeInt = 0
     """Seed of every random draw."""
     device: str = "auto"

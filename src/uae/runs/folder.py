@@ -29,6 +29,7 @@ from uae.runs.claim import (
     marker_of,
     plain,
 )
+from uae.runs.cut_captions import CUT
 from uae.runs.inputs import LISTING, check_data, write_inputs
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ TRAINING = FolderKind(
     other="another configuration",
     marker=MARKER,
     format="uae-run-1",
-    early=(CONFIG, ENVIRONMENT, LISTING, ".*.tmp"),
+    early=(CONFIG, ENVIRONMENT, LISTING, CUT, ".*.tmp"),
     can_overwrite=True,
 )
 

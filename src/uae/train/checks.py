@@ -1,14 +1,12 @@
 """Checks before a run's folder is made: a mistake found later costs hours."""
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 
 from uae.core.errors import UsageError
 from uae.data.folder import list_images
 from uae.models.hub import found
 from uae.models.settings import ModelSettings, Reference, find_settings, resolve
-from uae.models.unified import UnifiedAutoEncoder
 from uae.models.vlm.table import check_learning
 from uae.recipe.plan import turns_of
 from uae.recipe.recipe import Recipe
@@ -85,15 +83,3 @@ def say_cost(evaluator: Evaluator, num_points: int, sampling: SamplingConfig) ->
         f"{num_points} evaluations: each captions {len(evaluator.names())} images and draws up to "
         f"{evaluator.num_drawn()}, by {sampling.num_steps} steps{guidance}"
     )
-
-
-def say_long_captions(captions: Mapping[str, str], model: UnifiedAutoEncoder) -> None:
-    """Warn of captions that are longer than the decoder was trained for."""
-    limit = model.settings.max_caption_tokens
-    long = [name for name, text in captions.items() if model.conditioner.num_tokens(text) > limit]
-    if long:
-        log.warning(
-            f"{len(long)} of {len(captions)} captions are longer than the {limit} tokens that the "
-            f"decoder was trained for (first {long[0]}): they are read whole, and what stands "
-            "after may be ignored"
-        )

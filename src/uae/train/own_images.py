@@ -63,6 +63,7 @@ class OwnImages:
         "reconstruction/given",
         "caption/num_tokens",
         "caption/truncated",
+        "caption/over_limit",
     )
 
     def __init__(self, folder: Path, share: float, recipe: Recipe, max_caption_tokens: int) -> None:
@@ -170,7 +171,7 @@ class OwnImages:
             metrics=(
                 *similarities.metrics(),
                 *self._given(seen),
-                *_lengths(seen),
+                *self._lengths(seen),
                 *(kept.metrics() if kept else ()),
             ),
             audit=audit_samples(seen, redraws, similarities, self._max_caption_tokens),
@@ -186,26 +187,33 @@ class OwnImages:
             samples = weighted(columns, others)
             yield similarity_metric(GIVEN, "given captions, held-out backbone", samples, note)
 
+    def _lengths(self, seen: Observations) -> Iterator[Metric]:
+        """Yield how long the captions are, and how many have no end, or more than is read."""
+        num_tokens, limit = np.array(seen.num_tokens, dtype=np.float64), self._max_caption_tokens
+        yield Metric(
+            key="caption/num_tokens",
+            group="Captions",
+            name="length in tokens",
+            samples=num_tokens,
+            kind="count",
+            better="neither",
+        )
+        yield Metric(
+            key="caption/truncated",
+            group="Captions",
+            name="without an end token",
+            samples=np.array(seen.truncated, dtype=np.float64),
+            better="down",
+        )
+        yield Metric(
+            key="caption/over_limit",
+            group="Captions",
+            name=f"longer than the {limit} tokens that are read",
+            samples=(num_tokens > limit).astype(np.float64),
+            better="down",
+        )
+
     def originals(self, sizes: Sequence[Size]) -> list[UInt8[np.ndarray, "_ _ 3"]]:
         """Return the held-out images, each in the height and width in which it was redrawn."""
         pairs = zip(self._images.values(), sizes, strict=True)
         return [np.asarray(fitted(image, size)) for image, size in pairs]
-
-
-def _lengths(seen: Observations) -> Iterator[Metric]:
-    """Yield how long the captions are, and how many have no end."""
-    yield Metric(
-        key="caption/num_tokens",
-        group="Captions",
-        name="length in tokens",
-        samples=np.array(seen.num_tokens, dtype=np.float64),
-        kind="count",
-        better="neither",
-    )
-    yield Metric(
-        key="caption/truncated",
-        group="Captions",
-        name="without an end token",
-        samples=np.array(seen.truncated, dtype=np.float64),
-        better="down",
-    )

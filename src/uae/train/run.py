@@ -3,6 +3,7 @@
 A run folder holds
     config.yaml environment.json metrics.jsonl lock      written by `run.py`
     data.json                                            names and digests of the user's own data
+    cut_captions.json                                    how many captions there are too long
     checkpoints/STAGE/STEP/                              trained weights, optimizers, place
     stages/STAGE/                                        the model after each finished stage
     evaluations/N-POINT/                                 what the model made of the same scenes
@@ -30,11 +31,12 @@ from uae.rewards.loading import load_rewards
 from uae.rewards.places import rewarding
 from uae.rewards.reward import Reward, Rewarder
 from uae.runs.claim import Resume
+from uae.runs.cut_captions import Reader, count_cut
 from uae.runs.folder import check_folder
 from uae.runs.progress import Progress
 from uae.runs.run import Run
 from uae.train import cold_start, decoder_rl, encoder_rl, joint, pretrain
-from uae.train.checks import check_inputs, say_cost, say_long_captions
+from uae.train.checks import check_inputs, say_cost
 from uae.train.evaluator import Evaluator, RunImages
 from uae.train.learner import Learner
 from uae.train.points import check_gate, evaluate_point, record_point, shown_as
@@ -149,14 +151,15 @@ def train_recipe(
     data = _own_data(Path(recipe.data.folder), out) if recipe.data.folder else None
     model = load_model(recipe.model, recipe)
     source = images.source(model.decoder.shapes, data)
-    if isinstance(source, FolderSource):
-        say_long_captions(source.captions, model)
     say_cost(images.evaluator, len(plan) + 1, model.settings.sampling)
     named = model.settings.similarity
     backbones = load_rewards(rewarding(recipe.reward, named, "reward."), device)
     with Run.open(
         out, config, resume=resume, overwrite=overwrite, track=recipe.track, data=data
     ) as run:
+        if isinstance(source, FolderSource):
+            reader = Reader(model.conditioner.num_tokens, model.settings.max_caption_tokens)
+            count_cut(out, "data", reader, source.captions)
         folder: str | Path = recipe.model
         context = Context(recipe, run, model, source, backbones, images.evaluator)
         del model  # the context's alone, so that it goes when the next one comes

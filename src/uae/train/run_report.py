@@ -29,6 +29,7 @@ from uae.report.tables import (
     result_in_words,
     worst_of,
 )
+from uae.runs.cut_captions import read_cut
 from uae.train.evaluator import Evaluator, Point, pixel_audit, sizes_of
 from uae.train.points import BEFORE_RL, STAGE, point_folders, point_name
 
@@ -71,7 +72,8 @@ def write_run_report(run_folder: Path, recipe: Recipe, evaluator: Evaluator) -> 
     items = gallery(evaluator.names(), originals, points)
     shown = items[: recipe.evaluation.num_shown]
     environment = json.loads((run_folder / "environment.json").read_text())
-    notes = notes_of(recipe, before_rl(points))
+    cut = [f"{cut}." for cut in read_cut(run_folder) if cut.num_cut]
+    notes = " ".join([notes_of(recipe, before_rl(points)), *cut]).strip()
     write_report(
         run_folder / REPORT,
         ReportData(

@@ -14,6 +14,7 @@ from uae.core.journal import write_journal
 from uae.core.provenance import BenchSettings
 from uae.core.ranks import other_paths
 from uae.runs.claim import FolderKind, check_same, contents_of, marker_of, plain
+from uae.runs.cut_captions import CUT
 from uae.runs.inputs import LISTING, input_differences, read_inputs, write_inputs
 from uae.runs.rows import ITEMS, ItemRow, read_rows, row_values, take_in
 
@@ -26,7 +27,7 @@ BENCHMARK = FolderKind(
     other="other settings",
     marker=SETTINGS,
     format="uae-bench-run-1",
-    early=(LISTING, REFUSALS.replace(".", "*."), ".*.tmp"),
+    early=(LISTING, REFUSALS.replace(".", "*."), CUT, ".*.tmp"),
 )
 
 
@@ -39,6 +40,7 @@ def settle(folder: Path, settings: BenchSettings) -> dict[str, Any]:
     begun = marker_of(folder, BENCHMARK)
     if begun is None or contents_of(folder, BENCHMARK) == "begun":
         forget_refusals(folder)
+        (folder / CUT).unlink(missing_ok=True)
         begun = {
             "format": BENCHMARK.format,
             "settings": plain(settings.values()),

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from uae.backends.client import Refusal
+from uae.runs.cut_captions import CutCaptions
 
 Reasons = Mapping[str, Mapping[str, str]]
 """Items by what they lack or failed at, each with what was wrong with it."""
@@ -58,9 +59,13 @@ def marks_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def failure_marks(
-    num_items: int, excluded: Reasons, failed: Reasons, refused: Sequence[Refusal]
+    num_items: int,
+    excluded: Reasons,
+    failed: Reasons,
+    refused: Sequence[Refusal],
+    cut: Sequence[CutCaptions] = (),
 ) -> Iterator[str]:
-    """Say how many items count in no score, which lack a part, and what is not repeatable."""
+    """Say how many items count in no score, lack a part or were cut, and what is not repeatable."""
     if excluded:
         num = sum(map(len, excluded.values()))
         counts = _counts(excluded)
@@ -70,6 +75,7 @@ def failure_marks(
     for x in refused:
         if why := _NOT_REPEATABLE.get(x.param):
             yield f"NOT REPEATABLE: {x.model} at {x.base_url} refuses {x.param}, and {why}"
+    yield from (f"CUT: {x}" for x in cut if x.num_cut)
 
 
 def _counts(items_by_reason: Reasons) -> str:

@@ -16,6 +16,7 @@ from uae.benchmarks.results.notes import Reasons, failure_marks, marks_of
 from uae.benchmarks.results.scores import RowTable, Score, estimate_score
 from uae.core.errors import UsageError
 from uae.report.statistics import Estimate
+from uae.runs.cut_captions import CutCaptions
 from uae.runs.rows import ItemRow
 
 RESULT = "result.json"
@@ -42,6 +43,7 @@ class BenchResult:
         excluded: Items left out, by reason, each with what was wrong with it.
         failed: Items that are not left out and lack a part, by part, each with the reason.
         refused: Parameters that an address did not take.
+        cut: Captions longer than their generator reads.
         environment: What the run was begun on.
         environment_changes: What was different when it was taken up again, one line each.
     """
@@ -54,6 +56,7 @@ class BenchResult:
     environment_changes: tuple[str, ...] = ()
     failed: Reasons = field(default_factory=dict)
     refused: tuple[Refusal, ...] = ()
+    cut: tuple[CutCaptions, ...] = ()
 
     @property
     def num_excluded(self) -> int:
@@ -63,7 +66,7 @@ class BenchResult:
     @property
     def marks(self) -> tuple[str, ...]:
         """In what the run is not the whole benchmark or not repeatable, one line each."""
-        failures = failure_marks(self.num_items, self.excluded, self.failed, self.refused)
+        failures = failure_marks(self.num_items, self.excluded, self.failed, self.refused, self.cut)
         return (*marks_of(self.settings), *failures)
 
     def by_name(self, name: str) -> Estimate:
@@ -108,6 +111,7 @@ def result_values(result: BenchResult) -> dict[str, Any]:
         "excluded": _lists("reason", result.excluded),
         "failed": _lists("part", result.failed),
         "refused": [asdict(x) for x in result.refused],
+        "cut_captions": [asdict(x) for x in result.cut],
         "environment": dict(result.environment),
         "environment_changes": list(result.environment_changes),
     }
@@ -156,6 +160,7 @@ def _to_result(values: Mapping[str, Any]) -> BenchResult:
         excluded={x["reason"]: x["items"] for x in values["excluded"]},
         failed={x["part"]: x["items"] for x in values.get("failed", ())},
         refused=tuple(Refusal(**x) for x in values.get("refused", ())),
+        cut=tuple(CutCaptions(**x) for x in values.get("cut_captions", ())),
         environment=values["environment"],
         environment_changes=tuple(values["environment_changes"]),
     )

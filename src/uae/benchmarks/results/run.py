@@ -4,6 +4,7 @@ settings.json   what the numbers depend on; written first, marks the folder as o
 items.jsonl     one row per item; items-rank1.jsonl and so on while several processes write
 result.json     scores; there only when every item has its row
 refused.jsonl   parameters that an address does not take; there only if there are any
+cut_captions.json   how many captions are longer than their generator reads, if that is known
 lock            held while a process writes
 
 with BenchRun.open(folder, settings) as run:
@@ -33,6 +34,7 @@ from uae.core.journal import Journal
 from uae.core.provenance import BenchSettings
 from uae.core.ranks import current, gathered, once, own_path
 from uae.runs.claim import Resume, claim
+from uae.runs.cut_captions import read_cut
 from uae.runs.rows import ITEMS, ItemRow, row_values
 
 T = TypeVar("T")
@@ -166,6 +168,7 @@ class BenchRun:
         by_name = sorted(rows, key=lambda row: row.item)
         with storage_faults("cannot write", self.folder):
             refused = gather_refusals(self.folder)
+            cut = read_cut(self.folder)
         result = BenchResult(
             settings=self._begun["settings"],
             num_items=len(rows),
@@ -173,6 +176,7 @@ class BenchRun:
             excluded=results.exclusions(by_name),
             failed=results.failed_parts(by_name),
             refused=refused,
+            cut=cut,
             environment=self._begun["environment"],
             environment_changes=tuple(self._begun["environment_changes"]),
         )

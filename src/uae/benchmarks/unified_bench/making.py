@@ -17,11 +17,12 @@ from uae.backends.roles import Caption, Captioner, Generator, Written
 from uae.benchmarks.unified_bench.budgets import PLAIN, Method, write_within
 from uae.benchmarks.unified_bench.task import Task
 from uae.core.errors import UnfitName
-from uae.core.ranks import gathered, once, own_path, share
+from uae.core.ranks import current, gathered, once, other_paths, own_path, share
 from uae.data.captions import CaptionRow, CaptionsWriter, take_in
 from uae.data.folder import NamedImage, write_image
 from uae.data.opening import open_image, opens
 from uae.data.untrusted.file import UnreadableImage
+from uae.runs.cut_captions import count_cut
 
 Half = TypeVar("Half", Captioner, Generator)
 Failures = dict[str, dict[str, Failure]]
@@ -196,6 +197,9 @@ def _draw(maker: _Maker[Generator], variant: str, names: Sequence[str]) -> dict[
     captions = task.captions(variant)
     wanted = [name for name in names if name in captions]
     missing = once(lambda: {x for x in wanted if not opens(task.redraw_path(variant, x))})
+    if missing and current().is_first:
+        texts = {name: captions[name].caption for name in wanted}
+        count_cut(task.out, variant, maker.load().reader, texts)
     for batch in maker.batches(f"redraws, {variant}", wanted, missing):
         rows = [Caption(name, captions[name].caption) for name in batch]
         for name, drawn in zip(batch, maker.load().draw(rows), strict=True):

@@ -39,6 +39,9 @@ from uae.models.vlm.sampling import sample_tokens
 READ_ROLES = ("generate", "user")
 """Roles of a caption that is read for the decoder, the first that the chat template writes:
 `generate` (PKU-YuanGroup/UAE demo) by those that write any role, as Qwen2.5-VL's."""
+RELEASED_PROJECTOR = "denoise_projector."
+"""What names of weights begin with that are no encoder's: the paper's authors released their
+projector within it (`models/authors.py`)."""
 PROBES = ("a red circle", "five green triangles on a blue background")
 """Captions by which reading is tried."""
 
@@ -69,7 +72,9 @@ class CausalVlm:
         Raises:
             UsageError: Weights do not fit, or its chat template begins each reply with thinking.
         """
-        model = load_whole(model_class, folder, is_exact=True, dtype=dtype)
+        model = load_whole(
+            model_class, folder, is_exact=True, beside=RELEASED_PROJECTOR, dtype=dtype
+        )
         tokenizer = AutoTokenizer.from_pretrained(folder)
         family = cls(model.eval(), tokenizer, AutoImageProcessor.from_pretrained(folder), kind)
         check_answering(folder, family._filled([{"role": "user", "content": PROBES[0]}]))
