@@ -19,3 +19,8 @@ class PlacementConfig:
     """Compute activations again in the backward pass instead of keeping them."""
     vae_batch: NonNegativeInt = 0
     """Images that the vae decodes or encodes at once; 0 takes a whole micro-batch."""
+
+    @property
+    def rounding(self) -> float:
+        """Relative precision where kernels of two passes may differ; 0 where they do not."""
+        return 0.0 if self.frozen == "float32" else 2**-7  # bfloat16's

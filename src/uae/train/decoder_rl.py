@@ -115,7 +115,7 @@ def improve(
             check_finite(loss, f"decoder loss of step {session.step}", "decoder_rl.optimizer.lr")
             loss.backward()
             measured.append(of_batch)
-        metrics = objective.metrics(measured, is_first=update == 0)
+        metrics = objective.metrics(measured, rounding=None if update else session.rounding)
         metrics |= session.learners["decoder"].step().metrics()
     return metrics
 

@@ -20,7 +20,7 @@ from uae.rl.objective import Diagnostics, ratio_metrics, token_denominator, toke
 from uae.train.learner import check_finite
 from uae.train.rollout import original_pixels, redraw_noise, write_captions
 from uae.train.session import Session
-from uae.train.step_metrics import caption_metrics, reward_metrics, sampling_gap
+from uae.train.step_metrics import caption_metrics, reward_metrics, sampling_metrics
 
 
 def train(session: Session, config: EncoderRLConfig, num_steps: int) -> None:
@@ -47,7 +47,7 @@ def train(session: Session, config: EncoderRLConfig, num_steps: int) -> None:
             reward_metrics(rewards, advantages)
             | caption_metrics(captions)
             | measured
-            | {"policy/sampling_gap": sampling_gap(captions, old)}
+            | sampling_metrics(captions, old, config)
         )
 
 
@@ -104,7 +104,12 @@ def improve(
             check_finite(loss, f"encoder loss of step {session.step}", "encoder_rl.optimizer.lr")
             loss.backward()
             parts_seen.append(diagnostics)
-        measured = ratio_metrics("encoder", parts_seen, is_first=update == 0)
+        measured = ratio_metrics(
+            "encoder",
+            parts_seen,
+            clip=min(config.clip_low, config.clip_high),
+            rounding=None if update else session.rounding,
+        )
         measured |= session.learners["encoder"].step().metrics()
     return measured
 

@@ -13,7 +13,7 @@ from uae.rl.decoder.table import objective_of
 from uae.train import decoder_rl, encoder_rl
 from uae.train.rollout import original_pixels, write_captions
 from uae.train.session import Session
-from uae.train.step_metrics import caption_metrics, reward_metrics, sampling_gap
+from uae.train.step_metrics import caption_metrics, reward_metrics, sampling_metrics
 
 
 def train(
@@ -40,8 +40,7 @@ def train(
             decoder_step = decoder_rl.improve(session, objective, batches, of_redraws, decoder)
             old = encoder_rl.scored_again(session, prompts, captions, encoder)
             encoder_step = encoder_rl.improve(session, prompts, captions, old, of_captions, encoder)
-        encoder_step |= {
-            "policy/sampling_gap": sampling_gap(captions, old),
+        encoder_step |= sampling_metrics(captions, old, encoder) | {
             "group/excluded_samples": float(of_captions.num_excluded),
         }
         session.log(

@@ -71,6 +71,7 @@ class Context:
             run=self.run,
             seed=recipe.seed,
             checkpoint_every=recipe.checkpoint_every,
+            rounding=recipe.placement.rounding,
         )
         session.resume()
         return session

@@ -41,6 +41,8 @@ class Session:
     run: Run
     seed: int
     checkpoint_every: int
+    rounding: float = 0.0
+    """Relative precision of a model's outputs where they are computed twice; 0 to the bit."""
     step: int = 0
     done: int = 0
     """Steps finished before this process, by the checkpoint."""
