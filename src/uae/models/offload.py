@@ -22,12 +22,18 @@ class Offload:
             moves: What moves each part to a device.
             device: Where they work.
         """
-        self.moves = moves
         self.device = device
+        self.moves: dict[str, Callable[[str], object]] = {}
         self.here: set[str] = set()
+        """Parts on the device, of those that take turns."""
         self._wanted: Counter[str] = Counter()
-        for move in moves.values():
-            move("cpu")
+        for name, move in moves.items():
+            self.add(name, move)
+
+    def add(self, name: str, move: Callable[[str], object]) -> None:
+        """Let one more part take turns; it waits at first."""
+        self.moves[name] = move
+        move("cpu")
 
     @contextmanager
     def at_work(self, *names: str) -> Iterator[None]:

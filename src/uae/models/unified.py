@@ -19,7 +19,7 @@ encoder_lora, encoder_lora_2 and so on. Into another part the earlier ones are m
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +39,7 @@ from uae.models.dit.table import dit_loader
 from uae.models.finetune import FineTuning, add_adapter, keeps_adapters, without_adapters
 from uae.models.loading import check_weights
 from uae.models.native import Native
+from uae.models.offload import Offload
 from uae.models.parts import HALVES, adapters_of, locate
 from uae.models.projector import Projected, Projector, load_projector
 from uae.models.settings import (
@@ -83,6 +84,7 @@ class UnifiedAutoEncoder:
         self.encoder_tuning: FineTuning | None = None
         self.decoder_tuning: FineTuning | None = None
         self._earlier: dict[str, list[Path]] = {"encoder": [], "decoder": []}
+        self.offload = Offload({})
 
     # -- files --------------------------------------------------------------------------------
 
@@ -135,6 +137,21 @@ class UnifiedAutoEncoder:
             self.projector.to(device)
         self.decoder.to(device)
         return self
+
+    @property
+    def drawing(self) -> Sequence[str]:
+        """The halves that are at work where captions are read and drawn."""
+        return ("decoder",) if self.projector is None else ("encoder", "decoder")
+
+    def take_turns(self, halves: Collection[str], device: str) -> None:
+        """Let some halves wait in CPU memory from now on, and move the rest; see `Offload`."""
+        moves = {"encoder": self.encoder.to, "decoder": self.decoder.to}
+        for half, move in moves.items():
+            if half not in halves:
+                move(device)
+        if self.projector is not None:
+            self.projector.to(device)
+        self.offload = Offload({half: moves[half] for half in HALVES if half in halves}, device)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the folder described above; LoRA adapters stay adapters over the base weights.

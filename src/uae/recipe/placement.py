@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import NonNegativeInt
+from pydantic import Field, NonNegativeInt
 from pydantic.dataclasses import dataclass as config_dataclass
 
 from uae.core.config import STRICT
@@ -19,6 +19,10 @@ class PlacementConfig:
     """Compute activations again in the backward pass instead of keeping them."""
     vae_batch: NonNegativeInt = 0
     """Images that the vae decodes or encodes at once; 0 takes a whole micro-batch."""
+
+    offload: list[Literal["encoder", "decoder", "rewards"]] = Field(default_factory=list)
+    """Parts that wait in the CPU's memory while a phase does not need them; the decoder's text
+    encoder and vae go with it. Changes time and memory, not the result."""
 
     @property
     def rounding(self) -> float:

@@ -33,15 +33,15 @@ def train(session: Session, config: DecoderRLConfig, num_steps: int) -> None:
     objective = objective_of(config)
     for _ in session.steps("decoder_rl", num_steps):
         samples = session.samples(config.num_images)
-        with session.timed("caption"):
+        with session.timed("caption", "encoder"):
             _, captions = write_captions(session, samples, config.captioning)
-        with session.timed("redraw"):
+        with session.timed("redraw", *session.model.drawing):
             batches, redraws = explore(session, objective, samples, captions.texts, config)
-        with session.timed("score"):
+        with session.timed("score", "rewards"):
             rewards = session.rewarder(original_pixels(samples), redraws, captions.texts)
         advantages = compare(rewards, config)
         session.say_if_idle("decoder", advantages)
-        with session.timed("update"):
+        with session.timed("update", "decoder"):
             measured = improve(session, objective, batches, advantages, config)
         session.log(reward_metrics(rewards, advantages) | caption_metrics(captions) | measured)
 

@@ -28,19 +28,19 @@ def train(session: Session, config: EncoderRLConfig, num_steps: int) -> None:
     n, m = config.captioning.num_captions, config.num_redraws
     for _ in session.steps("encoder_rl", num_steps):
         samples = session.samples(config.num_images)
-        with session.timed("caption"):
+        with session.timed("caption", "encoder"):
             prompts, captions = write_captions(session, samples, config.captioning)
-        with session.timed("redraw"):
+        with session.timed("redraw", *session.model.drawing):
             noise = redraw_noise(session, samples, n, m)
             redraws = redraw(
                 session.model, captions.texts, noise, config.sampling, config.micro_redraws
             )
-        with session.timed("score"):
+        with session.timed("score", "rewards"):
             scores = session.rewarder(original_pixels(samples), redraws, captions.texts)
         rewards = reduce(scores, "(n m) -> n", "mean", m=m)
         advantages = compare(rewards, captions, config)
         session.say_if_idle("encoder", advantages, int(captions.truncated.sum()))
-        with session.timed("update"):
+        with session.timed("update", "encoder"):
             old = scored_again(session, prompts, captions, config)
             measured = improve(session, prompts, captions, old, advantages, config)
         session.log(

@@ -23,21 +23,22 @@ def train(
     objective = objective_of(decoder)
     for _ in session.steps("joint", num_steps):
         samples = session.samples(encoder.num_images)
-        with session.timed("caption"):
+        with session.timed("caption", "encoder"):
             prompts, captions = write_captions(session, samples, encoder.captioning)
-        with session.timed("redraw"):
+        with session.timed("redraw", *session.model.drawing):
             batches, redraws = decoder_rl.explore(
                 session, objective, samples, captions.texts, decoder
             )
-        with session.timed("score"):
+        with session.timed("score", "rewards"):
             rewards = session.rewarder(original_pixels(samples), redraws, captions.texts)
         of_each = reduce(rewards, "(n m) -> n", "mean", m=decoder.num_redraws)
         of_captions = encoder_rl.compare(of_each, captions, encoder)
         of_redraws = decoder_rl.compare(rewards, decoder)
         session.say_if_idle("encoder", of_captions, int(captions.truncated.sum()))
         session.say_if_idle("decoder", of_redraws)
-        with session.timed("update"):
+        with session.timed("update", "decoder"):
             decoder_step = decoder_rl.improve(session, objective, batches, of_redraws, decoder)
+        with session.timed("update", "encoder"):
             old = encoder_rl.scored_again(session, prompts, captions, encoder)
             encoder_step = encoder_rl.improve(session, prompts, captions, old, of_captions, encoder)
         encoder_step |= sampling_metrics(captions, old, encoder) | {

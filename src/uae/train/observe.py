@@ -88,37 +88,43 @@ def observe(
         described: Of texts whose redraws are compared, the image that each of them describes.
         replies: Answers the evaluator's questions, when all is drawn.
     """
-    originals = to_pixels(list(images))
-    captions, truncated = write(model, images, config, show)
-    pictures = {
-        name: draw(model, lines, config, show, name)
-        for name, lines in {"captions": captions, **texts}.items()
-    }
+    originals, at_work = to_pixels(list(images)), model.offload.at_work
+    with at_work("encoder"):
+        captions, truncated = write(model, images, config, show)
+    with at_work(*model.drawing):
+        pictures = {
+            name: draw(model, lines, config, show, name)
+            for name, lines in {"captions": captions, **texts}.items()
+        }
     if untrained == "same":
         pictures["swap"] = pictures["captions"]
     elif untrained:
-        with untrained() as pair:
+        with untrained() as pair, pair.offload.at_work(*pair.drawing):
             pictures["swap"] = draw(pair, captions, config, show, "swap")
     similar = {name: x for name, x in backbones.items() if isinstance(x, Similarity)}
-    wanted = features(similar, originals, config)
+    every = range(len(images))
 
     def compared(name: str, rows: Sequence[int]) -> dict[str, list[float]]:
         there = {key: column[rows] for key, column in wanted.items()}
         made = features(similar, pictures[name], config)
         return spread(cosines(there, made), rows, len(images))
 
-    every = range(len(images))
-    similarities = compared("captions", every)
-    similarities |= scores(backbones, originals, pictures["captions"], captions, config)
-    swap = similarities if untrained == "same" else compared("swap", every) if untrained else {}
+    with at_work("rewards"):
+        wanted = features(similar, originals, config)
+        similarities = compared("captions", every)
+        similarities |= scores(backbones, originals, pictures["captions"], captions, config)
+        swap = similarities if untrained == "same" else compared("swap", every) if untrained else {}
+        more = {name: compared(name, rows) for name, rows in described.items()}
+    with at_work("encoder"):
+        answers = replies()
     observations = Observations(
         captions=captions,
         num_tokens=[model.conditioner.num_tokens(caption) for caption in captions],
         truncated=truncated,
-        replies=replies(),
+        replies=answers,
         similarities=similarities,
         swap_similarities=swap,
-        more_similarities={name: compared(name, rows) for name, rows in described.items()},
+        more_similarities=more,
     )
     _save(observations, pictures, folder)
 
