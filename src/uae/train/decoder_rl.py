@@ -145,7 +145,7 @@ def policy_of(model: UnifiedAutoEncoder, conditions: Conditions, config: Decoder
             return decoder.velocity(x, sigma, conditions)
 
     return Policy(
-        velocity=lambda x, sigma: decoder.velocity(x, sigma, conditions),
+        velocity=lambda x, sigma: decoder.repeatable_velocity(x, sigma, conditions),
         reference=reference,
         sigmas=decoder.sigmas(config.num_sampling_steps),
     )

@@ -60,13 +60,14 @@ def compare(
     )
 
 
-@torch.no_grad()
 def scored_again(
     session: Session, prompts: Prompts, captions: Captions, config: EncoderRLConfig
 ) -> Float[Tensor, "n t"]:
     """Return the captions' log-probabilities before the update, in the update's batches."""
     parts = parts_of(len(prompts), config.micro_images)
-    return torch.cat([score(session, prompts, captions, part, config) for part in parts])
+    with torch.set_grad_enabled(session.model.encoder.is_compiled):  # by the update's own graph
+        scored = [score(session, prompts, captions, part, config).detach() for part in parts]
+    return torch.cat(scored)
 
 
 def improve(

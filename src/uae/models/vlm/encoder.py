@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from uae.models.compiled import compile_blocks
 from uae.models.vlm.family import Chat, Prompts, VlmFamily
 from uae.models.vlm.log_probs import log_probs, log_softmax
 from uae.models.vlm.sampling import SampledTokens, sample_tokens
@@ -98,6 +99,15 @@ class Encoder:
     def keep_no_activations(self) -> None:
         """Compute activations again in the backward pass instead of keeping them."""
         self.family.recompute()
+
+    @property
+    def is_compiled(self) -> bool:
+        return self.family.is_compiled
+
+    def compile(self) -> None:
+        """Compile the language model's layers for scoring, when it is first done."""
+        self.family.is_compiled = True
+        compile_blocks(self.family.layers)
 
     # -- texts --------------------------------------------------------------------------------
 

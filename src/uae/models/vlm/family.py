@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from jaxtyping import Bool, Float, Int
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from uae.models.plain_text import PlainText
@@ -111,6 +111,14 @@ class VlmFamily(Protocol):
 
     recomputes: bool
     """Whether `states` computes activations again in the backward pass."""
+
+    is_compiled: bool
+    """Whether layers are compiled for `states`; with a growing cache they run as they are."""
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """Blocks of the language model."""
+        ...
 
     def recompute(self) -> None:
         """Compute activations again from now on, instead of keeping them."""

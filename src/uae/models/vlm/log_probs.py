@@ -62,7 +62,7 @@ def log_probs(
         mask: True at real tokens, the end token included.
         temperature: As in sampling.
     """
-    if family.recomputes:  # which no cache survives; old and new scores come by one path
+    if family.recomputes or family.is_compiled:  # no cache survives; old and new by one path
         states = family.states(prompts, token_ids[:, :-1])
     else:
         prefix = family.prefill(prompts, len(token_ids) // len(prompts))

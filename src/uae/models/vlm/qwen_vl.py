@@ -19,10 +19,11 @@ from einops import repeat
 from jaxtyping import Bool, Float, Int
 from jinja2 import TemplateError
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoImageProcessor, AutoTokenizer, DynamicCache
 
 from uae.core.errors import UsageError
+from uae.models.compiled import uncompiled
 from uae.models.loading import load_whole
 from uae.models.plain_text import PlainText
 from uae.models.targets import Targets
@@ -57,6 +58,7 @@ class QwenVl:
         self.end_ids = torch.tensor(sorted(ends), device=model.device)
         config = model.config
         self.recomputes = False
+        self.is_compiled = False
         self._image_token = tokenizer.convert_ids_to_tokens(config.image_token_id)
         self._merge_area = config.vision_config.spatial_merge_size**2
         self.forbidden = torch.zeros(
@@ -86,6 +88,10 @@ class QwenVl:
     @property
     def max_tokens(self) -> int:
         return self.model.config.text_config.max_position_embeddings
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        return self.model.model.language_model.layers
 
     def recompute(self) -> None:
         """See `VlmFamily`."""
@@ -194,11 +200,12 @@ class QwenVl:
         assert not is_checkpointed, "a checkpointed pass drops its cache"
         inputs = self._inputs(prompts, 1)
         position_ids, mask = inputs["position_ids"], inputs["attention_mask"]
-        output = text(
-            **inputs | {"attention_mask": None if mask.all() else mask},
-            past_key_values=DynamicCache(config=self.model.config.text_config),
-            use_cache=True,
-        )
+        with uncompiled(self.is_compiled):
+            output = text(
+                **inputs | {"attention_mask": None if mask.all() else mask},
+                past_key_values=DynamicCache(config=self.model.config.text_config),
+                use_cache=True,
+            )
         cache = output.past_key_values
         cache.batch_repeat_interleave(num_completions)
         rows = (output.last_hidden_state[:, -1], position_ids.amax(dim=(0, 2)) + 1, mask)
@@ -242,13 +249,14 @@ class QwenVl:
         if not prefix.mask.all():
             said = prefix.mask.new_ones(len(prefix.mask), num_said)
             mask = torch.cat([prefix.mask, said], dim=1)
-        output = self.model.model.language_model(
-            inputs_embeds=self.model.get_input_embeddings()(token_ids),
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=prefix.cache,
-            use_cache=True,
-        )
+        with uncompiled(self.is_compiled):
+            output = self.model.model.language_model(
+                inputs_embeds=self.model.get_input_embeddings()(token_ids),
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=prefix.cache,
+                use_cache=True,
+            )
         return output.last_hidden_state
 
     def logits(self, hidden: Float[Tensor, "*n d"]) -> Float[Tensor, "*n v"]:
