@@ -58,7 +58,6 @@ RECIPE = {
         "objective": {"window_starts": 2},
     },
 }
-TWICE = {"num_redraws": 2}
 AWM = {"objective": {"name": "awm"}, "kl_beta": 0.5}
 RUNNERS = {"pretrain": run_pretrain, "cold_start": run_cold_start, "rl": run_rl}
 
@@ -173,7 +172,6 @@ def test_resumed_equals_uninterrupted(stage, stop_at, tmp_path, random_model_fol
         ("rl", "encoder_rl", "micro_images", {"schedule": "encoder"}),
         ("rl", "decoder_rl", "micro_images", {"schedule": "decoder"}),
         ("rl", "decoder_rl", "micro_images", {"schedule": "decoder", "decoder_rl": AWM}),
-        ("rl", "encoder_rl", "micro_redraws", {"schedule": "encoder", "encoder_rl": TWICE}),
         ("rl", "decoder_rl", "micro_redraws", {"schedule": "decoder"}),
         ("rl", "decoder_rl", "micro_redraws", {"schedule": "decoder", "decoder_rl": AWM}),
     ],

@@ -38,6 +38,7 @@ from uae.models.dit.decoder import Decoder
 from uae.models.dit.table import dit_loader
 from uae.models.finetune import FineTuning, add_adapter, keeps_adapters, without_adapters
 from uae.models.loading import check_weights
+from uae.models.narrow import Narrow, narrow_blocks
 from uae.models.native import Native
 from uae.models.offload import Offload
 from uae.models.parts import HALVES, adapters_of, locate
@@ -90,7 +91,11 @@ class UnifiedAutoEncoder:
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float32
+        cls,
+        name: str | Path,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        narrow: Narrow | None = None,
     ) -> "UnifiedAutoEncoder":
         """Load a model folder or a preset, with the adapters that belong to it.
 
@@ -98,6 +103,8 @@ class UnifiedAutoEncoder:
             name: The folder or preset.
             device: Of all parts.
             dtype: Of the weights; adapters and projector are float32.
+            narrow: Holds the weights of blocks in fewer bits, for arithmetic in bfloat16. The
+                halves must lie elsewhere: no folder is written of them.
 
         Raises:
             UsageError: The folder is not a model of this package, or a file of it is damaged, or a
@@ -120,6 +127,10 @@ class UnifiedAutoEncoder:
         if settings.condition == "projector":
             projector = load_projector(folder / "projector", torch.float32)
         model = cls(encoder, projector, decoder, settings)
+        if narrow:  # before adapters, which stay float32
+            check_elsewhere(settings, f"{folder}: {narrow}")
+            narrow_blocks(encoder.family.layers, narrow)
+            narrow_blocks(decoder.transformer, narrow)
         for half, module in model._modules().items():
             for adapter in adapters_of(folder, half):
                 add_adapter(module, adapter)
@@ -340,6 +351,20 @@ class UnifiedAutoEncoder:
             for part in parts_of(len(captions), batch_size)
         ]
         return captions, torch.cat(pixels)
+
+
+def check_elsewhere(settings: ModelSettings, what: str) -> None:
+    """Refuse a model whose halves lie in its own folder, where each stage writes them anew.
+
+    Raises:
+        UsageError: They do.
+    """
+    if missing := [half for half in HALVES if half not in settings.parts]:
+        raise UsageError(
+            f"{what} rounds weights that the model's own folder holds ({', '.join(missing)}), and "
+            "would be written for them: expected a model that refers to its halves, as `uae join` "
+            "makes one without --copy"
+        )
 
 
 def _adapter_name(half: str, number: int) -> str:

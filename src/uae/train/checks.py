@@ -5,8 +5,10 @@ from collections.abc import Mapping
 
 from uae.core.errors import UsageError
 from uae.data.folder import list_images
+from uae.models.narrow import check_narrow
 from uae.models.settings import ModelSettings, find_settings
-from uae.models.unified import UnifiedAutoEncoder
+from uae.models.unified import UnifiedAutoEncoder, check_elsewhere
+from uae.recipe.placement import NARROW
 from uae.recipe.recipe import Recipe
 from uae.rewards.places import rewarding
 from uae.runs.tracking import check_installed
@@ -20,7 +22,7 @@ def check_inputs(recipe: Recipe, evaluator: Evaluator) -> None:
 
     Raises:
         UsageError: Data or model are missing, or do not fit the recipe; names the key.
-        EnvironmentFault: trackio or DreamSim is asked for and not installed.
+        EnvironmentFault: trackio, bitsandbytes or DreamSim is asked for and not installed.
     """
     if recipe.data.folder:
         list_images(recipe.data.folder)
@@ -32,6 +34,9 @@ def check_inputs(recipe: Recipe, evaluator: Evaluator) -> None:
             "cold_start.condition is image: the model reads captions natively, as text alone; "
             "expected text"
         )
+    if (precision := recipe.placement.frozen) in NARROW:
+        check_elsewhere(settings, f"placement.frozen: {precision}")
+        check_narrow(precision)
     if recipe.track:
         check_installed()
     evaluator.check()

@@ -25,6 +25,7 @@ from uae.core.errors import UsageError
 from uae.data.sources import FolderSource, ImageSource
 from uae.data.survey import Survey, survey
 from uae.models.unified import UnifiedAutoEncoder
+from uae.recipe.placement import NARROW
 from uae.recipe.plan import Side, point_after, stages_of, turns_of
 from uae.recipe.recipe import Recipe
 from uae.recipe.supervised import ColdStartConfig, PretrainConfig
@@ -212,12 +213,19 @@ def load_model(
     """
     placement, device = recipe.placement, device_of(recipe.device)
     is_waiting = takes_turns and bool(placement.offload)
-    dtype = getattr(torch, placement.frozen)
-    model = UnifiedAutoEncoder.from_pretrained(name, "cpu" if is_waiting else device, dtype)
+    model = UnifiedAutoEncoder.from_pretrained(
+        name,
+        "cpu" if is_waiting else device,
+        torch.float32 if placement.frozen == "float32" else torch.bfloat16,
+        placement.frozen if placement.frozen in NARROW else None,
+    )
     model.decoder.vae_batch = placement.vae_batch
     if placement.checkpointing:
         model.encoder.keep_no_activations()
         model.decoder.keep_no_activations()
+    if placement.compile:
+        model.encoder.compile()
+        model.decoder.compile()
     if is_waiting:
         model.take_turns(placement.offload, device)
     return model
