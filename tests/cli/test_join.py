@@ -7,6 +7,7 @@ from unittest import mock
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tests.tiny_pipelines import make_pipeline
 from uae.backends.uae import encoder_stamp
@@ -198,4 +199,49 @@ def test_a_native_condition_reads_no_hidden_states(join, run, tmp_path):
     code, _, err = run("train", "--recipe", "demo", "--model", "pair", "--out", "run", *flags)
     assert code == 2
     assert "cold_start.condition is image: the model reads captions natively" in err
+    assert not (tmp_path / "run").exists()
+
+
+NARROW = "{frozen: float8, checkpointing: true, vae_batch: 1, offload: [encoder, decoder, rewards]}"
+
+
+def test_narrow_weights_train_adapters_that_the_base_takes_as_it_is(join, run, tmp_path):
+    assert join("ZImagePipeline")[0] == 0
+    (tmp_path / "photos").mkdir()
+    for i in range(8):
+        render_image(scene_at(i, "train"), 64).save(tmp_path / "photos" / f"{i}.png")
+    recipe = RECIPE.replace("{frozen: bfloat16, checkpointing: true}", NARROW)
+    (tmp_path / "r.yaml").write_text(recipe)
+    code, _, err = run("train", "--recipe", "r.yaml", "--model", "pair", "--out", "run")
+    assert code == 0, err
+    names = {path.name for path in Path("run/model").iterdir() if path.is_dir()}
+    assert names == {"encoder_lora", "decoder_lora"}
+    adapter = load_file("run/model/decoder_lora/adapter_model.safetensors")
+    assert {weight.dtype for weight in adapter.values()} == {torch.float32}
+    assert any("lora_B" in name and weight.any() for name, weight in adapter.items())
+    code, _, err = run("export", "run/model", "--out", "out", "--decoder")
+    assert code == 0, err
+    base_folder = Path(read_settings("run/model").parts["decoder"].source)
+    file = Path("transformer/diffusion_pytorch_model.safetensors")
+    base, there = (load_file(folder / file) for folder in (base_folder, Path("out/decoder")))
+    assert {name: x.dtype for name, x in there.items()} == {n: x.dtype for n, x in base.items()}
+    assert not all(torch.equal(base[name], there[name]) for name in base)
+
+
+@pytest.mark.parametrize("precision", ["float8", "nf4"])
+def test_narrow_weights_of_a_models_own_folder_are_refused(run, precision, tmp_path):
+    flags = ("--recipe", "demo", "--out", "run", "--placement.frozen", precision)
+    code, _, err = run("train", *flags)
+    assert code == 2
+    assert f"placement.frozen: {precision} rounds weights that the model's own folder holds" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_nf4_names_the_package_that_it_needs(join, run, tmp_path, monkeypatch):
+    assert join("ZImagePipeline")[0] == 0
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    flags = ("--recipe", "demo", "--model", "pair", "--out", "run", "--placement.frozen", "nf4")
+    code, _, err = run("train", *flags)
+    assert code == 3
+    assert 'nf4 needs the package bitsandbytes: pip install "uae[nf4]"' in err
     assert not (tmp_path / "run").exists()

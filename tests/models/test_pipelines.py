@@ -6,6 +6,7 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
+from tests.compiling import compile_in_python, quiet
 from tests.tiny_pipelines import PIPELINES as BUILDERS
 from tests.tiny_pipelines import make_pipeline
 from uae.core.errors import UsageError
@@ -165,6 +166,29 @@ def test_every_adapter_learns_and_its_reference_is_the_model_before(family, tmp_
         assert not torch.allclose(family.velocity(noise, sigma, conditions), before, atol=1e-4)
     with tuning.reference():
         assert torch.equal(family.velocity(noise, sigma, conditions), before)
+
+
+@quiet
+def test_compiled_blocks_draw_the_same_and_repeat_what_they_drew(family, tmp_path, monkeypatch):
+    """Without gradients, with them and computed again: the same graph, so the same bits."""
+    family = NATIVE[type(family.pipeline).__name__](saved(family, tmp_path), torch.float32)
+    decoder, conditions = Decoder(family, SIZE), family.encode(CAPTIONS)
+    noise, sigma = decoder.noise(generators()), torch.tensor([0.9, 0.3])
+    FineTuning(
+        family.transformer, FineTuneConfig(rank=2, alpha=4), family.targets, stream(0, "lora")
+    )
+    plain = decoder.velocity(noise, sigma, conditions).detach()
+    compile_in_python(monkeypatch)
+    decoder.compile()
+    decoder.keep_no_activations()
+    with torch.no_grad():
+        drawn = decoder.repeatable_velocity(noise, sigma, conditions)
+    assert not drawn.requires_grad
+    learned = decoder.repeatable_velocity(noise, sigma, conditions)
+    learned.sum().backward()
+    assert torch.equal(drawn, learned)
+    assert torch.allclose(drawn, plain, atol=1e-5)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
 
 
 def saved(family: PipelineDit, folder: Path) -> Path:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import GenerationConfig, ProcessorMixin
 
+from tests.compiling import compile_in_python, quiet
 from tests.tiny_encoders import ENCODERS, write_encoder
 from uae.core.errors import UsageError
 from uae.flow.noise import stream
@@ -227,6 +228,28 @@ def test_logits_that_are_too_many_come_in_parts(encoder, monkeypatch):
     for values, gradients, _ in made[1:]:
         assert torch.allclose(values, made[0][0], atol=TOLERANCE)
         assert torch.allclose(gradients, made[0][1], atol=TOLERANCE)
+
+
+@quiet
+@pytest.mark.parametrize("is_again", [False, True])
+def test_compiled_layers_score_the_same_and_sampling_goes_on(
+    encoder, images, is_again, monkeypatch
+):
+    """The update's scores and those before it are by one graph, which sampling does not make."""
+    prompts, captions = sampled(encoder, images)
+    FineTuning(encoder.model, FineTuneConfig(rank=2), encoder.family.targets, stream(0, "lora"))
+    compile_in_python(monkeypatch)
+    encoder.compile()
+    if is_again:
+        encoder.keep_no_activations()
+    _, again = sampled(encoder, images)
+    assert torch.equal(again.token_ids, captions.token_ids)
+    assert not torch._dynamo.utils.counters["stats"]
+    scored = [encoder.log_probs(prompts, captions.token_ids, captions.mask) for _ in range(2)]
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    assert torch.equal(*scored)
+    assert torch.allclose(scored[0], captions.log_probs, atol=TOLERANCE)
+    scored[0].sum().backward()
 
 
 def test_a_cache_is_refused_where_it_would_be_dropped(encoder, images):

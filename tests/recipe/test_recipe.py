@@ -197,3 +197,21 @@ def test_joint_with_unequal_steps_is_refused():
 def test_a_recipe_without_a_reward_is_refused():
     with pytest.raises(ValidationError, match="gives no reward"):
         Recipe(reward={})
+
+
+@pytest.mark.parametrize(
+    ("placement", "rounding"),
+    [
+        ({}, 0.0),
+        ({"compile": True}, 2**-23),
+        ({"frozen": "bfloat16"}, 2**-7),
+        ({"frozen": "float8"}, 2**-7),
+    ],
+)
+def test_arithmetic_in_float32_repeats_itself_to_the_bit(placement, rounding):
+    assert Recipe(placement=placement).placement.rounding == rounding
+
+
+def test_narrow_weights_and_compiled_blocks_do_not_go_together():
+    with pytest.raises(ValidationError, match=r"compile: true and placement\.frozen: nf4"):
+        Recipe(placement={"compile": True, "frozen": "nf4"})

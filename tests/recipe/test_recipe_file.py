@@ -306,6 +306,10 @@ def test_a_value_where_keys_belong(tmp_path, text):
         ("encoder_rl: {kl_beta: .nan}", "expected a finite number"),
         ("reward: {clip: much}", "reward.clip is 'much': expected a number"),
         ("reward: clip", "reward is 'clip': expected names with values"),
+        ("placement: {frozen: float16}", "'float32', 'bfloat16', 'float8' or 'nf4'"),
+        ("placement: {vae_batch: -1}", "placement.vae_batch is -1: expected 0 or more"),
+        ("placement: {offload: decoder}", "placement.offload is 'decoder': expected a list"),
+        ("placement: {offload: [vae]}", "expected 'encoder', 'decoder' or 'rewards'"),
         ("checkpoint_every: 0", "checkpoint_every is 0: expected more than 0"),
         ("seed: -1", "seed is -1: expected 0 or more"),
         (

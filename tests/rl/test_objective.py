@@ -1,5 +1,6 @@
 """The clipped objective: closed forms, REINFORCE at ratio 1, TRL's loss, micro-batches."""
 
+import math
 from collections import defaultdict
 from types import SimpleNamespace
 
@@ -9,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trl import GRPOTrainer
 
+from uae.core.errors import RunFailed
 from uae.rl.kl import k3
-from uae.rl.objective import flow_loss, merged, token_denominator, token_loss
+from uae.rl.objective import flow_loss, merged, ratio_metrics, token_denominator, token_loss
 
 NUM_SEQUENCES, NUM_TOKENS, MAX_TOKENS = 8, 11, 16
 
@@ -65,6 +67,31 @@ def test_one_term(ratio: float, advantage: float, objective: float, gradient: fl
     assert log_probs.grad.item() == pytest.approx(-gradient)
     clipped = diagnostics.clipped_share_low + diagnostics.clipped_share_high
     assert clipped.item() == (gradient == 0)
+
+
+@pytest.mark.parametrize(
+    ("rounding", "gap", "is_refused"),
+    [
+        (0.0, 0.0, False),
+        (0.0, 1e-7, True),  # float32 repeats its arithmetic to the bit
+        (2**-23, 2e-5, False),  # up to 256 roundings where kernels differ
+        (2**-23, 5e-5, True),
+        (2**-7, 0.19, False),
+        (2**-7, 0.21, True),  # beyond the clip range, whatever the precision
+        (None, 0.5, False),  # after the first update ratios move
+    ],
+)
+def test_the_first_ratio_is_bounded_by_precision_and_clip_range(rounding, gap, is_refused):
+    new = torch.tensor([[math.log1p(gap), 0.0]], dtype=torch.float64)
+    mask, advantages = torch.ones(1, 2, dtype=torch.bool), torch.ones(1, dtype=torch.float64)
+    clip = {"clip_low": 0.2, "clip_high": 0.28}
+    _, seen = token_loss(new, torch.zeros_like(new), advantages, mask, 2, **clip)
+    if is_refused:
+        with pytest.raises(RunFailed, match=rf"{gap / 0.2:.2g} clip ranges, before the first"):
+            ratio_metrics("encoder", [seen], clip=0.2, rounding=rounding)
+    else:
+        metrics = ratio_metrics("encoder", [seen], clip=0.2, rounding=rounding)
+        assert metrics["policy/ratio_gap"] == pytest.approx(gap / 0.2)
 
 
 def test_flow_and_token_loss_are_one_formula():

@@ -17,7 +17,14 @@ from uae.scenes.run_images import run_images
 from uae.scenes.source import SceneSource
 from uae.train import cold_start, decoder_rl, encoder_rl, pretrain
 from uae.train.learner import Learner
-from uae.train.run import Context, run_cold_start, run_pretrain, run_rl
+from uae.train.run import (
+    Context,
+    load_model,
+    run_cold_start,
+    run_pretrain,
+    run_rl,
+    take_turns,
+)
 from uae.train.session import Session
 
 RECIPE = {
@@ -51,7 +58,6 @@ RECIPE = {
         "objective": {"window_starts": 2},
     },
 }
-TWICE = {"num_redraws": 2}
 AWM = {"objective": {"name": "awm"}, "kl_beta": 0.5}
 RUNNERS = {"pretrain": run_pretrain, "cold_start": run_cold_start, "rl": run_rl}
 
@@ -68,11 +74,14 @@ def recipe_with(**changes) -> Recipe:
 def trained(folder, model_folder, stage, recipe=None, stop_at=None):
     """Run one stage and return all weights, or the error that stopped it."""
     recipe = recipe or recipe_with()
-    model = UnifiedAutoEncoder.from_pretrained(model_folder)
+    model = load_model(model_folder, recipe, takes_turns=True)
     source = SceneSource("train", 50, model.decoder.size_px, recipe.seed)
     with Run.open(folder, {"stage": stage}) as run:
         evaluator = run_images(recipe).evaluator
         backbones = load_backbones(model.settings.similarity)
+        if recipe.placement.offload:
+            take_turns(backbones, model, recipe)
+            forbid_work_elsewhere(model, backbones)
         context = Context(recipe, run, model, source, backbones, evaluator)
         if stop_at is not None:
             stop_in_step(run, stop_at)
@@ -83,6 +92,23 @@ def trained(folder, model_folder, stage, recipe=None, stop_at=None):
         "decoder": model.decoder.transformer,
     }
     return {f"{n}.{k}": v for n, part in parts.items() for k, v in part.state_dict().items()}
+
+
+def forbid_work_elsewhere(model, backbones) -> None:
+    """Let no module run while its part waits in CPU memory, as on a GPU none could."""
+    modules = {
+        "encoder": [model.encoder.model],
+        "decoder": [model.decoder.transformer, model.decoder.family.vae],
+        "rewards": [backbone.model for backbone in backbones.values()],
+    }
+    for name, parts in modules.items():
+
+        def check(*_, name=name):
+            assert name in model.offload.here, f"{name} works and is not there"
+
+        for module in parts:
+            for inner in module.modules():
+                inner.register_forward_pre_hook(check)
 
 
 def stop_in_step(run: Run, step: int) -> None:
@@ -146,7 +172,6 @@ def test_resumed_equals_uninterrupted(stage, stop_at, tmp_path, random_model_fol
         ("rl", "encoder_rl", "micro_images", {"schedule": "encoder"}),
         ("rl", "decoder_rl", "micro_images", {"schedule": "decoder"}),
         ("rl", "decoder_rl", "micro_images", {"schedule": "decoder", "decoder_rl": AWM}),
-        ("rl", "encoder_rl", "micro_redraws", {"schedule": "encoder", "encoder_rl": TWICE}),
         ("rl", "decoder_rl", "micro_redraws", {"schedule": "decoder"}),
         ("rl", "decoder_rl", "micro_redraws", {"schedule": "decoder", "decoder_rl": AWM}),
     ],
@@ -162,6 +187,30 @@ def test_micro_batches_change_nothing_but_rounding(
         trained(tmp_path / str(size), random_model_folder, stage, recipe)
         norms.append(read_metrics(tmp_path / str(size) / "metrics.jsonl")[0]["optim/grad_norm"])
     assert norms[0] == pytest.approx(norms[1], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("stage", "changes"),
+    [
+        ("pretrain", {}),
+        ("cold_start", {}),
+        ("rl", {"encoder_rl": {"num_steps": 1}, "decoder_rl": {"num_steps": 1}}),
+        (
+            "rl",
+            {
+                "schedule": "joint",
+                "encoder_rl": {"num_steps": 1},
+                "decoder_rl": {"num_steps": 1},
+                "tune_encoder": {"mode": "full"},
+            },
+        ),
+    ],
+)
+def test_parts_that_take_turns_change_no_weight(stage, changes, tmp_path, random_model_folder):
+    plain = trained(tmp_path / "plain", random_model_folder, stage, recipe_with(**changes))
+    turns = {"placement": {"offload": ["encoder", "decoder", "rewards"]}}
+    recipe = recipe_with(**changes, **turns)
+    assert largest_gap(plain, trained(tmp_path / "turns", random_model_folder, stage, recipe)) == 0
 
 
 def test_joint_updates_both_sides(tmp_path, random_model_folder):

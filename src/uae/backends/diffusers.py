@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from diffusers import AutoPipelineForText2Image
@@ -18,7 +17,7 @@ from uae.core.errors import UsageError
 from uae.core.provenance import ModelStamp
 from uae.models.dit.table import PIPELINES
 from uae.models.hub import found
-from uae.models.plain_text import PlainText, blanked, readers_of
+from uae.models.plain_text import BLANK, PlainText, blanked, readers_of
 from uae.runs.cut_captions import Reader
 
 _NO_LIMIT = 10**6  # what stands for none is larger

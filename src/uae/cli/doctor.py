@@ -31,6 +31,7 @@ MIN_MEMORY_GIB, MIN_DISK_GIB = 4.0, 2.0
 EXTRAS = {
     "dreamsim": "dreamsim",
     "endpoint": "openai",
+    "nf4": "bitsandbytes",
     "serve": "fastapi",
     "track": "trackio",
     "xlsx": "openpyxl",

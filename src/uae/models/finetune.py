@@ -109,7 +109,7 @@ class FineTuning:
         for name, parameter in self.module.named_parameters():
             if name in self._reference:
                 kept = parameter.data
-                parameter.data = self._reference[name]
+                parameter.data = self._reference[name].to(kept.device)
                 self._reference[name] = kept
 
     def save_adapter(self, folder: str | Path) -> None:

@@ -19,7 +19,7 @@ encoder_lora, encoder_lora_2 and so on. Into another part the earlier ones are m
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +39,9 @@ from uae.models.dit.decoder import Decoder
 from uae.models.dit.table import dit_loader
 from uae.models.finetune import FineTuning, add_adapter, keeps_adapters, without_adapters
 from uae.models.loading import check_weights
+from uae.models.narrow import Narrow, narrow_blocks
 from uae.models.native import Native
+from uae.models.offload import Offload
 from uae.models.parts import HALVES, adapters_of, locate
 from uae.models.projector import Projected, Projector, load_projector
 from uae.models.settings import (
@@ -52,6 +54,7 @@ from uae.models.settings import (
     write_settings,
 )
 from uae.models.vlm.encoder import Captions, Encoder
+from uae.models.vlm.family import TrainedFamily
 from uae.models.vlm.sampling import caption_stream, uniforms
 from uae.models.vlm.table import vlm_loader
 from uae.recipe.optimizer import FineTuneConfig
@@ -85,12 +88,17 @@ class UnifiedAutoEncoder:
         self.encoder_tuning: FineTuning | None = None
         self.decoder_tuning: FineTuning | None = None
         self._earlier: dict[str, list[Path]] = {"encoder": [], "decoder": []}
+        self.offload = Offload({})
 
     # -- files --------------------------------------------------------------------------------
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float32
+        cls,
+        name: str | Path,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        narrow: Narrow | None = None,
     ) -> "UnifiedAutoEncoder":
         """Load a model by folder, preset or hub id, with the adapters that belong to it.
 
@@ -98,6 +106,8 @@ class UnifiedAutoEncoder:
             name: The folder, preset, or ID@REVISION on the hub.
             device: Of all parts.
             dtype: Of the weights; adapters and projector are float32.
+            narrow: Holds the weights of blocks in fewer bits, for arithmetic in bfloat16. The
+                halves must lie elsewhere: no folder is written of them.
 
         Raises:
             UsageError: The folder is not a model of this package, or a file of it is damaged, or a
@@ -124,6 +134,11 @@ class UnifiedAutoEncoder:
         if settings.condition == "projector":
             projector = load_projector(folder / "projector", torch.float32)
         model = cls(encoder, projector, decoder, settings)
+        if narrow:  # before adapters, which stay float32
+            check_elsewhere(settings, f"{folder}: {narrow}")
+            if isinstance(encoder.family, TrainedFamily):
+                narrow_blocks(encoder.family.layers, narrow)
+            narrow_blocks(decoder.transformer, narrow)
         for half, module in model._modules().items():
             for adapter in adapters_of(folder, half):
                 add_adapter(module, adapter)
@@ -141,6 +156,21 @@ class UnifiedAutoEncoder:
             self.projector.to(device)
         self.decoder.to(device)
         return self
+
+    @property
+    def drawing(self) -> Sequence[str]:
+        """The halves that are at work where captions are read and drawn."""
+        return ("decoder",) if self.projector is None else ("encoder", "decoder")
+
+    def take_turns(self, halves: Collection[str], device: str) -> None:
+        """Let some halves wait in CPU memory from now on, and move the rest; see `Offload`."""
+        moves = {"encoder": self.encoder.to, "decoder": self.decoder.to}
+        for half, move in moves.items():
+            if half not in halves:
+                move(device)
+        if self.projector is not None:
+            self.projector.to(device)
+        self.offload = Offload({half: moves[half] for half in HALVES if half in halves}, device)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the folder described above; LoRA adapters stay adapters over the base weights.
@@ -340,6 +370,20 @@ class UnifiedAutoEncoder:
                 drawn = self.draw(texts, seed=seed, numbers=rows, size=bucket.size)
                 pixels |= zip(rows, drawn, strict=True)
         return captions, [pixels[i] for i in range(len(images))]
+
+
+def check_elsewhere(settings: ModelSettings, what: str) -> None:
+    """Refuse a model whose halves lie in its own folder, where each stage writes them anew.
+
+    Raises:
+        UsageError: They do.
+    """
+    if missing := [half for half in HALVES if half not in settings.parts]:
+        raise UsageError(
+            f"{what} rounds weights that the model's own folder holds ({', '.join(missing)}), and "
+            "would be written for them: expected a model that refers to its halves, as `uae join` "
+            "makes one without --copy"
+        )
 
 
 def _adapter_name(half: str, number: int) -> str:

@@ -32,7 +32,7 @@ class RecipeKey:
     @property
     def is_text(self) -> bool:
         """True where a value is taken as it is written."""
-        return self.kind == "str" or "|" in self.kind
+        return self.kind == "str" or ("|" in self.kind and not self.kind.startswith("list["))
 
 
 def recipe_keys() -> Mapping[str, RecipeKey]:
@@ -71,6 +71,8 @@ def _kind(annotation: Any) -> str:
     parts = get_args(annotation)
     if get_origin(annotation) is Literal:
         return _either(parts)
+    if get_origin(annotation) is list:
+        return f"list[{_kind(parts[0])}]"
     if get_origin(annotation) is dict:
         return f"dict[{', '.join(map(_kind, parts))}]"
     plain = [part for part in parts if isinstance(part, type) and part is not NoneType]

@@ -27,6 +27,7 @@ _EXPECTED = {  # pydantic's error types, without the suffix
     "finite_number": "a finite number",
     "bool": "true or false",
     "string": "text",
+    "list": "a list, e.g. [encoder, rewards]",
     "dict": "names with values, e.g. {clip: 1.0}",
 }
 _BOUND = {  # pydantic's error types that come with what was expected

@@ -5,7 +5,7 @@ R(x, x') = cos(f(x), f(x')), f = CLIP's projected image embedding or DINO's clas
 same function serves as reward, metric and cold-start loss.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -91,6 +91,13 @@ class Similarity:
         """Return unit-length embeddings of pixels in [0, 1]; gradients flow to the pixels."""
         device = next(self.model.parameters()).device
         return F.normalize(self._embed(self.preparation(pixels).to(device)).float(), dim=-1)
+
+
+def move(rewards: Iterable[object], device: str) -> None:
+    """Move the similarity backbones among rewards."""
+    for reward in rewards:
+        if isinstance(reward, Similarity):
+            reward.model.to(device)
 
 
 def preparation_of(values: Mapping[str, Any]) -> Preparation:

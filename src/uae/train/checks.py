@@ -6,8 +6,11 @@ from pathlib import Path
 from uae.core.errors import UsageError
 from uae.data.folder import list_images
 from uae.models.hub import found
+from uae.models.narrow import check_narrow
 from uae.models.settings import ModelSettings, Reference, find_settings, resolve
+from uae.models.unified import check_elsewhere
 from uae.models.vlm.table import check_learning
+from uae.recipe.placement import NARROW
 from uae.recipe.plan import turns_of
 from uae.recipe.recipe import Recipe
 from uae.recipe.sampling import SamplingConfig
@@ -23,7 +26,7 @@ def check_inputs(recipe: Recipe, evaluator: Evaluator) -> None:
 
     Raises:
         UsageError: Data or model are missing, or do not fit the recipe; names the key.
-        EnvironmentFault: trackio or DreamSim is asked for and not installed.
+        EnvironmentFault: trackio, bitsandbytes or DreamSim is asked for and not installed.
     """
     if recipe.data.folder:
         list_images(recipe.data.folder)
@@ -37,6 +40,9 @@ def check_inputs(recipe: Recipe, evaluator: Evaluator) -> None:
         )
     if {turn.side for turn in turns_of(recipe)} & {"encoder", "joint"}:
         _check_learning(recipe.model, settings)
+    if (precision := recipe.placement.frozen) in NARROW:
+        check_elsewhere(settings, f"placement.frozen: {precision}")
+        check_narrow(precision)
     if recipe.track:
         check_installed()
     evaluator.check()

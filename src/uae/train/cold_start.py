@@ -25,10 +25,10 @@ def train(session: Session, config: ColdStartConfig) -> None:
     model, learner = session.model, session.learners["decoder"]
     for step in session.steps("cold_start", config.num_steps):
         samples = session.samples(config.batch_size)
-        with session.timed("caption"):
+        with session.timed("caption", "encoder", *model.drawing):
             prompts, captions = write_captions(session, samples, config.captioning)
             reading = read(model, prompts, captions, config)
-        with session.timed("update"):
+        with session.timed("update", *model.drawing, "rewards"):
             noise = model.decoder.noise(
                 [stream(session.seed, "cold_start", step, sample.name) for sample in samples],
                 size_of(samples),

@@ -33,15 +33,15 @@ def train(session: Session, config: DecoderRLConfig, num_steps: int) -> None:
     objective = objective_of(config)
     for _ in session.steps("decoder_rl", num_steps):
         samples = session.samples(config.num_images)
-        with session.timed("caption"):
+        with session.timed("caption", "encoder"):
             _, captions = write_captions(session, samples, config.captioning)
-        with session.timed("redraw"):
+        with session.timed("redraw", *session.model.drawing):
             batches, redraws = explore(session, objective, samples, captions.texts, config)
-        with session.timed("score"):
+        with session.timed("score", "rewards"):
             rewards = session.rewarder(original_pixels(samples), redraws, captions.texts)
         advantages = compare(rewards, config)
         session.say_if_idle("decoder", advantages)
-        with session.timed("update"):
+        with session.timed("update", "decoder"):
             measured = improve(session, objective, batches, advantages, config)
         session.log(reward_metrics(rewards, advantages) | caption_metrics(captions) | measured)
 
@@ -117,7 +117,7 @@ def improve(
             check_finite(loss, f"decoder loss of step {session.step}", "decoder_rl.optimizer.lr")
             loss.backward()
             measured.append(of_batch)
-        metrics = objective.metrics(measured, is_first=update == 0)
+        metrics = objective.metrics(measured, rounding=None if update else session.rounding)
         metrics |= session.learners["decoder"].step().metrics()
     return metrics
 
@@ -147,6 +147,6 @@ def policy_of(model: UnifiedAutoEncoder, conditions: Conditions) -> Policy:
             return decoder.velocity(x, sigma, conditions)
 
     return Policy(
-        velocity=lambda x, sigma: decoder.velocity(x, sigma, conditions),
+        velocity=lambda x, sigma: decoder.repeatable_velocity(x, sigma, conditions),
         reference=reference,
     )

@@ -20,7 +20,7 @@ from uae.rl.objective import Diagnostics, ratio_metrics, token_denominator, toke
 from uae.train.learner import check_finite
 from uae.train.rollout import original_pixels, redraw_noise, write_captions
 from uae.train.session import Session
-from uae.train.step_metrics import caption_metrics, reward_metrics, sampling_gap
+from uae.train.step_metrics import caption_metrics, reward_metrics, sampling_metrics
 
 
 def train(session: Session, config: EncoderRLConfig, num_steps: int) -> None:
@@ -28,26 +28,26 @@ def train(session: Session, config: EncoderRLConfig, num_steps: int) -> None:
     n, m = config.captioning.num_captions, config.num_redraws
     for _ in session.steps("encoder_rl", num_steps):
         samples = session.samples(config.num_images)
-        with session.timed("caption"):
+        with session.timed("caption", "encoder"):
             prompts, captions = write_captions(session, samples, config.captioning)
-        with session.timed("redraw"):
+        with session.timed("redraw", *session.model.drawing):
             noise = redraw_noise(session, samples, n, m)
             redraws = redraw(
                 session.model, captions.texts, noise, config.sampling, config.micro_redraws
             )
-        with session.timed("score"):
+        with session.timed("score", "rewards"):
             scores = session.rewarder(original_pixels(samples), redraws, captions.texts)
         rewards = reduce(scores, "(n m) -> n", "mean", m=m)
         advantages = compare(rewards, captions, config)
         session.say_if_idle("encoder", advantages, int(captions.truncated.sum()))
-        with session.timed("update"):
+        with session.timed("update", "encoder"):
             old = scored_again(session, prompts, captions, config)
             measured = improve(session, prompts, captions, old, advantages, config)
         session.log(
             reward_metrics(rewards, advantages)
             | caption_metrics(captions)
             | measured
-            | {"policy/sampling_gap": sampling_gap(captions, old)}
+            | sampling_metrics(captions, old, config)
         )
 
 
@@ -60,13 +60,14 @@ def compare(
     )
 
 
-@torch.no_grad()
 def scored_again(
     session: Session, prompts: Prompts, captions: Captions, config: EncoderRLConfig
 ) -> Float[Tensor, "n t"]:
     """Return the captions' log-probabilities before the update, in the update's batches."""
     parts = parts_of(len(prompts), config.micro_images)
-    return torch.cat([score(session, prompts, captions, part, config) for part in parts])
+    with torch.set_grad_enabled(session.model.encoder.is_compiled):  # by the update's own graph
+        scored = [score(session, prompts, captions, part, config).detach() for part in parts]
+    return torch.cat(scored)
 
 
 def improve(
@@ -104,7 +105,12 @@ def improve(
             check_finite(loss, f"encoder loss of step {session.step}", "encoder_rl.optimizer.lr")
             loss.backward()
             parts_seen.append(diagnostics)
-        measured = ratio_metrics("encoder", parts_seen, is_first=update == 0)
+        measured = ratio_metrics(
+            "encoder",
+            parts_seen,
+            clip=min(config.clip_low, config.clip_high),
+            rounding=None if update else session.rounding,
+        )
         measured |= session.learners["encoder"].step().metrics()
     return measured
 

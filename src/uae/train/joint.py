@@ -13,7 +13,7 @@ from uae.rl.decoder.table import objective_of
 from uae.train import decoder_rl, encoder_rl
 from uae.train.rollout import original_pixels, write_captions
 from uae.train.session import Session
-from uae.train.step_metrics import caption_metrics, reward_metrics, sampling_gap
+from uae.train.step_metrics import caption_metrics, reward_metrics, sampling_metrics
 
 
 def train(
@@ -23,25 +23,25 @@ def train(
     objective = objective_of(decoder)
     for _ in session.steps("joint", num_steps):
         samples = session.samples(encoder.num_images)
-        with session.timed("caption"):
+        with session.timed("caption", "encoder"):
             prompts, captions = write_captions(session, samples, encoder.captioning)
-        with session.timed("redraw"):
+        with session.timed("redraw", *session.model.drawing):
             batches, redraws = decoder_rl.explore(
                 session, objective, samples, captions.texts, decoder
             )
-        with session.timed("score"):
+        with session.timed("score", "rewards"):
             rewards = session.rewarder(original_pixels(samples), redraws, captions.texts)
         of_each = reduce(rewards, "(n m) -> n", "mean", m=decoder.num_redraws)
         of_captions = encoder_rl.compare(of_each, captions, encoder)
         of_redraws = decoder_rl.compare(rewards, decoder)
         session.say_if_idle("encoder", of_captions, int(captions.truncated.sum()))
         session.say_if_idle("decoder", of_redraws)
-        with session.timed("update"):
+        with session.timed("update", "decoder"):
             decoder_step = decoder_rl.improve(session, objective, batches, of_redraws, decoder)
+        with session.timed("update", "encoder"):
             old = encoder_rl.scored_again(session, prompts, captions, encoder)
             encoder_step = encoder_rl.improve(session, prompts, captions, old, of_captions, encoder)
-        encoder_step |= {
-            "policy/sampling_gap": sampling_gap(captions, old),
+        encoder_step |= sampling_metrics(captions, old, encoder) | {
             "group/excluded_samples": float(of_captions.num_excluded),
         }
         session.log(

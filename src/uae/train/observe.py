@@ -108,42 +108,49 @@ def observe(
         folder: Where to write; must not exist.
         show: Told of every batch.
     """
-    images, described = subjects.images, subjects.described
+    images, described, at_work = subjects.images, subjects.described, model.offload.at_work
     sizes = [model.decoder.shapes.of_image(image) for image in images]
     originals = [
         to_pixels([fitted(image, size)])[0] for image, size in zip(images, sizes, strict=True)
     ]
-    captions, truncated = write(model, images, config, show)
-    pictures = {"captions": draw(model, captions, config, show, sizes=sizes)}
-    for name, lines in subjects.texts.items():
-        their_sizes = [sizes[row] for row in described.get(name, ())]
-        pictures[name] = draw(model, lines, config, show, name, their_sizes or None)
+    with at_work("encoder"):
+        captions, truncated = write(model, images, config, show)
+    with at_work(*model.drawing):
+        pictures = {"captions": draw(model, captions, config, show, sizes=sizes)}
+        for name, lines in subjects.texts.items():
+            their_sizes = [sizes[row] for row in described.get(name, ())]
+            pictures[name] = draw(model, lines, config, show, name, their_sizes or None)
     if untrained == "same":
         pictures["swap"] = pictures["captions"]
     elif untrained:
-        with untrained() as pair:
+        with untrained() as pair, pair.offload.at_work(*pair.drawing):
             pictures["swap"] = draw(pair, captions, config, show, "swap", sizes)
     similar = {name: x for name, x in backbones.items() if isinstance(x, Similarity)}
-    wanted = features(similar, originals, config)
+    every = range(len(images))
 
     def compared(name: str, rows: Sequence[int]) -> dict[str, list[float]]:
         there = {key: column[rows] for key, column in wanted.items()}
         made = features(similar, pictures[name], config)
         return spread(cosines(there, made), rows, len(images))
 
-    every = range(len(images))
-    similarities = compared("captions", every)
-    similarities |= scores(backbones, originals, pictures["captions"], captions, config)
-    swap = similarities if untrained == "same" else compared("swap", every) if untrained else {}
+    with at_work("rewards"):
+        wanted = features(similar, originals, config)
+        similarities = compared("captions", every)
+        similarities |= scores(backbones, originals, pictures["captions"], captions, config)
+        swap = similarities if untrained == "same" else compared("swap", every) if untrained else {}
+        more = {name: compared(name, rows) for name, rows in described.items()}
+    with at_work("encoder"):
+        answers = subjects.replies()
+        readings = read_again(model, subjects, captions, pictures, config, show)
     observations = Observations(
         captions=captions,
         num_tokens=[model.conditioner.num_tokens(caption) for caption in captions],
         truncated=truncated,
-        replies=subjects.replies(),
+        replies=answers,
         similarities=similarities,
         swap_similarities=swap,
-        more_similarities={name: compared(name, rows) for name, rows in described.items()},
-        readings=read_again(model, subjects, captions, pictures, config, show),
+        more_similarities=more,
+        readings=readings,
     )
     _save(observations, pictures, folder)
 

@@ -48,12 +48,12 @@ def train(session: Session, config: PretrainConfig, untrained: UnifiedAutoEncode
     model, learner = session.model, session.learners["decoder"]
     teacher = Teacher(untrained, config.distilled_guidance_scale)
     for step in session.steps("pretrain", config.num_steps):
-        with session.timed("data"):
+        with session.timed("data", "encoder"):
             samples = session.samples(config.batch_size)
             captions = training_captions(model, samples, session.seed, step)
             generator = stream(session.seed, "pretrain", step)
             noising = draw_noising(model, config, size_of(samples), generator)
-        with session.timed("update"):
+        with session.timed("update", *model.drawing):
             total = 0.0
             for part in parts_by_length(captions, config.micro_batch):
                 loss = flow_matching(

@@ -11,9 +11,10 @@ A run folder holds
     report.html
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,12 +25,14 @@ from uae.core.errors import UsageError
 from uae.data.sources import FolderSource, ImageSource
 from uae.data.survey import Survey, survey
 from uae.models.unified import UnifiedAutoEncoder
+from uae.recipe.placement import NARROW
 from uae.recipe.plan import Side, plan_of, point_after, turns_of
 from uae.recipe.recipe import Recipe
 from uae.recipe.supervised import ColdStartConfig, PretrainConfig
 from uae.rewards.loading import load_rewards
 from uae.rewards.places import rewarding
 from uae.rewards.reward import Reward, Rewarder
+from uae.rewards.similarity import move
 from uae.runs.claim import Resume
 from uae.runs.cut_captions import Reader, count_cut
 from uae.runs.folder import check_folder
@@ -70,6 +73,7 @@ class Context:
             run=self.run,
             seed=recipe.seed,
             checkpoint_every=recipe.checkpoint_every,
+            rounding=recipe.placement.rounding,
         )
         session.resume()
         return session
@@ -81,7 +85,8 @@ class Context:
             with self.model.encoder_reference(), self.model.decoder_reference():
                 yield self.model
         else:
-            yield load_model(self.recipe.model, self.recipe)
+            with self.model.offload.at_work():  # nobody, which makes room
+                yield load_model(self.recipe.model, self.recipe)
 
     def evaluate(self, point: str) -> None:
         """Measure the model on held-out images, unless this point is done already.
@@ -149,11 +154,14 @@ def train_recipe(
     config = RootModel[Recipe](recipe).model_dump(mode="json")
     check_folder(out, config, Recipe.__name__, resume, overwrite)
     data = _own_data(Path(recipe.data.folder), out) if recipe.data.folder else None
-    model = load_model(recipe.model, recipe)
+    model = load_model(recipe.model, recipe, takes_turns=True)
     source = images.source(model.decoder.shapes, data)
     say_cost(images.evaluator, len(plan) + 1, model.settings.sampling)
     named = model.settings.similarity
-    backbones = load_rewards(rewarding(recipe.reward, named, "reward."), device)
+    is_waiting = "rewards" in recipe.placement.offload
+    places = rewarding(recipe.reward, named, "reward.")
+    backbones = load_rewards(places, "cpu" if is_waiting else device)
+    take_turns(backbones, model, recipe)
     with Run.open(
         out, config, resume=resume, overwrite=overwrite, track=recipe.track, data=data
     ) as run:
@@ -189,15 +197,40 @@ def _own_data(folder: Path, out: Path) -> Survey:
     return data
 
 
-def load_model(name: str | Path, recipe: Recipe) -> UnifiedAutoEncoder:
-    """Load a model by its folder or preset, placed as the recipe says."""
-    dtype = getattr(torch, recipe.placement.frozen)
-    model = UnifiedAutoEncoder.from_pretrained(name, device_of(recipe.device), dtype)
-    model.decoder.vae_batch = recipe.placement.vae_batch
-    if recipe.placement.checkpointing:
+def load_model(
+    name: str | Path, recipe: Recipe, *, takes_turns: bool = False
+) -> UnifiedAutoEncoder:
+    """Load a model by its folder or preset, placed as the recipe says.
+
+    Args:
+        name: The folder or preset.
+        recipe: Has its placement.
+        takes_turns: Where the recipe offloads halves, they wait in CPU memory.
+    """
+    placement, device = recipe.placement, device_of(recipe.device)
+    is_waiting = takes_turns and bool(placement.offload)
+    model = UnifiedAutoEncoder.from_pretrained(
+        name,
+        "cpu" if is_waiting else device,
+        torch.float32 if placement.frozen == "float32" else torch.bfloat16,
+        placement.frozen if placement.frozen in NARROW else None,
+    )
+    model.decoder.vae_batch = placement.vae_batch
+    if placement.checkpointing:
         model.encoder.keep_no_activations()
         model.decoder.keep_no_activations()
+    if placement.compile:
+        model.encoder.compile()
+        model.decoder.compile()
+    if is_waiting:
+        model.take_turns(placement.offload, device)
     return model
+
+
+def take_turns(backbones: Mapping[str, Reward], model: UnifiedAutoEncoder, recipe: Recipe) -> None:
+    """Let rewards take turns with the halves of a model, where the recipe says so."""
+    if "rewards" in recipe.placement.offload:
+        model.offload.add("rewards", partial(move, backbones.values()))
 
 
 def run_stage(stage: str, before: str | Path, context: Context) -> None:
@@ -210,7 +243,8 @@ def run_stage(stage: str, before: str | Path, context: Context) -> None:
         check_gate(recipe, run.folder, before, context.evaluator)
     if not is_first:
         del context.model  # so that it goes before the next one comes
-        context.model = load_model(before, recipe)
+        context.model = load_model(before, recipe, takes_turns=True)
+        take_turns(context.backbones, context.model, recipe)
     context.is_rl_alone = is_first and stage == "rl"
     STAGES[stage](context)
     context.evaluate(point_after(stage, recipe))
@@ -237,7 +271,8 @@ def supervised_session(
 ) -> Session:
     """Open a stage in which conditioner and decoder learn together."""
     recipe, model = context.recipe, context.model
-    tuning = model.tune_decoder(recipe.tune_pretrain, recipe.seed, keep_reference=False)
+    with model.offload.at_work("decoder"):
+        tuning = model.tune_decoder(recipe.tune_pretrain, recipe.seed, keep_reference=False)
     parameters = {f"decoder.{n}": p for n, p in tuning.parameters().items()}
     parameters |= model.conditioner.trainable()
     learner = Learner(parameters, config.optimizer, f"{stage}.optimizer.lr")
@@ -251,12 +286,14 @@ def run_rl(context: Context) -> None:
     sides = {turn.side for turn in plan}
     learners = {}
     if sides & {"encoder", "joint"}:
-        parameters = model.tune_encoder(recipe.tune_encoder, recipe.seed).parameters()
+        with model.offload.at_work("encoder"):
+            parameters = model.tune_encoder(recipe.tune_encoder, recipe.seed).parameters()
         learners["encoder"] = Learner(
             parameters, recipe.encoder_rl.optimizer, "encoder_rl.optimizer.lr"
         )
     if sides & {"decoder", "joint"}:
-        parameters = model.tune_decoder(recipe.tune_decoder, recipe.seed).parameters()
+        with model.offload.at_work("decoder"):
+            parameters = model.tune_decoder(recipe.tune_decoder, recipe.seed).parameters()
         learners["decoder"] = Learner(
             parameters, recipe.decoder_rl.optimizer, "decoder_rl.optimizer.lr"
         )

@@ -41,6 +41,8 @@ class Session:
     run: Run
     seed: int
     checkpoint_every: int
+    rounding: float = 0.0
+    """Relative precision of a model's outputs where they are computed twice; 0 to the bit."""
     step: int = 0
     done: int = 0
     """Steps finished before this process, by the checkpoint."""
@@ -61,7 +63,8 @@ class Session:
             side, _, name = full_name.partition("/")
             own[side][name] = value
         for side, learner in self.learners.items():
-            learner.restore(own[side], checkpoint.state["num_updates"][side])
+            with self.model.offload.at_work(side):
+                learner.restore(own[side], checkpoint.state["num_updates"][side])
         self.done = checkpoint.step
 
     def steps(self, loop: str, num_steps: int) -> Iterator[int]:
@@ -110,10 +113,11 @@ class Session:
             raise self.run.ended_by(fault) from fault
 
     @contextmanager
-    def timed(self, phase: str) -> Iterator[None]:
-        """Measure the wall seconds of a phase of the step."""
+    def timed(self, phase: str, *parts: str) -> Iterator[None]:
+        """Measure the wall seconds of a phase of the step, in which these parts are at work."""
         start = time.perf_counter()
-        yield
+        with self.model.offload.at_work(*parts):
+            yield
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self._seconds[phase] = self._seconds.get(phase, 0.0) + time.perf_counter() - start

@@ -4,6 +4,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from uae.models.vlm.encoder import Captions
+from uae.recipe.encoder_rl import EncoderRLConfig
 from uae.rl.advantage import Advantages
 
 
@@ -28,6 +29,12 @@ def caption_metrics(captions: Captions) -> dict[str, float]:
     }
 
 
-def sampling_gap(captions: Captions, scored: Float[Tensor, "n t"]) -> float:
+def sampling_metrics(
+    captions: Captions, scored: Float[Tensor, "n t"], config: EncoderRLConfig
+) -> dict[str, float]:
     """Return how far sampling and scoring are apart, at the token where they differ most."""
-    return (captions.log_probs - scored).abs().masked_fill(~captions.mask, 0.0).max().item()
+    gap = (captions.log_probs - scored).abs().masked_fill(~captions.mask, 0.0).max().item()
+    return {
+        "policy/sampling_gap": gap,
+        "policy/sampling_gap_clips": gap / min(config.clip_low, config.clip_high),
+    }

@@ -83,8 +83,8 @@ def test_the_distance_to_the_reference_pulls_towards_it(rollout):
 def test_weights_that_are_not_those_that_drew_stop_the_run(rollout):
     nft = objective()
     _, same = nft.loss(policy_of(torch.tensor(0.7)), rollout, feedback())
-    assert nft.metrics([same], is_first=True)["policy/old_distance"] == 0
+    assert nft.metrics([same], rounding=0.0)["policy/old_distance"] == 0
     _, moved = nft.loss(policy_of(torch.tensor(0.8)), rollout, feedback())
-    assert nft.metrics([moved], is_first=False)["policy/old_distance"] > 0
+    assert nft.metrics([moved], rounding=None)["policy/old_distance"] > 0
     with pytest.raises(RunFailed, match="before the first update"):
-        nft.metrics([moved], is_first=True)
+        nft.metrics([moved], rounding=0.0)

@@ -17,7 +17,7 @@ from uae.backends.roles import Caption, Captioner, Generator, Written
 from uae.benchmarks.unified_bench.budgets import PLAIN, Method, write_within
 from uae.benchmarks.unified_bench.task import Task
 from uae.core.errors import UnfitName
-from uae.core.ranks import current, gathered, once, other_paths, own_path, share
+from uae.core.ranks import current, gathered, once, own_path, share
 from uae.data.captions import CaptionRow, CaptionsWriter, take_in
 from uae.data.folder import NamedImage, write_image
 from uae.data.opening import open_image, opens

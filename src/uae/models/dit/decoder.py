@@ -14,6 +14,7 @@ from uae.core.errors import UsageError
 from uae.data.shapes import MAX_ASPECT, Shapes, Size
 from uae.flow.noise import gaussian
 from uae.flow.ode import ode_sample
+from uae.models.compiled import compile_blocks
 from uae.models.conditions import Conditions
 from uae.models.dit.family import DitFamily
 from uae.recipe.sampling import SamplingConfig
@@ -46,6 +47,7 @@ class Decoder:
                 f"size_px = {self.size_px}: {type(family.transformer).__name__} draws multiples of "
                 f"{family.step_px} pixels"
             )
+        self.is_compiled = False
         self.vae_batch = 0
         """Images that the vae takes at once; 0 for all."""
         for aspect in (1, MAX_ASPECT):
@@ -76,6 +78,11 @@ class Decoder:
         """Compute activations again in the backward pass instead of keeping them."""
         self.family.transformer.enable_gradient_checkpointing()  # pyright: ignore[reportCallIssue]
 
+    def compile(self) -> None:
+        """Compile the transformer's blocks when they are first run."""
+        self.is_compiled = True
+        compile_blocks(self.family.transformer)
+
     def latent_shape(self, size: Size | None = None) -> tuple[int, ...]:
         """Return the shape of one image's latents; by default of a square's."""
         return self.family.latent_shape(size or self.shapes.square)
@@ -89,6 +96,15 @@ class Decoder:
     ) -> Float[Tensor, "n ..."]:
         """Predict the velocity at noise levels `sigma` in [0, 1]."""
         return self.family.velocity(latents, sigma, conditions)
+
+    def repeatable_velocity(
+        self, latents: Float[Tensor, "n ..."], sigma: Float[Tensor, " n"], conditions: Conditions
+    ) -> Float[Tensor, "n ..."]:
+        """Predict with the same arithmetic with and without gradients, compiled or not."""
+        is_learning = torch.is_grad_enabled()
+        with torch.set_grad_enabled(is_learning or self.is_compiled):
+            velocity = self.velocity(latents, sigma, conditions)
+        return velocity if is_learning else velocity.detach()
 
     def guided_velocity(
         self,

@@ -18,10 +18,11 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from jinja2 import TemplateError
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoImageProcessor, AutoTokenizer, DynamicCache
 
 from uae.core.errors import UsageError
+from uae.models.compiled import uncompiled
 from uae.models.loading import load_whole
 from uae.models.plain_text import PlainText
 from uae.models.targets import Targets
@@ -59,6 +60,7 @@ class CausalVlm:
         self._traits = self._kind.traits
         self.targets: Targets = LANGUAGE_MODEL
         self.recomputes = False
+        self.is_compiled = False
         self.end_id: int = tokenizer.convert_tokens_to_ids(self._traits.end)
         self.end_ids = torch.tensor(ends_of(model, tokenizer, self.end_id), device=model.device)
         self.forbidden = forbidden_of(model, tokenizer, *self._traits.never_said)
@@ -91,7 +93,12 @@ class CausalVlm:
     @property
     def scores_whole(self) -> bool:
         layers = self._text.config.to_dict().get("layer_types") or ()
-        return self.recomputes or "linear_attention" in layers  # it writes over its states
+        is_linear = "linear_attention" in layers  # it writes over its states
+        return self.recomputes or self.is_compiled or is_linear
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        return self._text.layers
 
     def recompute(self) -> None:
         """See `TrainedFamily`."""
@@ -178,7 +185,8 @@ class CausalVlm:
         cache = DynamicCache(config=self.model.config.get_text_config())
         positions = self._positions(prompts)
         options = {"past_key_values": cache, "use_cache": True}
-        hidden = self._run(prompts, positions, prompts.token_ids[:, :0], **options)[:, -1]
+        with uncompiled(self.is_compiled):
+            hidden = self._run(prompts, positions, prompts.token_ids[:, :0], **options)[:, -1]
         rows = torch.arange(len(prompts), device=hidden.device).repeat_interleave(num_completions)
         cache.reorder_cache(rows)
         position = positions.amax(dim=(0, 2)) + 1
@@ -242,13 +250,14 @@ class CausalVlm:
         if not prefix.mask.all():
             mask = F.pad(prefix.mask, (0, num_before + token_ids.shape[1]), value=True)
         positions = self._later(prefix.position, token_ids.shape[1], num_before)
-        output = self._text(
-            input_ids=token_ids,
-            attention_mask=mask,
-            position_ids=_as_asked(positions),
-            past_key_values=prefix.cache,
-            use_cache=True,
-        )
+        with uncompiled(self.is_compiled):
+            output = self._text(
+                input_ids=token_ids,
+                attention_mask=mask,
+                position_ids=_as_asked(positions),
+                past_key_values=prefix.cache,
+                use_cache=True,
+            )
         return output.last_hidden_state
 
     def logits(self, hidden: Float[Tensor, "*n d"]) -> Float[Tensor, "*n v"]:

@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from uae.core.errors import UsageError
+from uae.models.compiled import compile_blocks
 from uae.models.vlm.family import Chat, Prompts, SampledTokens, TrainedFamily, VlmFamily
 from uae.models.vlm.log_probs import log_probs
 from uae.models.vlm.table import vlm_loader
@@ -114,6 +115,16 @@ class Encoder:
         """Compute activations again in the backward pass instead of keeping them."""
         if isinstance(self.family, TrainedFamily):
             self.family.recompute()
+
+    @property
+    def is_compiled(self) -> bool:
+        return isinstance(self.family, TrainedFamily) and self.family.is_compiled
+
+    def compile(self) -> None:
+        """Compile the language model's layers for scoring, when it is first done."""
+        if isinstance(self.family, TrainedFamily):
+            self.family.is_compiled = True
+            compile_blocks(self.family.layers)
 
     # -- texts --------------------------------------------------------------------------------
 

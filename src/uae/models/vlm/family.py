@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from jaxtyping import Bool, Float, Int
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from uae.models.plain_text import PlainText
@@ -189,6 +189,13 @@ class TrainedFamily(VlmFamily, Protocol):
     targets: Targets
     recomputes: bool
     """Whether `states` computes activations again in the backward pass."""
+    is_compiled: bool
+    """Whether layers are compiled for `states`; with a growing cache they run as they are."""
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """Blocks of the language model."""
+        ...
 
     @property
     def scores_whole(self) -> bool:

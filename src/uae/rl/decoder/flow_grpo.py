@@ -55,9 +55,11 @@ class FlowGrpo:
         log_probs, kl = self.score(policy, rollout)
         return ratio_loss(log_probs, kl, rollout, feedback, self.shared)
 
-    def metrics(self, measured: Sequence[Diagnostics], *, is_first: bool) -> dict[str, float]:
+    def metrics(
+        self, measured: Sequence[Diagnostics], *, rounding: float | None
+    ) -> dict[str, float]:
         """Return ratio, clipped share and KLs."""
-        return ratio_metrics("decoder", measured, is_first=is_first)
+        return ratio_metrics("decoder", measured, clip=self.shared.clip, rounding=rounding)
 
     def score(
         self, policy: Policy, trajectory: Trajectory

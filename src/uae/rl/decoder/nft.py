@@ -90,7 +90,7 @@ class Nft:
         distances = Distances(torch.stack(to_old, 1)[kept], torch.stack(to_reference, 1)[kept])
         return total / (feedback.num_kept * self.settings.num_noisings), distances
 
-    def metrics(self, measured: Sequence[Distances], *, is_first: bool) -> dict[str, float]:
+    def metrics(self, measured: Sequence[Distances], *, rounding: float | None) -> dict[str, float]:
         """Return the distances to the policy that drew and to the one before RL.
 
         Raises:
@@ -100,7 +100,7 @@ class Nft:
         to_reference = torch.cat([distances.to_reference.flatten() for distances in measured])
         if not len(to_old):
             return {"policy/old_distance": 0.0, "kl/reference": 0.0}
-        if is_first and to_old.max() > _MAX_DISTANCE:
+        if rounding is not None and to_old.max() > _MAX_DISTANCE:
             raise RunFailed(
                 f"the decoder's velocities have moved by {to_old.max():.2g} before the first "
                 "update: what was drawn and what is learnt from are not the same model"

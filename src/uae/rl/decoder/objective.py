@@ -2,7 +2,7 @@
 
     latents, rollout = objective.draw(policy, start)
     loss, measured = objective.loss(policy, rollout, feedback)
-    metrics = objective.metrics([measured, ...], is_first=True)
+    metrics = objective.metrics([measured, ...], rounding=0.0)
 
 An objective sees the decoder as a `Policy` alone. `rl/decoder/table.py` names the objectives;
 `docs/extend.md` adds one.
@@ -97,13 +97,14 @@ class DecoderObjective(Protocol[RolloutT, MeasuredT]):
         """
         ...
 
-    def metrics(self, measured: Sequence[MeasuredT], *, is_first: bool) -> dict[str, float]:
+    def metrics(self, measured: Sequence[MeasuredT], *, rounding: float | None) -> dict[str, float]:
         """Return the metrics of an update, as they are logged.
 
         Args:
             measured: Of all micro-batches of the update.
-            is_first: True before the first update of a rollout, where an objective can check what
-                must hold as long as the weights are those that drew.
+            rounding: Before the first update of a rollout, where an objective can check what must
+                hold as long as the weights are those that drew: relative precision of velocities
+                computed twice, 0 to the bit. None after it.
 
         Raises:
             RunFailed: That does not hold; the update is not made.
