@@ -64,17 +64,17 @@ class PairChoice:
 
     def check(self, curve: tuple[Method, ...]) -> None:
         """Refuse models of this package that are not there, and curves of given captions."""
-        for flag, text in (("--captioner", self.captioner), ("--generator", self.generator)):
-            if text is None:
-                check_named("--model", self.model)
-            elif ":" in text:
-                check_named(flag, text)
         written = [method for method in curve if method != "cut"]
         if written and (self.captioner or "").startswith("file:"):
             raise UsageError(
                 f"--curve {written[0]} with --captioner {self.captioner}: a file holds one caption "
                 "an image: expected --curve cut"
             )
+        for flag, text in (("--captioner", self.captioner), ("--generator", self.generator)):
+            if text is None:
+                check_named("--model", self.model)
+            elif ":" in text:
+                check_named(flag, text)
 
     def read(self, place: RunChoice) -> "Pair":
         """Return both halves, not loaded yet."""
