@@ -40,7 +40,7 @@ from uae.models.finetune import FineTuning, add_adapter, keeps_adapters, without
 from uae.models.loading import check_weights
 from uae.models.native import Native
 from uae.models.parts import HALVES, adapters_of, locate
-from uae.models.projector import Projected, Projector, load_projector
+from uae.models.projector import Projected, Projector, check_widths, load_projector
 from uae.models.settings import (
     SETTINGS_FILE,
     ModelSettings,
@@ -111,6 +111,8 @@ class UnifiedAutoEncoder:
         places = {part: locate(folder, part, settings.parts.get(part)) for part in HALVES}
         load_vlm = vlm_loader(places["encoder"])
         load_dit = dit_loader(places["decoder"], settings.condition)
+        if settings.condition == "projector":
+            check_widths(folder / "projector", places["encoder"], places["decoder"])
         decoder = Decoder(load_dit(places["decoder"], dtype), settings.size_px)
         encoder = Encoder(load_vlm(places["encoder"], dtype), settings.caption_prompt)
         if settings.max_pixels:

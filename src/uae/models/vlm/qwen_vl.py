@@ -79,12 +79,30 @@ class QwenVl:
         model = load_whole(kind, folder, is_exact=True, beside=RELEASED_PROJECTOR, dtype=dtype)
         tokenizer = AutoTokenizer.from_pretrained(folder)
         family = cls(model.eval(), tokenizer, AutoImageProcessor.from_pretrained(folder))
+        family._check_seeing(folder)
         if family._filled([{"role": "user", "content": PROBES[0]}]).rstrip().endswith("<think>"):
             raise UsageError(
                 f"{folder}: its chat template begins each reply with thinking, which would stand "
                 "in captions: expected one that knows enable_thinking, or a model that answers"
             )
         return family
+
+    def _check_seeing(self, folder: str | Path) -> None:
+        """Refuse a chat template that drops an image, which no caption would then depend on.
+
+        Raises:
+            UsageError: It does, or there is none.
+        """
+        turn = [{"type": "image"}, {"type": "text", "text": PROBES[0]}]
+        try:
+            text = self._filled([{"role": "user", "content": turn}])
+        except (ValueError, TemplateError) as error:
+            raise UsageError(f"{folder}: its chat template cannot be filled ({error})") from error
+        if text.count(self._image_token) != 1 or PROBES[0] not in text:
+            raise UsageError(
+                f"{folder}: its chat template writes an image and a question as "
+                f"{text[:200]!r}: expected {self._image_token} once, and the question"
+            )
 
     @property
     def max_tokens(self) -> int:
