@@ -16,6 +16,7 @@ from uae.benchmarks.drawing import begin, captions_of, draw_pictures, not_drawn,
 from uae.benchmarks.image_origin import ORIGIN, check_prompts, drawn_by
 from uae.core.errors import RunFailed
 from uae.flow.noise import stream
+from uae.runs.cut_captions import Reader
 
 DOWN = Failure("generator: server error", "gone", can_retry=True)
 REFUSED = Failure("generator: refused", "not this", can_retry=True)
@@ -23,6 +24,8 @@ REFUSED = Failure("generator: refused", "not this", can_retry=True)
 
 class Scripted:
     """Draws a color that follows from the sample; what has an answer of its own gets that."""
+
+    reader: Reader | None = None
 
     def __init__(self, answers: Mapping[str, Image.Image | Failure] | None = None) -> None:
         self.in_batches = False

@@ -12,6 +12,7 @@ from uae.backends import own as loop
 from uae.benchmarks.dpg.prompts import COLUMNS
 from uae.benchmarks.image_origin import ORIGIN
 from uae.benchmarks.rewriting import INSTRUCTION
+from uae.runs.cut_captions import CUT
 
 KEY = "sk-secret-1234567890"
 DPG_ROWS = (
@@ -183,7 +184,8 @@ def test_a_judge_that_says_something_else_gives_no_score(
 def test_geneval_pp_images_are_jpegs_named_by_line(run, pp, random_model_folder):
     draw = ("eval", "geneval-pp-images", "--model", random_model_folder, *pp, "--out", "drawn")
     assert run(*draw, "-q")[0] == 0
-    assert sorted(path.name for path in Path("drawn").iterdir()) == ["1.jpg", "2.jpg", ORIGIN]
+    names = sorted(path.name for path in Path("drawn").iterdir())
+    assert names == ["1.jpg", "2.jpg", CUT, ORIGIN]
     with Image.open("drawn/1.jpg") as image:
         assert image.format == "JPEG"
     other = ("--prompts", lines(Path("other.jsonl"), PP_LINES[::-1]))

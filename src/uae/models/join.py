@@ -77,8 +77,25 @@ def join(pair: Pair, out: Path) -> ModelSettings:
             "decoder": reference_to("--decoder", pair.decoder, "decoder"),
         }
         settings = _write(pair, parts, draft)
-        UnifiedAutoEncoder.from_pretrained(draft, dtype=torch.bfloat16)
+        model = UnifiedAutoEncoder.from_pretrained(draft, dtype=torch.bfloat16)
+        _check_width(pair, model, locate(draft, "decoder", parts["decoder"]))
     return settings
+
+
+def _check_width(pair: Pair, model: UnifiedAutoEncoder, decoder: Path) -> None:
+    """Read a caption, and compare its width with what the transformer takes.
+
+    Raises:
+        UsageError: They differ.
+    """
+    expected = read_config_of(decoder / "transformer").get(_spec_of(decoder).width)
+    with torch.no_grad():
+        width = model.condition(["a red circle"]).embeds.shape[-1]
+    if expected not in (None, width):
+        raise UsageError(
+            f"--decoder {pair.decoder}: its transformer reads a condition of width {expected}, "
+            f"and captions are read into {width}: expected the text encoder it was trained with"
+        )
 
 
 def _write(pair: Pair, parts: dict[str, Reference], draft: Path) -> ModelSettings:

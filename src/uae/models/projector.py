@@ -11,7 +11,11 @@ from diffusers.configuration_utils import register_to_config
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from uae.core.errors import UsageError
 from uae.models.conditions import Conditions
+from uae.models.dit.loading import read_config_of, read_index
+from uae.models.dit.table import PIPELINES
+from uae.models.loading import read_config
 from uae.models.vlm.encoder import Encoder
 from uae.models.vlm.family import Prompts
 
@@ -42,6 +46,27 @@ class Projector(ModelMixin, ConfigMixin):
 def load_projector(folder: str | Path, dtype: torch.dtype = torch.float32) -> Projector:
     """Load a projector saved by `save_pretrained`."""
     return Projector.from_pretrained(folder, dtype=dtype).eval()
+
+
+def check_widths(projector: Path, encoder: Path, decoder: Path) -> None:
+    """Compare what a projector reads and makes with what stands on either side of it.
+
+    Raises:
+        UsageError: A width differs; names both.
+    """
+    own = read_config_of(projector)
+    theirs: dict[str, tuple[Path, int | None]] = {
+        "hidden_size": (encoder, read_config(encoder).get_text_config().hidden_size)
+    }
+    if spec := PIPELINES.get(read_index(decoder)["_class_name"]):
+        width = read_config_of(decoder / "transformer").get(spec.width)
+        theirs["condition_size"] = (decoder, width)
+    for key, (place, width) in theirs.items():
+        if width is not None and own.get(key) != width:
+            raise UsageError(
+                f"{projector} has {key} {own.get(key)}, and {place} a width of {width}: a "
+                "projector belongs to the encoder and the decoder that it was trained with"
+            )
 
 
 class Projected:

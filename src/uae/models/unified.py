@@ -43,7 +43,7 @@ from uae.models.narrow import Narrow, narrow_blocks
 from uae.models.native import Native
 from uae.models.offload import Offload
 from uae.models.parts import HALVES, adapters_of, locate
-from uae.models.projector import Projected, Projector, load_projector
+from uae.models.projector import Projected, Projector, check_widths, load_projector
 from uae.models.settings import (
     SETTINGS_FILE,
     ModelSettings,
@@ -122,6 +122,8 @@ class UnifiedAutoEncoder:
         places = {part: locate(folder, part, settings.parts.get(part)) for part in HALVES}
         load_vlm = vlm_loader(places["encoder"], settings.condition)
         load_dit = dit_loader(places["decoder"], settings.condition)
+        if settings.condition == "projector":
+            check_widths(folder / "projector", places["encoder"], places["decoder"])
         decoder = Decoder(
             load_dit(places["decoder"], dtype),
             settings.size_px,

@@ -79,8 +79,27 @@ class CausalVlm:
         )
         tokenizer = AutoTokenizer.from_pretrained(folder)
         family = cls(model.eval(), tokenizer, AutoImageProcessor.from_pretrained(folder), kind)
+        family._check_seeing(folder)
         check_answering(folder, family._filled([{"role": "user", "content": PROBES[0]}]))
         return family
+
+    def _check_seeing(self, folder: str | Path) -> None:
+        """Refuse a chat template that drops an image, which no caption would then depend on.
+
+        Raises:
+            UsageError: It does, or there is none.
+        """
+        turn = [{"type": "image"}, {"type": "text", "text": PROBES[0]}]
+        try:
+            text = self._filled([{"role": "user", "content": turn}])
+        except (ValueError, TemplateError) as error:
+            raise UsageError(f"{folder}: its chat template cannot be filled ({error})") from error
+        placeholder = self._kind.placeholder
+        if text.count(placeholder) != 1 or PROBES[0] not in text:
+            raise UsageError(
+                f"{folder}: its chat template writes an image and a question as "
+                f"{text[:200]!r}: expected {placeholder} once, and the question"
+            )
 
     @property
     def _text(self) -> Any:

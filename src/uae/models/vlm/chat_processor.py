@@ -47,18 +47,30 @@ class ChatProcessor:
         """Load what belongs to a model of this config.
 
         Raises:
-            ValueError: There is no chat template.
+            ValueError: There is no chat template, or it drops images.
         """
         if not config.model_type.startswith(_QWEN):
             processor = AutoProcessor.from_pretrained(source, revision=revision)
             if not processor.chat_template:
                 raise ValueError("its processor has no chat template, so it answers no questions")
-            return cls(processor, processor.tokenizer, "", 1)
+            return cls(processor, processor.tokenizer, "", 1)._checked()
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
         image_token = tokenizer.convert_ids_to_tokens(config.image_token_id)
         merge_area = config.vision_config.spatial_merge_size**2
         images = AutoImageProcessor.from_pretrained(source, revision=revision)
-        return cls(images, tokenizer, image_token, merge_area)
+        return cls(images, tokenizer, image_token, merge_area)._checked()
+
+    def _checked(self) -> "ChatProcessor":
+        """Return it, unless its chat template writes the same with an image and without."""
+        owner = self.tokenizer if self.image_token else self.processor
+        text = {"type": "text", "text": "a red circle"}
+        with_image, without = (
+            owner.apply_chat_template([{"role": "user", "content": parts}], tokenize=False)
+            for parts in ([{"type": "image"}, text], [text])
+        )
+        if with_image == without:
+            raise ValueError("its chat template drops images, so it describes none")
+        return self
 
     @property
     def name(self) -> str:
