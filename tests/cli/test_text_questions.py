@@ -94,7 +94,7 @@ def test_text_skills_that_are_lost_are_an_alarm_and_unparsed_replies_are_counted
 def test_the_encoders_themselves_answer_and_the_run_is_taken_up_again(
     run, auditing, tsv, monkeypatch
 ):
-    tsv.write_text("".join(tsv.read_text().splitlines(keepends=True)[:7]))
+    tsv.write_text("".join(tsv.read_text().splitlines(keepends=True)[:11]))
     code, out, _ = run(*auditing, "--json")
     assert code == 0
     result = json.loads(out)
