@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUN ?= runs/demo
 EXTRAS ?= dev
 
-.PHONY: setup demo test lint types unit slow faults integration bench full-size bases clean
+.PHONY: setup demo test lint types unit slow kills faults integration bench full-size bases clean
 
 setup: $(VENV)/.ready
 
@@ -27,10 +27,14 @@ types: setup
 	$(BIN)/pyright
 
 unit: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not gpu and not network"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not gpu and not network"
 
 slow: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "slow"
+
+# The slow ones of the fault trials, each in a minute: CI runs these as well.
+kills: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "slow" tests/faults
 
 faults: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m faults

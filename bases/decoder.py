@@ -11,14 +11,14 @@ from uae.models.projector import Projector
 CONDITION_SIZE, POOLED_SIZE = 160, 16
 
 
-def new_decoder(vae: AutoencoderKL) -> Decoder:
+def new_decoder(vae: AutoencoderKL, num_layers: int = 4) -> Decoder:
     """Build the untrained transformer around a trained vae."""
     transformer = SD3Transformer2DModel(
         sample_size=16,
         patch_size=2,
         in_channels=vae.config.latent_channels,
         out_channels=vae.config.latent_channels,
-        num_layers=4,
+        num_layers=num_layers,
         attention_head_dim=32,
         num_attention_heads=5,
         joint_attention_dim=CONDITION_SIZE,

@@ -76,7 +76,7 @@ class EncoderBaseConfig:
     seed: int = 21
 
 
-def new_encoder(tokenizer: Qwen2Tokenizer) -> Encoder:
+def new_encoder(tokenizer: Qwen2Tokenizer, num_layers: int = 4) -> Encoder:
     """Build the untrained model: patches of 8 px, 16 visual tokens at 64 px."""
     ids = {t: tokenizer.convert_tokens_to_ids(t) for t in tokenizer.all_special_tokens}
     config = Qwen2_5_VLConfig(
@@ -84,7 +84,7 @@ def new_encoder(tokenizer: Qwen2Tokenizer) -> Encoder:
             "vocab_size": len(tokenizer),
             "hidden_size": 160,
             "intermediate_size": 448,
-            "num_hidden_layers": 4,
+            "num_hidden_layers": num_layers,
             "num_attention_heads": 5,
             "num_key_value_heads": 5,
             "max_position_embeddings": 1024,
@@ -99,7 +99,7 @@ def new_encoder(tokenizer: Qwen2Tokenizer) -> Encoder:
             "tie_word_embeddings": True,
         },
         vision_config={
-            "depth": 4,
+            "depth": num_layers,
             "hidden_size": 128,
             "intermediate_size": 256,
             "num_heads": 4,
@@ -107,7 +107,7 @@ def new_encoder(tokenizer: Qwen2Tokenizer) -> Encoder:
             "spatial_merge_size": 2,
             "temporal_patch_size": 2,
             "window_size": 64,
-            "fullatt_block_indexes": [0, 1, 2, 3],
+            "fullatt_block_indexes": list(range(num_layers)),
             "out_hidden_size": 160,
         },
         image_token_id=ids["<|image_pad|>"],

@@ -21,6 +21,7 @@ from uae.recipe.sampling import SamplingConfig
 from uae.scenes.graph import scene_at
 from uae.scenes.render import render_image
 
+NUM_LAYERS = 2  # of each transformer: what is tried depends on no depth
 COLORS = ("red", "blue", "green", "pink")
 
 
@@ -36,7 +37,7 @@ def random_model_folder() -> Path:
     vae = new_vae()
     vae.register_to_config(scaling_factor=0.8, shift_factor=-0.05)
     tokenizer = build_tokenizer(CAPTION_PROMPT, num_scenes=300)
-    encoder = new_encoder(tokenizer)
+    encoder = new_encoder(tokenizer, NUM_LAYERS)
     teach_to_end(encoder)
     save_clip(new_clip(tokenizer), tokenizer, root / "clip")
     save_dinov2(new_dinov2(), root / "dinov2")
@@ -49,7 +50,7 @@ def random_model_folder() -> Path:
     )
     hidden_size = encoder.model.config.text_config.hidden_size
     model = UnifiedAutoEncoder(
-        encoder, new_projector(hidden_size), new_decoder(vae.eval()), settings
+        encoder, new_projector(hidden_size), new_decoder(vae.eval(), NUM_LAYERS), settings
     )
     model.save_pretrained(root / "random")
     return root / "random"

@@ -33,18 +33,18 @@ FEW_STEPS = BasesConfig(
     vae=VaeConfig(num_steps=2, batch_size=2),
     encoder=EncoderBaseConfig(
         num_tokenizer_scenes=50,
-        num_steps_seeing=2,
+        num_steps_seeing=1,
         num_views=4,
-        num_steps_reading=2,
+        num_steps_reading=1,
         num_texts=4,
         num_steps=2,
-        num_steps_talking=2,
+        num_steps_talking=1,
         together=TALKING,
         talking=TALKING,
         num_texts_kept=4,
     ),
-    dinov2=Dinov2BaseConfig(num_steps=2, batch_size=4),
-    clip=ClipBaseConfig(num_steps_seeing=2, num_steps_reading=2, num_steps=2, batch_size=4),
+    dinov2=Dinov2BaseConfig(num_steps=1, batch_size=4),
+    clip=ClipBaseConfig(num_steps_seeing=1, num_steps_reading=1, num_steps=2, batch_size=4),
 )
 SETTINGS = [
     Setting(key, value, "test")
@@ -131,7 +131,7 @@ def test_parts_killed_every_few_steps_equal_those_of_one_go(built, tmp_path, mon
 
     def fatal(loss: torch.Tensor, what: str) -> None:
         check(loss, what)
-        if next(calls) % 4 == 0:
+        if next(calls) % 3 == 0:
             raise Killed
 
     monkeypatch.setattr(fit, "check_finite", fatal)

@@ -185,7 +185,7 @@ def test_stages_over_a_pair_add_adapters_and_copy_no_weights(join, run, tmp_path
     assert not torch.equal(drawn[1], drawn[2])
     for captioner in ("uae", "vlm"):  # benchmarks take pairs as they take any model
         flags = ("--captioner", f"{captioner}:second/model", "--generator", "uae:second/model")
-        code, _, err = run("eval", "unified-bench", "photos", *flags, "--out", captioner)
+        code, _, err = run("eval", "unified-bench", "photos/0.png", *flags, "--out", captioner)
         assert code == 0, err
     stamps = [encoder_stamp(x, Path(x)).files for x in ("pair", "first/model", "second/model")]
     assert len({json.dumps(stamp, sort_keys=True) for stamp in stamps}) == 3

@@ -17,30 +17,28 @@ from uae.benchmarks.rewriting import REWRITES
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 SEVERAL = """
-import json, sys
+import json, runpy, sys
 from uae.cli import app as cli
-from uae.core import ranks
 
-code = max(cli.run(tokens) for tokens in json.loads(sys.argv[1]))
-ranks.leave(is_done=True)
-sys.exit(code)
+*first, last = json.loads(sys.argv[1])
+for tokens in first:
+    cli.run(tokens)
+sys.argv = ["uae", *last]
+runpy.run_module("uae", run_name="__main__")
 """
 FILES = ("items.jsonl", "result.json", "settings.json")
-
-
-def torchrun(*tokens: object) -> subprocess.CompletedProcess[str]:
-    variables = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *TORCHRUN, *map(str, tokens)]
-    return subprocess.run(command, env=variables, capture_output=True, text=True)
 
 
 def together(
     folder: Path, commands: Sequence[Sequence[object]]
 ) -> subprocess.CompletedProcess[str]:
-    """Run several commands in the same two processes."""
+    """Run several commands in the same two processes, the last as `python -m uae` does."""
     script = folder / "several.py"
     script.write_text(SEVERAL)
-    return torchrun(script, json.dumps([list(map(str, tokens)) for tokens in commands]))
+    given = json.dumps([list(map(str, tokens)) for tokens in commands])
+    command = [sys.executable, *TORCHRUN, str(script), given]
+    variables = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, env=variables, capture_output=True, text=True)
 
 
 def assert_same(one: Path, two: Path, names: Sequence[str] = FILES) -> None:
@@ -55,27 +53,19 @@ def backbones(random_model_folder):
     return [x for name, folder in folders.items() for x in ("--backbone", f"{name}={folder}")]
 
 
-def test_mmt_bench_of_two_processes_is_that_of_one(run, mmt, tsv, tmp_path):  # noqa: F811
+@pytest.fixture
+def asked(mmt, tsv):  # noqa: F811
+    """MMT-Bench with a damaged question, without --out."""
     rows = questions.rows(NUM_QUESTIONS)
     damaged = type(rows[0])(9, rows[1].question, "no picture", "VAL")
     questions.write(tsv, [*rows, damaged])
-    exported = ("--allow-missing", "--json", "--predictions")
-    code, out, _ = run(*mmt[:-1], "one", *exported, tmp_path / "one.tsv")
-    assert code == 4
-    two = torchrun("-m", "uae", *mmt[:-1], "two", *exported, tmp_path / "two.tsv")
-    assert two.stdout == out
-    assert two.returncode == 1  # torchrun's, for any code that is not 0
-    assert "exitcode  : 4" in two.stderr
-    assert two.stderr.count("left out 1 of 5") == 1
-    thumbnails = [path.name for path in (tmp_path / "one/thumbnails").iterdir()]
-    assert len(thumbnails) == NUM_QUESTIONS + 1  # one has two images
-    names = (*FILES, *(f"thumbnails/{name}" for name in thumbnails))
-    assert_same(tmp_path / "one", tmp_path / "two", names)
-    assert (tmp_path / "one.tsv").read_bytes() == (tmp_path / "two.tsv").read_bytes()
+    assert mmt[-2] == "--out"
+    return (*mmt[:-2], "--allow-missing", "--json")
 
 
-def test_captions_pictures_rewrites_and_judgements_are_shared_too(
+def test_two_processes_end_with_the_bytes_of_one(
     run,
+    asked,
     photos,
     random_model_folder,
     answering_folder,
@@ -107,16 +97,28 @@ def test_captions_pictures_rewrites_and_judgements_are_shared_too(
     with stub(answer) as server:
         served = ("eval", "geneval-images", "--model", f"endpoint:painter@{server.url}", *given)
         commands["served"] = served
+        commands["asked"] = (*asked, "--predictions", "predictions.tsv")
         ends = {name: run(*tokens, "--out", f"one/{name}") for name, tokens in commands.items()}
+        predictions = Path("predictions.tsv").read_bytes()
+        Path("predictions.tsv").unlink()
         done = together(
             tmp_path, [(*tokens, "--out", f"two/{x}") for x, tokens in commands.items()]
         )
-    assert [ends[name][0] for name in ("bench", "audit", "piped", "served")] == [4, 4, 0, 4]
+    assert done.stdout.endswith(ends["asked"][1])
+    assert done.returncode == 1  # torchrun's, for any code that is not 0
+    assert "exitcode  : 4" in done.stderr
+    assert done.stderr.count("left out 1 of 5") == 1
+    assert Path("predictions.tsv").read_bytes() == predictions
+    codes = [ends[name][0] for name in ("bench", "audit", "piped", "served", "asked")]
+    assert codes == [4, 4, 0, 4, 4]
     assert done.stderr.count("left out 1 of 6 images") == 1
     one, two = tmp_path / "one", tmp_path / "two"
     assert_same(one / "bench", two / "bench")
     assert_same(one / "audit", two / "audit", (*FILES, "audits.json"))
     assert_same(one / "judged", two / "judged")
+    thumbnails = [f"thumbnails/{path.name}" for path in (one / "asked/thumbnails").iterdir()]
+    assert len(thumbnails) == NUM_QUESTIONS + 1  # one has two images
+    assert_same(one / "asked", two / "asked", (*FILES, *thumbnails))
     pictures = {path.relative_to(one) for path in one.rglob("*.png")}
     assert len(pictures) > 3 * (3 + 4) + 2 + 5
     assert_same(one, two, sorted(map(str, pictures)))

@@ -48,7 +48,8 @@ def answers_of(monkeypatch, after: dict[int, str]) -> list[int]:
         i = int(re.findall(r"What is (\d+)\?", question)[0])
         asked.append(len(images))
         text = "AB"[i % 2] if len(asked) <= NUM else after.get(i, "AB"[i % 2])
-        return replace(chat(self, images, question, **options), text=text)
+        reply = chat(self, images, question, **{**options, "max_tokens": 1})
+        return replace(reply, text=text)
 
     monkeypatch.setattr(Uae, "chat", answer)
     return asked

@@ -28,7 +28,7 @@ def test_a_scene_is_a_function_of_seed_split_and_index():
 
 def test_no_graph_is_in_two_splits():
     keys = {
-        split: {scene_at(i, split).key for i in range(150)}
+        split: {scene_at(i, split).key for i in range(60)}
         for split in ("train", "validation", "test")
     }
     assert not keys["train"] & keys["validation"]

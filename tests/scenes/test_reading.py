@@ -18,7 +18,7 @@ from uae.scenes.language import (
 )
 from uae.scenes.reading import ObjectClaim, RelationClaim, full_claim, read_caption
 
-SCENES = [scene_at(i, "train", seed=2) for i in range(700)]
+SCENES = [scene_at(i, "train", seed=2) for i in range(250)]
 
 
 def test_long_captions_give_back_the_graph():

@@ -1,5 +1,7 @@
 """The training loops, through their real classes on a tiny model with random weights."""
 
+import copy
+import functools
 import math
 import signal
 
@@ -8,9 +10,10 @@ import torch
 
 from uae.core.errors import NonFinite, Stopped
 from uae.models.unified import UnifiedAutoEncoder
+from uae.recipe.placement import PlacementConfig
 from uae.recipe.recipe import Recipe
 from uae.rewards.loading import load_backbones
-from uae.runs.metrics import read_metrics
+from uae.runs.metrics import METRICS, read_metrics
 from uae.runs.progress import Progress
 from uae.runs.run import Run
 from uae.scenes.run_images import run_images
@@ -58,6 +61,7 @@ RECIPE = {
         "objective": {"window_starts": 2},
     },
 }
+ONE_STEP = {"num_steps": 1}
 AWM = {"objective": {"name": "awm"}, "kl_beta": 0.5}
 RUNNERS = {"pretrain": run_pretrain, "cold_start": run_cold_start, "rl": run_rl}
 
@@ -71,14 +75,25 @@ def recipe_with(**changes) -> Recipe:
     return Recipe(**{**RECIPE, **merged})
 
 
+@functools.cache
+def loaded(model_folder):
+    """The model before training, to be copied, and its backbones, which nothing changes."""
+    model = UnifiedAutoEncoder.from_pretrained(model_folder)
+    return model, load_backbones(model.settings.similarity)
+
+
 def trained(folder, model_folder, stage, recipe=None, stop_at=None):
     """Run one stage and return all weights, or the error that stopped it."""
     recipe = recipe or recipe_with()
-    model = load_model(model_folder, recipe, takes_turns=True)
+    if recipe.placement == PlacementConfig():
+        model, backbones = loaded(model_folder)
+        model = copy.deepcopy(model)
+    else:
+        model = load_model(model_folder, recipe, takes_turns=True)
+        backbones = load_backbones(model.settings.similarity)
     source = SceneSource("train", 50, model.decoder.size_px, recipe.seed)
     with Run.open(folder, {"stage": stage}) as run:
         evaluator = run_images(recipe).evaluator
-        backbones = load_backbones(model.settings.similarity)
         if recipe.placement.offload:
             take_turns(backbones, model, recipe)
             forbid_work_elsewhere(model, backbones)
@@ -133,9 +148,21 @@ def no_evaluation(monkeypatch):
     monkeypatch.setattr(Context, "evaluate", lambda self, point: None)
 
 
+@pytest.fixture(scope="module")
+def whole(random_model_folder, tmp_path_factory):
+    """Return a stage's folder and weights where nothing stopped it; it runs once."""
+
+    @functools.cache
+    def run(stage):
+        folder = tmp_path_factory.mktemp("whole")
+        return folder, trained(folder, random_model_folder, stage)
+
+    return run
+
+
 @pytest.mark.parametrize("stage", list(RUNNERS))
-def test_a_seed_fixes_every_weight(stage, tmp_path, random_model_folder):
-    one = trained(tmp_path / "one", random_model_folder, stage)
+def test_a_seed_fixes_every_weight(stage, tmp_path, random_model_folder, whole):
+    _, one = whole(stage)
     other = trained(tmp_path / "other", random_model_folder, stage)
     start = UnifiedAutoEncoder.from_pretrained(random_model_folder)
     assert largest_gap(one, other) == 0.0
@@ -147,20 +174,20 @@ def test_a_seed_fixes_every_weight(stage, tmp_path, random_model_folder):
 @pytest.mark.parametrize(
     ("stage", "stop_at"), [("pretrain", 0), ("cold_start", 0), ("rl", 0), ("rl", 2), ("rl", 4)]
 )
-def test_resumed_equals_uninterrupted(stage, stop_at, tmp_path, random_model_folder):
+def test_resumed_equals_uninterrupted(stage, stop_at, tmp_path, random_model_folder, whole):
     """Bit for bit: weights and metrics, with turns of either side before and after the stop."""
-    whole = trained(tmp_path / "whole", random_model_folder, stage)
+    folder, uninterrupted = whole(stage)
     with pytest.raises(Stopped) as stopped:
         trained(tmp_path / "parts", random_model_folder, stage, stop_at=stop_at)
     assert stopped.value.exit_code == 128 + signal.SIGTERM
     resumed = trained(tmp_path / "parts", random_model_folder, stage)
-    assert largest_gap(whole, resumed) == 0.0
+    assert largest_gap(uninterrupted, resumed) == 0.0
     logs = [
         [
             {k: v for k, v in line.items() if not k.startswith(("time/", "wall_s"))}
-            for line in read_metrics(tmp_path / name / "metrics.jsonl")
+            for line in read_metrics(run / "metrics.jsonl")
         ]
-        for name in ("whole", "parts")
+        for run in (folder, tmp_path / "parts")
     ]
     assert logs[0] == logs[1]
 
@@ -223,16 +250,6 @@ def test_joint_updates_both_sides(tmp_path, random_model_folder):
     assert line["encoder/policy/ratio_mean"] == line["decoder/policy/ratio_mean"] == 1.0
 
 
-def test_alternating_turns_share_one_count_of_steps(tmp_path, random_model_folder):
-    recipe = recipe_with(
-        alternate_every=1, encoder_rl={"num_steps": 2}, decoder_rl={"num_steps": 2}
-    )
-    trained(tmp_path, random_model_folder, "rl", recipe)
-    lines = read_metrics(tmp_path / "metrics.jsonl")
-    assert [line["stage"] for line in lines] == ["encoder_rl", "decoder_rl"] * 2
-    assert [line["step"] for line in lines] == [0, 1, 2, 3]
-
-
 @pytest.mark.parametrize(
     ("every", "stop_at", "expected"),
     [
@@ -255,13 +272,19 @@ def test_progress_counts_the_own_steps_of_each_side(
             trained(tmp_path, random_model_folder, "rl", recipe, stop_at=stop_at)
     trained(tmp_path, random_model_folder, "rl", recipe)
     assert shown == expected
+    lines = read_metrics(tmp_path / "metrics.jsonl")  # the turns share one count of steps
+    assert [line["stage"] for line in lines] == [text.split()[0] for text in expected]
+    assert [line["step"] for line in lines] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("objective", ["flow_grpo", "awm"])
-def test_ratio_is_exactly_one_before_the_first_update(objective, tmp_path, random_model_folder):
-    recipe = recipe_with(decoder_rl={"objective": {"name": objective}})
-    trained(tmp_path, random_model_folder, "rl", recipe)
-    for line in read_metrics(tmp_path / "metrics.jsonl"):
+def test_ratio_is_exactly_one_before_the_first_update(
+    objective, tmp_path, random_model_folder, whole
+):
+    if objective == "awm":
+        recipe = recipe_with(schedule="decoder", decoder_rl={"objective": {"name": objective}})
+        trained(tmp_path, random_model_folder, "rl", recipe)
+    for line in read_metrics((tmp_path if objective == "awm" else whole("rl")[0]) / METRICS):
         assert line["policy/ratio_mean"] == 1.0
         assert line["policy/clipped_share"] == 0.0
         if line["stage"] == "encoder_rl":
@@ -290,7 +313,9 @@ def test_the_published_weighting_differs_in_the_sde_step_alone(rule, tmp_path, r
 
 def test_full_fine_tuning_moves_the_language_model_alone(tmp_path, random_model_folder):
     full = {"mode": "full"}
-    recipe = recipe_with(tune_encoder=full, tune_decoder=full)
+    recipe = recipe_with(
+        tune_encoder=full, tune_decoder=full, encoder_rl=ONE_STEP, decoder_rl=ONE_STEP
+    )
     weights = trained(tmp_path, random_model_folder, "rl", recipe)
     start = UnifiedAutoEncoder.from_pretrained(random_model_folder).encoder.model.state_dict()
     moved = {k for k, v in start.items() if not torch.equal(weights[f"encoder.{k}"], v)}
@@ -310,10 +335,11 @@ def test_a_failed_redraw_is_excluded_and_counted(tmp_path, random_model_folder, 
         return pixels
 
     monkeypatch.setattr(Decoder, "to_pixels", to_pixels)
-    weights = trained(tmp_path, random_model_folder, "rl")
+    recipe = recipe_with(encoder_rl=ONE_STEP, decoder_rl=ONE_STEP)
+    weights = trained(tmp_path, random_model_folder, "rl", recipe)
     assert all(value.isfinite().all() for value in weights.values())
     lines = read_metrics(tmp_path / "metrics.jsonl")
-    assert all(line["group/excluded_samples"] >= 1 for line in lines)
+    assert [line["group/excluded_samples"] >= 1 for line in lines] == [True, True]
 
 
 @pytest.mark.parametrize(
@@ -334,7 +360,8 @@ def test_losses_and_gradients_know_the_key_of_their_rate(
     monkeypatch.setattr(
         Learner, "step", lambda self: (of_gradients.add(self.lr_key), plain(self))[1]
     )
-    trained(tmp_path, random_model_folder, stage, recipe_with(**changes))
+    short = dict.fromkeys(("pretrain", "cold_start", "encoder_rl", "decoder_rl"), ONE_STEP)
+    trained(tmp_path, random_model_folder, stage, recipe_with(**short, **changes))
     assert of_losses == of_gradients == {f"{key}.optimizer.lr" for key in keys}
 
 
@@ -342,11 +369,11 @@ def test_losses_and_gradients_know_the_key_of_their_rate(
 def test_a_step_of_truncated_captions_alone_is_said_once(
     schedule, tmp_path, random_model_folder, caplog
 ):
-    short = {"captioning": {"num_captions": 4, "max_new_tokens": 2}}
-    recipe = recipe_with(schedule=schedule, encoder_rl=short)
+    short = {"num_steps": 2, "captioning": {"num_captions": 4, "max_new_tokens": 2}}
+    recipe = recipe_with(schedule=schedule, encoder_rl=short, decoder_rl={"num_steps": 2})
     trained(tmp_path, random_model_folder, "rl", recipe)
     name = "encoder/group/excluded_samples" if schedule == "joint" else "group/excluded_samples"
-    assert [line[name] for line in read_metrics(tmp_path / "metrics.jsonl")] == [8, 8, 8]
+    assert [line[name] for line in read_metrics(tmp_path / "metrics.jsonl")] == [8, 8]
     [said] = [text for text in caplog.messages if "no samples left" in text]
     assert said.startswith("step 0 of rl: the encoder has no samples left to compare")
     assert "8 of 8 are excluded; main reason: truncated captions (8)" in said
@@ -359,11 +386,12 @@ def test_a_step_of_failed_redraws_alone_is_said_for_each_side(
 
     plain = Decoder.to_pixels
     monkeypatch.setattr(Decoder, "to_pixels", lambda *args: plain(*args) * float("nan"))
-    trained(tmp_path, random_model_folder, "rl")
+    two = {"num_steps": 2}
+    trained(tmp_path, random_model_folder, "rl", recipe_with(encoder_rl=two, decoder_rl=two))
     said = [text for text in caplog.messages if "no samples left" in text]
     assert [text.split(" has ")[0] for text in said] == [
         "step 0 of rl: the encoder",
-        "step 3 of rl: the decoder",
+        "step 2 of rl: the decoder",
     ]
     assert all("main reason: failed redraws or scores (" in text for text in said)
 
