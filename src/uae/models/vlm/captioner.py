@@ -54,10 +54,11 @@ class Captioner:
         model = load_whole(AutoModelForImageTextToText, folder, dtype=dtype).eval()
         try:
             processor = ChatProcessor.from_pretrained(folder, model.config)
-        except ImportError as error:
-            raise EnvironmentFault(f"{folder} needs a package: {error}") from error
-        except ValueError as error:
-            raise UsageError(f"{folder}: {error}") from error
+        except (ImportError, ValueError) as error:
+            text = " ".join(str(error).split())
+            if isinstance(error, ImportError) or "torchvision" in text:  # for videos
+                raise EnvironmentFault(f"{folder} needs a package: {text}") from error
+            raise UsageError(f"{folder}: {text}") from error
         check_answering(folder, processor.filled([{"role": "user", "content": "a red circle"}]))
         return cls(model, processor)
 
