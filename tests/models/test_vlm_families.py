@@ -188,7 +188,7 @@ def test_scores_before_and_in_an_update_are_the_same_bit_for_bit(folder, images,
     encoder = Encoder.from_pretrained(folder, "Describe it.", dtype)
     FineTuning(encoder.model, FineTuneConfig(rank=2), encoder.family.targets, stream(0, "lora"))
     encoder.keep_no_activations()
-    prompts, captions = sampled(encoder, images, length=48)
+    prompts, captions = sampled(encoder, images, length=24)
     with torch.no_grad():
         old = encoder.log_probs(prompts, captions.token_ids, captions.mask)
     assert torch.equal(encoder.log_probs(prompts, captions.token_ids, captions.mask), old)
