@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText, GenerationConfig
 
 from uae.core.errors import EnvironmentFault, UsageError
-from uae.models.loading import load_whole
+from uae.models.loading import load_whole, read_config
 from uae.models.vlm.architecture import check_answering, ends_of, forbidden_of
 from uae.models.vlm.chat_processor import ChatProcessor
 from uae.models.vlm.chooser import Chooser, together
@@ -38,9 +38,10 @@ class Captioner:
         self._processor = processor
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        ends = ends_of(model, self.tokenizer, self.tokenizer.eos_token_id)
-        self.end_id = ends[-1]
-        self.end_ids = torch.tensor(ends, device=model.device)
+        self.end_id: int = self.tokenizer.eos_token_id
+        self.end_ids = torch.tensor(
+            ends_of(model, self.tokenizer, self.end_id), device=model.device
+        )
         self.forbidden = forbidden_of(model, self.tokenizer)
 
     @classmethod
@@ -51,15 +52,15 @@ class Captioner:
             UsageError: Weights do not fit, there is no chat template, or it begins with thinking.
             EnvironmentFault: Its processor needs a package that is not installed.
         """
-        model = load_whole(AutoModelForImageTextToText, folder, dtype=dtype).eval()
         try:
-            processor = ChatProcessor.from_pretrained(folder, model.config)
-        except ImportError as error:
-            raise EnvironmentFault(f"{folder} needs a package: {error}") from error
-        except ValueError as error:
-            raise UsageError(f"{folder}: {error}") from error
+            processor = ChatProcessor.from_pretrained(folder, read_config(folder))
+        except (ImportError, ValueError) as error:
+            text = " ".join(str(error).split())
+            if isinstance(error, ImportError) or "torchvision" in text:  # for videos
+                raise EnvironmentFault(f"{folder} needs a package: {text}") from error
+            raise UsageError(f"{folder}: {text}") from error
         check_answering(folder, processor.filled([{"role": "user", "content": "a red circle"}]))
-        return cls(model, processor)
+        return cls(load_whole(AutoModelForImageTextToText, folder, dtype=dtype).eval(), processor)
 
     @property
     def max_tokens(self) -> int:
