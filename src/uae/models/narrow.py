@@ -45,11 +45,11 @@ def narrow_blocks(model: nn.Module, precision: Narrow) -> None:
     """
     check_narrow(precision)
     if precision == "float8":
-        casting = {"storage_dtype": torch.float8_e4m3fn, "compute_dtype": torch.bfloat16}
         if isinstance(model, ModelMixin):
-            model.enable_layerwise_casting(**casting)  # which knows its delicate layers
+            # which knows its delicate layers
+            model.enable_layerwise_casting(torch.float8_e4m3fn, torch.bfloat16)
         else:
-            apply_layerwise_casting(model, **casting)
+            apply_layerwise_casting(model, torch.float8_e4m3fn, torch.bfloat16)
         return
     for part in (model, *model.children()):
         if isinstance(part, nn.ModuleList):

@@ -91,16 +91,7 @@ def observe(
     originals, at_work = to_pixels(list(images)), model.offload.at_work
     with at_work("encoder"):
         captions, truncated = write(model, images, config, show)
-    with at_work(*model.drawing):
-        pictures = {
-            name: draw(model, lines, config, show, name)
-            for name, lines in {"captions": captions, **texts}.items()
-        }
-    if untrained == "same":
-        pictures["swap"] = pictures["captions"]
-    elif untrained:
-        with untrained() as pair, pair.offload.at_work(*pair.drawing):
-            pictures["swap"] = draw(pair, captions, config, show, "swap")
+    pictures = draw_all(model, untrained, {"captions": captions, **texts}, config, show)
     similar = {name: x for name, x in backbones.items() if isinstance(x, Similarity)}
     every = range(len(images))
 
@@ -170,6 +161,24 @@ def write(
         texts += captions.texts
         truncated += captions.truncated.tolist()
     return texts, truncated
+
+
+def draw_all(
+    model: UnifiedAutoEncoder,
+    untrained: Began | Literal["same"] | None,
+    texts: Mapping[str, Sequence[str]],
+    config: EvaluationConfig,
+    show: ShowProgress,
+) -> dict[str, Float[Tensor, "n 3 h w"]]:
+    """Draw texts by name; of `captions` also the swap test's redraws, see `observe`."""
+    with model.offload.at_work(*model.drawing):
+        pictures = {name: draw(model, lines, config, show, name) for name, lines in texts.items()}
+    if untrained == "same":
+        pictures["swap"] = pictures["captions"]
+    elif untrained:
+        with untrained() as pair, pair.offload.at_work(*pair.drawing):
+            pictures["swap"] = draw(pair, texts["captions"], config, show, "swap")
+    return pictures
 
 
 def draw(

@@ -164,11 +164,7 @@ def train_recipe(
     source = images.source(model.decoder.size_px, data)
     if isinstance(source, FolderSource):
         say_long_captions(source.captions, model)
-    named = model.settings.similarity
-    is_waiting = "rewards" in recipe.placement.offload
-    places = rewarding(recipe.reward, named, "reward.")
-    backbones = load_rewards(places, "cpu" if is_waiting else device)
-    take_turns(backbones, model, recipe)
+    backbones = load_backbones(model, recipe, device)
     with Run.open(
         out, config, resume=resume, overwrite=overwrite, track=recipe.track, data=data
     ) as run:
@@ -229,6 +225,15 @@ def load_model(
     if is_waiting:
         model.take_turns(placement.offload, device)
     return model
+
+
+def load_backbones(model: UnifiedAutoEncoder, recipe: Recipe, device: str) -> dict[str, Reward]:
+    """Load the rewards of a run, which are also what it is measured by."""
+    is_waiting = "rewards" in recipe.placement.offload
+    places = rewarding(recipe.reward, model.settings.similarity, "reward.")
+    backbones = load_rewards(places, "cpu" if is_waiting else device)
+    take_turns(backbones, model, recipe)
+    return backbones
 
 
 def take_turns(backbones: Mapping[str, Reward], model: UnifiedAutoEncoder, recipe: Recipe) -> None:
