@@ -75,6 +75,7 @@ class Context:
             seed=recipe.seed,
             checkpoint_every=recipe.checkpoint_every,
             rounding=recipe.placement.rounding,
+            offload=self.model.offload,
         )
         session.resume()
         return session
