@@ -221,7 +221,7 @@ def test_narrow_weights_train_adapters_that_the_base_takes_as_it_is(join, run, t
     assert any("lora_B" in name and weight.any() for name, weight in adapter.items())
     code, _, err = run("export", "run/model", "--out", "out", "--decoder")
     assert code == 0, err
-    base_folder = Path(read_settings("run/model").parts["decoder"].source)
+    base_folder = Path(read_settings(Path("run/model")).parts["decoder"].source)
     file = Path("transformer/diffusion_pytorch_model.safetensors")
     base, there = (load_file(folder / file) for folder in (base_folder, Path("out/decoder")))
     assert {name: x.dtype for name, x in there.items()} == {n: x.dtype for n, x in base.items()}

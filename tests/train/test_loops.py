@@ -8,6 +8,7 @@ import signal
 import pytest
 import torch
 
+from tests.compiling import compile_in_python, quiet
 from uae.core.errors import NonFinite, Stopped
 from uae.models.unified import UnifiedAutoEncoder
 from uae.recipe.placement import PlacementConfig
@@ -290,6 +291,18 @@ def test_ratio_is_exactly_one_before_the_first_update(
         if line["stage"] == "encoder_rl":
             assert line["policy/sampling_gap"] < 1e-4
             assert 0 < line["caption/entropy"] < math.log(768)
+
+
+@quiet
+def test_compiled_blocks_score_as_they_drew(tmp_path, random_model_folder, monkeypatch):
+    """Ratios are exactly 1 by graphs too, in the second step with adapters that have learned."""
+    compile_in_python(monkeypatch)
+    small = {"num_steps": 2, "num_images": 1, "micro_images": 1}
+    recipe = recipe_with(encoder_rl=small, decoder_rl=small, placement={"compile": True})
+    trained(tmp_path, random_model_folder, "rl", recipe)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    lines = read_metrics(tmp_path / "metrics.jsonl")
+    assert [line["policy/ratio_gap"] for line in lines] == [0.0] * 4
 
 
 @pytest.mark.parametrize("rule", ["sde", "cps"])

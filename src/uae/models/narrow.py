@@ -45,7 +45,8 @@ def narrow_blocks(model: nn.Module, precision: Narrow) -> None:
     """
     check_narrow(precision)
     if precision == "float8":
-        if isinstance(model, ModelMixin):  # which knows its delicate layers
+        if isinstance(model, ModelMixin):
+            # which knows its delicate layers
             model.enable_layerwise_casting(torch.float8_e4m3fn, torch.bfloat16)
         else:
             apply_layerwise_casting(model, torch.float8_e4m3fn, torch.bfloat16)

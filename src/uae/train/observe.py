@@ -115,16 +115,7 @@ def observe(
     ]
     with at_work("encoder"):
         captions, truncated = write(model, images, config, show)
-    with at_work(*model.drawing):
-        pictures = {"captions": draw(model, captions, config, show, sizes=sizes)}
-        for name, lines in subjects.texts.items():
-            their_sizes = [sizes[row] for row in described.get(name, ())]
-            pictures[name] = draw(model, lines, config, show, name, their_sizes or None)
-    if untrained == "same":
-        pictures["swap"] = pictures["captions"]
-    elif untrained:
-        with untrained() as pair, pair.offload.at_work(*pair.drawing):
-            pictures["swap"] = draw(pair, captions, config, show, "swap", sizes)
+    pictures = draw_all(model, untrained, captions, sizes, subjects, config, show)
     similar = {name: x for name, x in backbones.items() if isinstance(x, Similarity)}
     every = range(len(images))
 
@@ -219,6 +210,29 @@ def write(
         texts += captions.texts
         truncated += captions.truncated.tolist()
     return texts, truncated
+
+
+def draw_all(
+    model: UnifiedAutoEncoder,
+    untrained: Began | Literal["same"] | None,
+    captions: Sequence[str],
+    sizes: Sequence[Size],
+    subjects: Subjects,
+    config: EvaluationConfig,
+    show: ShowProgress,
+) -> dict[str, Pictures]:
+    """Draw captions and other texts, and captions by the untrained pair too, see `observe`."""
+    with model.offload.at_work(*model.drawing):
+        pictures = {"captions": draw(model, captions, config, show, sizes=sizes)}
+        for name, lines in subjects.texts.items():
+            their_sizes = [sizes[row] for row in subjects.described.get(name, ())]
+            pictures[name] = draw(model, lines, config, show, name, their_sizes or None)
+    if untrained == "same":
+        pictures["swap"] = pictures["captions"]
+    elif untrained:
+        with untrained() as pair, pair.offload.at_work(*pair.drawing):
+            pictures["swap"] = draw(pair, captions, config, show, "swap", sizes)
+    return pictures
 
 
 def draw(

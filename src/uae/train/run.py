@@ -74,6 +74,7 @@ class Context:
             seed=recipe.seed,
             checkpoint_every=recipe.checkpoint_every,
             rounding=recipe.placement.rounding,
+            offload=self.model.offload,
         )
         session.resume()
         return session
@@ -157,11 +158,7 @@ def train_recipe(
     model = load_model(recipe.model, recipe, takes_turns=True)
     source = images.source(model.decoder.shapes, data)
     say_cost(images.evaluator, len(plan) + 1, model.settings.sampling)
-    named = model.settings.similarity
-    is_waiting = "rewards" in recipe.placement.offload
-    places = rewarding(recipe.reward, named, "reward.")
-    backbones = load_rewards(places, "cpu" if is_waiting else device)
-    take_turns(backbones, model, recipe)
+    backbones = load_backbones(model, recipe, device)
     with Run.open(
         out, config, resume=resume, overwrite=overwrite, track=recipe.track, data=data
     ) as run:
@@ -225,6 +222,15 @@ def load_model(
     if is_waiting:
         model.take_turns(placement.offload, device)
     return model
+
+
+def load_backbones(model: UnifiedAutoEncoder, recipe: Recipe, device: str) -> dict[str, Reward]:
+    """Load the rewards of a run, which are also what it is measured by."""
+    is_waiting = "rewards" in recipe.placement.offload
+    places = rewarding(recipe.reward, model.settings.similarity, "reward.")
+    backbones = load_rewards(places, "cpu" if is_waiting else device)
+    take_turns(backbones, model, recipe)
+    return backbones
 
 
 def take_turns(backbones: Mapping[str, Reward], model: UnifiedAutoEncoder, recipe: Recipe) -> None:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from uae.data.sources import ImageSource, LostImage, Sample, samples_at
+from uae.models.offload import Offload
 from uae.models.unified import UnifiedAutoEncoder
 from uae.rewards.reward import Rewarder
 from uae.rl.advantage import Advantages
@@ -43,6 +44,8 @@ class Session:
     checkpoint_every: int
     rounding: float = 0.0
     """Relative precision of a model's outputs where they are computed twice; 0 to the bit."""
+    offload: Offload = field(default_factory=lambda: Offload({}))
+    """Whose turn it is on the device."""
     step: int = 0
     done: int = 0
     """Steps finished before this process, by the checkpoint."""
@@ -63,7 +66,7 @@ class Session:
             side, _, name = full_name.partition("/")
             own[side][name] = value
         for side, learner in self.learners.items():
-            with self.model.offload.at_work(side):
+            with self.offload.at_work(side):
                 learner.restore(own[side], checkpoint.state["num_updates"][side])
         self.done = checkpoint.step
 
@@ -116,7 +119,7 @@ class Session:
     def timed(self, phase: str, *parts: str) -> Iterator[None]:
         """Measure the wall seconds of a phase of the step, in which these parts are at work."""
         start = time.perf_counter()
-        with self.model.offload.at_work(*parts):
+        with self.offload.at_work(*parts):
             yield
         if torch.cuda.is_available():
             torch.cuda.synchronize()
