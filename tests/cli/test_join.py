@@ -113,7 +113,7 @@ def test_the_pooled_vector_is_that_of_the_empty_text(join, tmp_path, pipelines):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"size-px": 66}, "size_px = 66: ZImagePipeline draws multiples of 4 pixels"),
+        ({"size-px": 66}, "size_px = 66: ZImageTransformer2DModel draws multiples of 4 pixels"),
         ({"encoder": "nowhere/model"}, "--encoder nowhere/model cannot be loaded"),
         ({"out": "."}, "--out . exists already"),
         ({"decoder": "uae-tiny/encoder"}, "does not say which pipeline the folder holds"),
