@@ -1,10 +1,11 @@
 """Does the first gradient of a decoder objective point to where its reward rises?
 
-python bench/gradients.py flow_grpo awm nft
+python -m bench.gradients flow_grpo awm nft
 
-The reward is brightness, whose true gradient is known: it passes through the sampler and the vae. For
-each objective of `bench/oracle.py` prints the cosine of the two, over batches of 8 long captions of
-8 redraws (mean and standard error), of their sum, and between batches. Nothing is trained.
+The reward is brightness, whose true gradient is known: it passes through the sampler and the vae.
+For each objective of `bench/oracle.py` prints the cosine of the two, over batches of 8 long
+captions of 8 redraws (mean and standard error), of their sum, and between batches. Nothing is
+trained.
 """
 
 import argparse
