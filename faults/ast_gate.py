@@ -43,7 +43,7 @@ def forbidden(source: str) -> list[str]:
             found += _of_import(node)
         elif isinstance(node, ast.Call):
             found += _of_call(node, origins)
-        elif isinstance(node, ast.Name | ast.Attribute):
+        elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
             name = _dotted(node, origins)
             if name in _FUNCTIONS or name.rpartition(".")[2] == "extractall":
                 found.append(name)

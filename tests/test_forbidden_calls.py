@@ -22,6 +22,7 @@ def test_a_fault_is_seen(source: str):
         "model.eval()",
         "re.compile(pattern)",
         "torch.compile(model)",
+        "class Settings:\n    compile: bool = False",
         "from re import compile as pattern\npattern(text)",
         "torch.load(path, weights_only=True)",
         "subprocess.run(command, shell=False)",

@@ -168,6 +168,7 @@ def test_every_adapter_learns_and_its_reference_is_the_model_before(family, tmp_
         assert torch.equal(family.velocity(noise, sigma, conditions), before)
 
 
+@pytest.mark.slow
 @quiet
 def test_compiled_blocks_draw_the_same_and_repeat_what_they_drew(family, tmp_path, monkeypatch):
     """Without gradients, with them and computed again: the same graph, so the same bits."""

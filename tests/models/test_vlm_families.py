@@ -230,6 +230,7 @@ def test_logits_that_are_too_many_come_in_parts(encoder, monkeypatch):
         assert torch.allclose(gradients, made[0][1], atol=TOLERANCE)
 
 
+@pytest.mark.slow
 @quiet
 @pytest.mark.parametrize("is_again", [False, True])
 def test_compiled_layers_score_the_same_and_sampling_goes_on(

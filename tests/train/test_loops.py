@@ -293,6 +293,7 @@ def test_ratio_is_exactly_one_before_the_first_update(
             assert 0 < line["caption/entropy"] < math.log(768)
 
 
+@pytest.mark.slow
 @quiet
 def test_compiled_blocks_score_as_they_drew(tmp_path, random_model_folder, monkeypatch):
     """Ratios are exactly 1 by graphs too, in the second step with adapters that have learned."""

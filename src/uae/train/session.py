@@ -1,7 +1,7 @@
 """The session of a training loop: model, data, reward, learners, and its place in the run.
 
     for step in session.steps("encoder_rl", num_steps):
-        with session.timed("caption"):
+        with session.timed("caption", "encoder"):
             ...
         session.log({"reward/mean": ...})
 
