@@ -8,12 +8,13 @@ from dataclasses import asdict
 
 import torch
 from jaxtyping import Float
+from PIL import Image
 from torch import Tensor
 
 from uae.core.device import device_of
 from uae.data.captions import CaptionRow, Writing
 from uae.data.folder import NamedImage
-from uae.data.shapes import Size, fitted
+from uae.data.shapes import buckets_of, fitted
 from uae.data.sources import to_pixels
 from uae.flow.noise import stream
 from uae.models.drawing import redraw as redraw_from
@@ -57,25 +58,36 @@ def describe(
 
 
 def redraw(
-    model: UnifiedAutoEncoder, rows: Sequence[CaptionRow], seed: int, size: Size
-) -> Float[Tensor, "n 3 y x"]:
-    """Draw captions by the model's own sampling settings, pixels in [0, 1]."""
-    noise = model.decoder.noise([stream(seed, "draw", row.image) for row in rows], size)
-    captions = [row.caption for row in rows]
-    return redraw_from(model, captions, noise, model.settings.sampling, len(rows))
+    model: UnifiedAutoEncoder,
+    rows: Sequence[CaptionRow],
+    images: Sequence[Image.Image],
+    seed: int,
+) -> list[Float[Tensor, "3 _ _"]]:
+    """Draw captions in the shapes of their images, by the model's own sampling settings."""
+    pixels: dict[int, Tensor] = {}
+    for bucket in buckets_of([model.decoder.shapes.of_image(image) for image in images], least=1):
+        those = [rows[i] for i in bucket.indices]
+        noise = model.decoder.noise([stream(seed, "draw", row.image) for row in those], bucket.size)
+        captions, sampling = [row.caption for row in those], model.settings.sampling
+        drawn = redraw_from(model, captions, noise, sampling, len(those))
+        pixels |= zip(bucket.indices, drawn, strict=True)
+    return [pixels[i] for i in range(len(rows))]
 
 
 @torch.no_grad()
 def compare(
     backbones: Mapping[str, Similarity],
     items: Sequence[NamedImage],
-    redraws: Float[Tensor, "n 3 y x"],
+    redraws: Sequence[Float[Tensor, "3 _ _"]],
 ) -> list[dict[str, float]]:
     """Return each image's similarities to its redraw, by backbone."""
-    height, width = redraws.shape[-2:]
-    originals = to_pixels([fitted(item.image, (height, width)) for item in items])
-    columns = {
-        name: cosine(backbone.features(originals), backbone.features(redraws)).tolist()
-        for name, backbone in backbones.items()
-    }
-    return [{name: column[i] for name, column in columns.items()} for i in range(len(items))]
+    sizes = [(redraw.shape[1], redraw.shape[2]) for redraw in redraws]
+    scores: dict[int, dict[str, float]] = {i: {} for i in range(len(items))}
+    for bucket in buckets_of(sizes, least=1):
+        originals = to_pixels([fitted(items[i].image, bucket.size) for i in bucket.indices])
+        drawn = torch.stack([redraws[i] for i in bucket.indices])
+        for name, backbone in backbones.items():
+            column = cosine(backbone.features(originals), backbone.features(drawn)).tolist()
+            for i, score in zip(bucket.indices, column, strict=True):
+                scores[i][name] = score
+    return list(scores.values())

@@ -83,10 +83,7 @@ def join(
     talk.begin()
     check_alone("uae join")
     check_new(out)
-    from uae.models.hub import check_place
-
-    for flag, name in (("--encoder", encoder), ("--decoder", decoder)):
-        check_place(flag, name.partition("@")[0])
+    _check_places(encoder, decoder)
     from uae.models.join import Pair
     from uae.models.join import join as join_pair
     from uae.recipe.sampling import SamplingConfig
@@ -110,6 +107,13 @@ def join(
     following = f"uae reconstruct IMAGE --model {model}, uae train --model {model} --data FOLDER"
     talk.result(f"{out}\nnext  {following}", {"out": str(out), "parts": parts})
     return 0
+
+
+def _check_places(encoder: str, decoder: str) -> None:
+    from uae.models.hub import check_place
+
+    for flag, name in (("--encoder", encoder), ("--decoder", decoder)):
+        check_place(flag, name.partition("@")[0])
 
 
 def backbones(similarity: dict[str, str] | None) -> dict[str, str]:

@@ -20,7 +20,7 @@ from uae.data.caption_layouts import CAPTIONS_NAME
 from uae.data.captions import CaptionRow, CaptionsWriter, read_rows
 from uae.data.folder import NamedImage, write_image
 from uae.data.opening import open_image
-from uae.data.shapes import buckets_of, fitted
+from uae.data.shapes import fitted
 from uae.data.untrusted.file import UnreadableImage
 from uae.models.settings import find_settings, pinned
 from uae.report.sheet import MAX_ROWS, SheetRow, reconstruction_sheet
@@ -88,16 +88,12 @@ def reconstruct(
         def work(items: list[NamedImage]) -> int:
             rows = loop.describe(auto_encoder, items, writing)
             _warn_of_overlong(rows, auto_encoder.settings.max_caption_tokens)
-            num_saved = 0
-            for bucket in buckets_of([shapes.of_image(item.image) for item in items], least=1):
-                those = [rows[i] for i in bucket.indices]
-                redraws = loop.redraw(auto_encoder, those, seed, bucket.size)
-                scores = loop.compare(backbones, [items[i] for i in bucket.indices], redraws)
-                num_saved += _save(those, redraws, scores, writer, files, taken)
-            return num_saved
+            redraws = loop.redraw(auto_encoder, rows, [item.image for item in items], seed)
+            scores = loop.compare(backbones, items, redraws)
+            return _save(rows, redraws, scores, writer, files, taken)
 
-        todo, shapes = writer.missing(todo), auto_encoder.decoder.shapes
-        num_done = work_through(files, todo, shapes.seen, batch_size, "reconstructed", work)
+        todo, seen = writer.missing(todo), auto_encoder.decoder.shapes.seen
+        num_done = work_through(files, todo, seen, batch_size, "reconstructed", work)
     return _finish(out, files, len(todo), num_done, talk)
 
 
@@ -135,7 +131,7 @@ def _check_folder(out: Path) -> None:
 
 def _save(
     rows: Sequence[CaptionRow],
-    redraws: "Tensor",
+    redraws: Sequence["Tensor"],
     scores: Sequence[Mapping[str, float]],
     writer: CaptionsWriter,
     files: ImageFiles,

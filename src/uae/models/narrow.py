@@ -15,7 +15,9 @@ from diffusers import ModelMixin
 from diffusers.hooks import apply_layerwise_casting
 from torch import nn
 
-from uae.core.errors import EnvironmentFault
+from uae.core.errors import EnvironmentFault, UsageError
+from uae.models.parts import HALVES
+from uae.models.settings import ModelSettings
 
 Narrow = Literal["float8", "nf4"]
 
@@ -30,6 +32,20 @@ def check_narrow(precision: str) -> None:
         raise EnvironmentFault(
             "placement.frozen: nf4 needs the package bitsandbytes: pip install "
             '"uae[nf4]", or set it to float8'
+        )
+
+
+def check_elsewhere(settings: ModelSettings, what: str) -> None:
+    """Refuse a model whose halves lie in its own folder, where each stage writes them anew.
+
+    Raises:
+        UsageError: They do.
+    """
+    if missing := [half for half in HALVES if half not in settings.parts]:
+        raise UsageError(
+            f"{what} rounds weights that the model's own folder holds ({', '.join(missing)}), and "
+            "would be written for them: expected a model that refers to its halves, as `uae join` "
+            "makes one without --copy"
         )
 
 

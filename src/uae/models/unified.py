@@ -39,7 +39,7 @@ from uae.models.dit.decoder import Decoder
 from uae.models.dit.table import dit_loader
 from uae.models.finetune import FineTuning, add_adapter, keeps_adapters, without_adapters
 from uae.models.loading import check_weights
-from uae.models.narrow import Narrow, narrow_blocks
+from uae.models.narrow import Narrow, check_elsewhere, narrow_blocks
 from uae.models.native import Native
 from uae.models.offload import Offload
 from uae.models.parts import HALVES, adapters_of, locate
@@ -372,20 +372,6 @@ class UnifiedAutoEncoder:
                 drawn = self.draw(texts, seed=seed, numbers=rows, size=bucket.size)
                 pixels |= zip(rows, drawn, strict=True)
         return captions, [pixels[i] for i in range(len(images))]
-
-
-def check_elsewhere(settings: ModelSettings, what: str) -> None:
-    """Refuse a model whose halves lie in its own folder, where each stage writes them anew.
-
-    Raises:
-        UsageError: They do.
-    """
-    if missing := [half for half in HALVES if half not in settings.parts]:
-        raise UsageError(
-            f"{what} rounds weights that the model's own folder holds ({', '.join(missing)}), and "
-            "would be written for them: expected a model that refers to its halves, as `uae join` "
-            "makes one without --copy"
-        )
 
 
 def _adapter_name(half: str, number: int) -> str:

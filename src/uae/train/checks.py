@@ -6,9 +6,8 @@ from pathlib import Path
 from uae.core.errors import UsageError
 from uae.data.folder import list_images
 from uae.models.hub import found
-from uae.models.narrow import check_narrow
+from uae.models.narrow import check_elsewhere, check_narrow
 from uae.models.settings import ModelSettings, Reference, find_settings, resolve
-from uae.models.unified import check_elsewhere
 from uae.models.vlm.table import check_learning
 from uae.recipe.placement import NARROW
 from uae.recipe.plan import turns_of
