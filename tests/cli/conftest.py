@@ -1,5 +1,7 @@
 """Fixtures of the command line: a process-like surrounding, the user's images, and a way to run."""
 
+import copy
+import functools
 import gc
 import os
 import shutil
@@ -23,10 +25,37 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 
 from uae.cli import app as cli
+from uae.models.settings import resolve
+from uae.models.unified import UnifiedAutoEncoder
+from uae.rewards import loading
 from uae.scenes.graph import scene_at
 from uae.scenes.render import render_image
 
 Run = Callable[..., tuple[int, str, str]]
+LOAD_MODEL = functools.cache(UnifiedAutoEncoder.from_pretrained)
+LOAD_REWARD = functools.cache(loading.load_reward)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _known_models_are_loaded_once(random_model_folder):
+    """Copy models of folders that no test changes: `tests/models` has how a folder is loaded."""
+    models = {str(resolve(name)) for name in ("uae-tiny", random_model_folder)}
+    rewards = {str(random_model_folder.with_name(name)) for name in ("clip", "dinov2")}
+    load_model, load_reward = UnifiedAutoEncoder.from_pretrained, loading.load_reward
+
+    def model(name, device="cpu", dtype=torch.float32):
+        folder = str(resolve(name))
+        if folder not in models:
+            return load_model(name, device, dtype)
+        return copy.deepcopy(LOAD_MODEL(folder, device, dtype))
+
+    def reward(place, device="cpu"):
+        return (LOAD_REWARD if place in rewards else load_reward)(place, device)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(UnifiedAutoEncoder, "from_pretrained", model)
+        patch.setattr(loading, "load_reward", reward)
+        yield
 
 
 @pytest.fixture(autouse=True)

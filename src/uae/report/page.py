@@ -12,7 +12,7 @@ import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
 
@@ -186,8 +186,9 @@ def _sample_range(row: Row) -> str:
     return " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
 
 
+@cache
 def page_environment() -> jinja2.Environment:
-    """Return what renders the pages of this package."""
+    """Return what renders the pages of this package; each template is compiled once."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("uae.report"),
         autoescape=True,
