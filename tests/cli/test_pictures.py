@@ -388,10 +388,12 @@ def test_reconstruct_leaves_out_a_redraw_that_is_not_finite_and_does_the_others(
 ):
     whole = loop.redraw
 
-    def redraw(model, rows, seed):
-        redraws = whole(model, rows, seed)
-        redraws[[row.image == "b.jpg" for row in rows]] = bad
-        return redraws
+    def redraw(model, rows, images, seed):
+        redraws = whole(model, rows, images, seed)
+        return [
+            torch.full_like(pixels, bad) if row.image == "b.jpg" else pixels
+            for row, pixels in zip(rows, redraws, strict=True)
+        ]
 
     monkeypatch.setattr(loop, "redraw", redraw)
     command = ("reconstruct", photos, "--model", random_model_folder, "--out", "again")

@@ -138,6 +138,6 @@ def test_pixels_that_are_not_finite_are_never_a_colour(decoder, monkeypatch):
     monkeypatch.setattr(
         decoder.family.vae, "decode", lambda latents: SimpleNamespace(sample=raw.expand(1, 3, 1, 5))
     )
-    pixels = decoder.to_pixels(torch.zeros(1, *decoder.latent_shape))[0, 0, 0]
+    pixels = decoder.to_pixels(torch.zeros(1, *decoder.latent_shape()))[0, 0, 0]
     assert pixels.isnan().tolist() == [True, True, True, False, False]
     assert pixels[3:].tolist() == [0.5, 1.0]

@@ -52,7 +52,7 @@ def log_probs(
         later = family.continue_(prefix, token_ids[:, :-1])
         states = torch.cat([rearrange(prefix.hidden, "n d -> n 1 d"), later], dim=1)
     chosen = chosen_log_probs(family, states.flatten(0, 1), token_ids.flatten(), temperature)
-    return chosen.view_as(token_ids).masked_fill(~mask, 0.0)
+    return chosen.reshape(token_ids.shape).masked_fill(~mask, 0.0)
 
 
 def chosen_log_probs(
