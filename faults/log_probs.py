@@ -16,11 +16,10 @@ from torch import Tensor
 
 from faults.real_loop import GROUP_SIZE, NUM_IMAGES, recipe_of, train
 from faults.trials import Outcome, arguments, report
-from uae.data.sources import Sample
 from uae.flow.sde import Trajectory
 from uae.models.batches import parts_of
 from uae.models.vlm.encoder import Captions
-from uae.recipe.decoder_rl import DecoderRLConfig
+from uae.models.vlm.family import Prompts
 from uae.recipe.encoder_rl import EncoderRLConfig
 from uae.rl.decoder.flow_grpo import FlowGrpo
 from uae.train import decoder_rl, encoder_rl
@@ -52,14 +51,14 @@ class Gaps:
 
 
 def encoder_differences(
-    session: Session, samples: list[Sample], captions: Captions, config: EncoderRLConfig
+    session: Session, prompts: Prompts, captions: Captions, config: EncoderRLConfig
 ) -> list[Tensor]:
     """Score the tokens of a rollout in micro-batches of one image, of two, and of all."""
     found = []
     for size in (1, config.micro_images, NUM_IMAGES):
-        for part in parts_of(len(samples), size):
+        for part in parts_of(len(prompts), size):
             rows = slice(part.start * GROUP_SIZE, part.stop * GROUP_SIZE)
-            new = encoder_rl.score(session, samples, captions, part, config)
+            new = encoder_rl.score(session, prompts, captions, part, config)
             found.append((new - captions.log_probs[rows])[captions.mask[rows]])
     return found
 
@@ -75,14 +74,13 @@ def decoder_differences(
     session: Session,
     objective: FlowGrpo,
     batches: Sequence[MicroBatch],
-    config: DecoderRLConfig,
 ) -> list[Tensor]:
     """Score the steps of a rollout by redraw, by group, and as they were sampled."""
     differences = []
     for batch in batches:
         for size in (1, GROUP_SIZE, len(batch.rows)):
             for part in parts_of(len(batch.rows), size):
-                policy = decoder_rl.policy_of(session.model, batch.conditions[part], config)
+                policy = decoder_rl.policy_of(session.model, batch.conditions[part])
                 rollout = rows_of(batch.rollout, part)
                 differences.append(objective.score(policy, rollout)[0] - rollout.log_probs)
     return differences
@@ -93,14 +91,14 @@ def measure(folder: Path, num_steps: int, seed: int) -> dict[str, Gaps]:
     gaps = {"encoder": Gaps(), "decoder": Gaps()}
     plain_encoder, plain_decoder = encoder_rl.improve, decoder_rl.improve
 
-    def improve_encoder(session, samples, captions, old, advantages, config):
+    def improve_encoder(session, prompts, captions, old, advantages, config):
         with torch.no_grad():
-            gaps["encoder"].add(encoder_differences(session, samples, captions, config))
-        return plain_encoder(session, samples, captions, old, advantages, config)
+            gaps["encoder"].add(encoder_differences(session, prompts, captions, config))
+        return plain_encoder(session, prompts, captions, old, advantages, config)
 
     def improve_decoder(session, objective, batches, advantages, config):
         with torch.no_grad():
-            gaps["decoder"].add(decoder_differences(session, objective, batches, config))
+            gaps["decoder"].add(decoder_differences(session, objective, batches))
         return plain_decoder(session, objective, batches, advantages, config)
 
     with (

@@ -43,11 +43,11 @@ def _known_models_are_loaded_once(random_model_folder):
     rewards = {str(random_model_folder.with_name(name)) for name in ("clip", "dinov2")}
     load_model, load_reward = UnifiedAutoEncoder.from_pretrained, loading.load_reward
 
-    def model(name, device="cpu", dtype=torch.float32):
+    def model(name, *placing, **named):
         folder = str(resolve(name))
         if folder not in models:
-            return load_model(name, device, dtype)
-        return copy.deepcopy(LOAD_MODEL(folder, device, dtype))
+            return load_model(name, *placing, **named)
+        return copy.deepcopy(LOAD_MODEL(folder, *placing, **named))
 
     def reward(place, device="cpu"):
         return (LOAD_REWARD if place in rewards else load_reward)(place, device)

@@ -89,7 +89,7 @@ def test_captions_that_change_during_a_run_are_still_those_it_began_with(
     photos, random_model_folder
 ):
     images = run_images(recipe_of(photos, random_model_folder))
-    images.source(48, survey(photos))
+    images.source(Shapes(48), survey(photos))
     for path in photos.glob("*.txt"):
         path.write_bytes(b"\xff other words")
     model = UnifiedAutoEncoder.from_pretrained(random_model_folder)
@@ -150,7 +150,8 @@ def test_photos_are_redrawn_in_their_own_shapes(photos, random_model_folder, tmp
 def test_without_a_share_a_run_is_measured_on_scenes(photos, random_model_folder):
     images = run_images(recipe_of(photos, random_model_folder, held_out_share=0))
     assert isinstance(images.evaluator, SceneEvaluator)
-    assert len(images.source(Shapes(48), survey(photos))) == 12
+    source = images.source(Shapes(48), survey(photos))
+    assert [len(bucket.indices) for bucket in source.buckets(4)] == [12]
 
 
 def test_too_few_images_are_refused(photos, random_model_folder):
