@@ -17,6 +17,7 @@ from transformers import AutoConfig, PretrainedConfig
 
 from uae.core.durable import files_below, read_faults
 from uae.core.errors import UsageError
+from uae.models.weightless import build, is_weightless
 
 _MAX_KEYS_NAMED = 3
 
@@ -68,6 +69,8 @@ def load_whole(
         EnvironmentFault: A file may not be read.
     """
     _check_flat(name)
+    if is_weightless():
+        return build(kind, name, options.get("dtype"))
     try:
         model, info = kind.from_pretrained(
             name if state is None else None,

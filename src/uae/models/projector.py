@@ -18,6 +18,7 @@ from uae.models.dit.table import PIPELINES
 from uae.models.loading import read_config
 from uae.models.vlm.encoder import Encoder
 from uae.models.vlm.family import Prompts
+from uae.models.weightless import build, is_weightless
 
 
 class Projector(ModelMixin, ConfigMixin):
@@ -45,6 +46,8 @@ class Projector(ModelMixin, ConfigMixin):
 
 def load_projector(folder: str | Path, dtype: torch.dtype = torch.float32) -> Projector:
     """Load a projector saved by `save_pretrained`."""
+    if is_weightless():
+        return build(Projector, folder, dtype).eval()
     return Projector.from_pretrained(folder, dtype=dtype).eval()
 
 

@@ -7,6 +7,11 @@ caption's text alone, so that text stays the bottleneck. The paper's code takes 
 caption tokens that attended to the image: `condition: image`, which a report must name.
 """
 
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor
+
 from uae.flow.noise import stream
 from uae.models.batches import parts_of
 from uae.models.conditions import Conditions
@@ -36,20 +41,33 @@ def train(session: Session, config: ColdStartConfig) -> None:
             originals = original_pixels(samples).to(model.decoder.device)
             total = 0.0
             for part in parts_of(len(samples), config.micro_batch):
-                conditions = model.conditioner.finish(reading[part])
-                negative = None
-                if config.sampling.guidance_scale != 1.0:
-                    negative = model.condition([model.settings.negative_caption] * len(conditions))
-                latents = model.decoder.sample(conditions, noise[part], config.sampling, negative)
-                similarity = session.rewarder.mean(
-                    originals[part], model.decoder.to_pixels(latents), captions.texts[part]
+                loss = render_loss(
+                    session, config, reading[part], noise[part], originals[part], captions.texts[part]
                 )
-                loss = (1 - similarity).sum() / len(samples)
+                loss = loss / len(samples)
                 check_finite(loss, f"cold-start loss of step {step}", "cold_start.optimizer.lr")
                 loss.backward()
                 total += loss.item()
             report = learner.step()
         session.log({"loss/semantic": total} | report.metrics() | caption_metrics(captions))
+
+
+def render_loss(
+    session: Session,
+    config: ColdStartConfig,
+    reading: Conditions,
+    noise: Float[Tensor, "n c h w"],
+    originals: Float[Tensor, "n 3 y x"],
+    texts: Sequence[str],
+) -> Float[Tensor, ""]:
+    """Render a micro-batch with gradients; return the sum of its losses."""
+    model = session.model
+    conditions = model.conditioner.finish(reading)
+    negative = None
+    if config.sampling.guidance_scale != 1.0:
+        negative = model.condition([model.settings.negative_caption] * len(conditions))
+    latents = model.decoder.sample(conditions, noise, config.sampling, negative)
+    return (1 - session.rewarder.mean(originals, model.decoder.to_pixels(latents), texts)).sum()
 
 
 def read(

@@ -276,20 +276,24 @@ def supervised_session(
     context: Context, stage: str, config: PretrainConfig | ColdStartConfig
 ) -> Session:
     """Open a stage in which conditioner and decoder learn together."""
-    recipe, model = context.recipe, context.model
+    learner = supervised_learner(context.model, context.recipe, stage, config)
+    return context.session(stage, {"decoder": learner})
+
+
+def supervised_learner(
+    model: UnifiedAutoEncoder, recipe: Recipe, stage: str, config: PretrainConfig | ColdStartConfig
+) -> Learner:
+    """Make conditioner and decoder trainable, and what updates them together."""
     with model.offload.at_work("decoder"):
         tuning = model.tune_decoder(recipe.tune_pretrain, recipe.seed, keep_reference=False)
     parameters = {f"decoder.{n}": p for n, p in tuning.parameters().items()}
     parameters |= model.conditioner.trainable()
-    learner = Learner(parameters, config.optimizer, f"{stage}.optimizer.lr")
-    return context.session(stage, {"decoder": learner})
+    return Learner(parameters, config.optimizer, f"{stage}.optimizer.lr")
 
 
-def run_rl(context: Context) -> None:
-    """Stages 2 and 3: the turns of the recipe's schedule, evaluated after each whole turn."""
-    recipe, model = context.recipe, context.model
-    plan = turns_of(recipe)
-    sides = {turn.side for turn in plan}
+def rl_learners(model: UnifiedAutoEncoder, recipe: Recipe) -> dict[str, Learner]:
+    """Make the sides trainable that RL trains, and what updates each."""
+    sides = {turn.side for turn in turns_of(recipe)}
     learners = {}
     if sides & {"encoder", "joint"}:
         with model.offload.at_work("encoder"):
@@ -303,7 +307,14 @@ def run_rl(context: Context) -> None:
         learners["decoder"] = Learner(
             parameters, recipe.decoder_rl.optimizer, "decoder_rl.optimizer.lr"
         )
-    session = context.session("rl", learners)
+    return learners
+
+
+def run_rl(context: Context) -> None:
+    """Stages 2 and 3: the turns of the recipe's schedule, evaluated after each whole turn."""
+    recipe = context.recipe
+    plan = turns_of(recipe)
+    session = context.session("rl", rl_learners(context.model, recipe))
     for turn in plan:
         session.planned[LOOPS[turn.side]] += turn.num_steps
     for i, turn in enumerate(plan):

@@ -4,7 +4,7 @@ A family is one file of this folder and a line in `table.py`. Pixels are in [0, 
 latents have about unit variance; the velocity is v = eps - x_0 (see `flow/path.py`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -36,6 +36,10 @@ class DitFamily(Protocol):
     @property
     def transformer(self) -> nn.Module:
         """What is trained."""
+        ...
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        """Its models by name: transformer, vae, and what reads captions if anything does."""
         ...
 
     @property

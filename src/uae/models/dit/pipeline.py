@@ -148,15 +148,19 @@ class PipelineDit:
     def transformer(self) -> nn.Module:
         return self.pipeline.transformer
 
+    def modules(self) -> dict[str, nn.Module]:
+        """See `DitFamily`."""
+        parts = self.pipeline.components
+        return {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
+
     @property
     def device(self) -> torch.device:
         return self.pipeline.transformer.device
 
     def to(self, device: str) -> None:
         """Move all parts."""
-        for part in self.pipeline.components.values():
-            if isinstance(part, nn.Module):
-                part.to(device)
+        for part in self.modules().values():
+            part.to(device)
 
     # -- captions -----------------------------------------------------------------------------
 

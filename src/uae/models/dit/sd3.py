@@ -121,14 +121,18 @@ class Sd3:
             tokenizer_3=None,
         )
 
+    def modules(self) -> dict[str, torch.nn.Module]:
+        """See `DitFamily`; its text encoders are not needed."""
+        return {"transformer": self.transformer, "vae": self.vae}
+
     @property
     def device(self) -> torch.device:
         return self.transformer.device
 
     def to(self, device: str) -> None:
         """Move transformer and vae."""
-        self.transformer.to(device)
-        self.vae.to(device)
+        for part in self.modules().values():
+            part.to(device)
 
     @property
     def _vae_factor(self) -> int:

@@ -1,0 +1,185 @@
+# torch's operators and modes are untyped
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+"""Counts what a step takes, operations and memory, by running it on tensors without numbers.
+
+    tally = Tally(model.parameters())
+    with tally.counting() as count:
+        loss = ...
+        loss.backward()
+    count.total, count.peak
+
+The weights are on torch's `meta` device, which knows shapes alone; small inputs (token ids, masks,
+noise levels) stay on the CPU and keep their numbers. Where both meet, the result has none. Code that
+asks for a number is told that all went well: True, 1, a loss or deviation of 0.0.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary, finalize
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils.flop_counter import flop_registry
+
+aten = torch.ops.aten
+_MAKERS = {
+    op.default
+    for op in (aten.arange, aten.zeros, aten.ones, aten.full, aten.scalar_tensor)
+} | {aten.arange.start, aten.arange.start_step}
+_PER_INDEX = (aten.index.Tensor, aten.index_put.default, aten.index_put_.default)
+
+
+@dataclass(slots=True)
+class Count:
+    """What a piece of work took.
+
+    Attributes:
+        flop: Floating-point operations by precision, of products of matrices and convolutions, as
+            torch's FlopCounterMode counts them.
+        moved: Bytes that these read and wrote.
+        peak: Most bytes at once, beside those that were there before the tally began.
+        kept: Bytes that were there when it ended.
+    """
+
+    flop: Counter[torch.dtype] = field(default_factory=Counter)
+    moved: int = 0
+    peak: int = 0
+    kept: int = 0
+
+    @property
+    def total(self) -> int:
+        """Operations in all."""
+        return self.flop.total()
+
+
+class Tally(TorchDispatchMode):
+    """Counts operations and the bytes of storages as long as it is entered."""
+
+    def __init__(self, present: Iterable[Tensor] = ()) -> None:
+        """Begin at nothing; `present` are tensors that count for nothing."""
+        super().__init__()
+        self.count = Count()
+        self.now = self.peak = 0
+        self._sizes: WeakKeyDictionary[torch.UntypedStorage, int] = WeakKeyDictionary()
+        for tensor in present:
+            self._sizes[tensor.untyped_storage()] = 0
+
+    @contextmanager
+    def counting(self) -> Iterator[Count]:
+        """Within this context, count anew; what was made before still takes its bytes."""
+        self.count, self.peak = Count(), self.now
+        with _Attention(), self:
+            yield self.count
+        self.count.peak, self.count.kept = self.peak, self.now
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        out = _answer(func, args, kwargs)
+        results = [x for x in tree_flatten(out)[0] if isinstance(x, Tensor)]
+        for tensor in results:
+            self._see(tensor.untyped_storage())
+        if formula := flop_registry.get(func._overloadpacket):
+            self.count.flop[results[0].dtype] += formula(*args, **kwargs, out_val=out)
+            given = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, Tensor)]
+            self.count.moved += sum(x.numel() * x.element_size() for x in (*given, *results))
+        return out
+
+    def _see(self, storage: torch.UntypedStorage) -> None:
+        if storage in self._sizes:
+            return
+        size = self._sizes[storage] = storage.nbytes()
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        finalize(storage, self._forget, size)
+
+    def _forget(self, size: int) -> None:
+        self.now -= size
+
+
+class _Attention(TorchFunctionMode):
+    """Attention as GPUs compute it, which on `meta` would be taken apart into whole matrices."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is F.scaled_dot_product_attention and not args[0].is_cpu:
+            return _attention(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    repeats = query.shape[1] // key.shape[1] if enable_gqa else 1
+    key, value = (x if repeats == 1 else x.repeat_interleave(repeats, 1) for x in (key, value))
+    bias = None
+    if attn_mask is not None:
+        shape = (*query.shape[:-1], key.shape[-2])
+        bias = attn_mask.to(query.device, query.dtype).expand(shape)
+    return aten._scaled_dot_product_efficient_attention(
+        query, key, value, bias, torch.is_grad_enabled(), dropout_p, is_causal, scale=scale
+    )[0]
+
+
+def _answer(func: Any, args: Any, kwargs: Any) -> Any:
+    """Run an operator with what is known of its inputs."""
+    given = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, Tensor)]
+    has_unknown = any(x.is_meta for x in given)
+    wants_meta = str(kwargs.get("device")) == "meta"
+    if func is aten._local_scalar_dense.default and has_unknown:
+        return 0.0 if args[0].is_floating_point() else torch.ones((), dtype=args[0].dtype).item()
+    if func is aten._to_copy.default:
+        if has_unknown and kwargs.get("device") is not None and not wants_meta:
+            return torch.ones(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
+        if not has_unknown and wants_meta:  # what is known stays known
+            return func(*args, **{**kwargs, "device": "cpu"})
+    if func in _MAKERS and wants_meta and not _is_float(func, args, kwargs):
+        return func(*args, **{**kwargs, "device": "cpu"})
+    if not has_unknown:
+        return func(*args, **kwargs)
+    if func in (aten.nonzero.default, aten.masked_select.default):  # of all, as if all were chosen
+        shape = (args[0].numel(), *([args[0].ndim] if func is aten.nonzero.default else []))
+        dtype = torch.int64 if func is aten.nonzero.default else args[0].dtype
+        return torch.empty(shape, dtype=dtype, device="meta")
+    if func is aten.equal.default:
+        return True
+    first = args[0] if args and isinstance(args[0], Tensor) else None
+    if func._schema.is_mutable and first is not None and first.is_cpu:
+        return first  # its numbers stay as they were
+    if func in _PER_INDEX:
+        args = (args[0], _whole(args[1]), *args[2:])
+    args, kwargs = tree_map(_unknown, (args, kwargs))
+    return func(*args, **kwargs)
+
+
+def _is_float(func: Any, args: Any, kwargs: Any) -> bool:
+    dtype = kwargs.get("dtype")
+    if dtype is not None:
+        return dtype.is_floating_point
+    is_counting = func._overloadpacket in (aten.arange, aten.full, aten.scalar_tensor)
+    return not is_counting or any(isinstance(x, float) for x in args)
+
+
+def _whole(indices: Any) -> list[Any]:
+    """Turn masks that are known into the places they choose."""
+    result: list[Any] = []
+    for index in indices:
+        is_mask = isinstance(index, Tensor) and index.dtype == torch.bool and index.is_cpu
+        result += index.nonzero().unbind(1) if is_mask else [index]
+    return result
+
+
+def _unknown(value: Any) -> Any:
+    return value.to("meta") if isinstance(value, Tensor) and value.is_cpu else value
