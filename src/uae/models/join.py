@@ -20,9 +20,10 @@ from uae.models.folders import new_folder
 from uae.models.loading import load_whole, read_config
 from uae.models.parts import HALVES, locate, reference_to
 from uae.models.projector import Projector
-from uae.models.settings import ModelSettings, Reference, write_settings
+from uae.models.settings import ModelSettings, write_settings
 from uae.models.unified import UnifiedAutoEncoder
 from uae.models.vlm.table import SEEN_PIXELS, vlm_loader
+from uae.models.weightless import is_weightless
 from uae.recipe.sampling import SamplingConfig
 
 
@@ -72,13 +73,9 @@ def join(pair: Pair, out: Path) -> ModelSettings:
         EnvironmentFault: The hub cannot be reached, or the disk refuses.
     """
     with new_folder(out) as draft:
-        parts = {
-            "encoder": reference_to("--encoder", pair.encoder, "encoder"),
-            "decoder": reference_to("--decoder", pair.decoder, "decoder"),
-        }
-        settings = _write(pair, parts, draft)
+        settings = write_pair(pair, draft)
         model = UnifiedAutoEncoder.from_pretrained(draft, dtype=torch.bfloat16)
-        _check_width(pair, model, locate(draft, "decoder", parts["decoder"]))
+        _check_width(pair, model, locate(draft, "decoder", settings.parts.get("decoder")))
     return settings
 
 
@@ -98,7 +95,12 @@ def _check_width(pair: Pair, model: UnifiedAutoEncoder, decoder: Path) -> None:
         )
 
 
-def _write(pair: Pair, parts: dict[str, Reference], draft: Path) -> ModelSettings:
+def write_pair(pair: Pair, draft: Path) -> ModelSettings:
+    """Write the model folder alone, as `join` does before it loads both models."""
+    parts = {
+        "encoder": reference_to("--encoder", pair.encoder, "encoder"),
+        "decoder": reference_to("--decoder", pair.decoder, "decoder"),
+    }
     places = {half: locate(draft, half, parts[half]) for half in HALVES}
     vlm_loader(places["encoder"], pair.condition)
     dit_loader(places["decoder"], pair.condition)
@@ -116,9 +118,9 @@ def _write(pair: Pair, parts: dict[str, Reference], draft: Path) -> ModelSetting
         parts=parts,
     )
     if pair.condition == "projector":
-        new_projector(places["encoder"], places["decoder"], pair.seed).save_pretrained(
-            draft / "projector"
-        )
+        projector = new_projector(places["encoder"], places["decoder"], pair.seed)
+        save = projector.save_config if is_weightless() else projector.save_pretrained
+        save(draft / "projector")
     if pair.copied:
         for half, place in places.items():
             shutil.copytree(place, draft / half)
@@ -148,7 +150,8 @@ def new_projector(encoder: Path, decoder: Path, seed: int) -> Projector:
     hidden_size = read_config(encoder).get_text_config().hidden_size
     width = read_config_of(decoder / "transformer")[spec.width]
     pooled = pooled_of_nothing(decoder) if spec.pooled else torch.zeros(0)
-    with torch.random.fork_rng(devices=[]):
+    place = torch.device("meta" if is_weightless() else "cpu")
+    with torch.random.fork_rng(devices=[]), place:
         torch.manual_seed(stream(seed, "projector").initial_seed())
         projector = Projector(hidden_size, 4 * hidden_size, width, len(pooled))
     projector.pooled.copy_(pooled)

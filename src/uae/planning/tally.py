@@ -21,9 +21,7 @@ from typing import Any
 from weakref import WeakKeyDictionary, finalize
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 from torch.utils.flop_counter import flop_registry
@@ -75,7 +73,7 @@ class Tally(TorchDispatchMode):
     def counting(self) -> Iterator[Count]:
         """Within this context, count anew; what was made before still takes its bytes."""
         self.count, self.peak = Count(), self.now
-        with _Attention(), self:
+        with self:
             yield self.count
         self.count.peak, self.count.kept = self.peak, self.now
 
@@ -103,15 +101,6 @@ class Tally(TorchDispatchMode):
         self.now -= size
 
 
-class _Attention(TorchFunctionMode):
-    """Attention as GPUs compute it, which on `meta` would be taken apart into whole matrices."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is F.scaled_dot_product_attention and not args[0].is_cpu:
-            return _attention(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
-
-
 def _attention(
     query: Tensor,
     key: Tensor,
@@ -122,6 +111,7 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
+    """Attention as GPUs compute it; torch takes that on `meta` apart into whole matrices."""
     repeats = query.shape[1] // key.shape[1] if enable_gqa else 1
     key, value = (x if repeats == 1 else x.repeat_interleave(repeats, 1) for x in (key, value))
     bias = None
@@ -131,6 +121,10 @@ def _attention(
     return aten._scaled_dot_product_efficient_attention(
         query, key, value, bias, torch.is_grad_enabled(), dropout_p, is_causal, scale=scale
     )[0]
+
+
+_kernels = torch.library.Library("aten", "IMPL")
+_kernels.impl("scaled_dot_product_attention", _attention, "AutogradMeta")
 
 
 def _answer(func: Any, args: Any, kwargs: Any) -> Any:
