@@ -29,9 +29,9 @@ class Gpu:
 
     name: str
     memory_gib: float
-    bfloat16_tflops: float
+    bfloat16_tflops: int
     float32_tflops: float
-    bandwidth_gb_s: float
+    bandwidth_gb_s: int
 
 
 GPUS = {

@@ -7,7 +7,7 @@ Counted on the models' real classes without weights, by the functions that a run
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -51,17 +51,18 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StageNeeds:
-    """What a stage takes.
+class LoopNeeds:
+    """What a loop takes.
 
     Attributes:
-        name: Of its loop.
+        name: Of the loop.
         num_steps: Of the recipe.
         parts: Weights by name.
         states: Bytes of the optimizers.
         gradients: Bytes of gradients.
         phases: Of a step, in order.
         checkpoint: Bytes of a checkpoint.
+        offloaded: Parts that wait in the CPU's memory while a phase does not need them.
     """
 
     name: str
@@ -96,7 +97,7 @@ def seconds_of(phase: Phase, gpu: Gpu) -> float:
     return max(computing, phase.moved / (gpu.bandwidth_gb_s * 1e9)) / SHARE
 
 
-def needs_of(recipe: Recipe) -> list[StageNeeds]:
+def needs_of(recipe: Recipe) -> list[LoopNeeds]:
     """Count what each loop of a recipe takes.
 
     Raises:
@@ -105,51 +106,45 @@ def needs_of(recipe: Recipe) -> list[StageNeeds]:
     """
     placement = replace(recipe.placement, compile=False, offload=[])
     counted = replace(recipe, device="meta", placement=placement)
-    loops = Counter[str]()
-    for stage in plan_of(recipe):
-        if stage != "rl":
-            loops[stage] = getattr(recipe, stage).num_steps
-    for turn in turns_of(recipe):
-        loops[LOOPS[turn.side]] += turn.num_steps
-    return [_stage(name, num_steps, counted, recipe) for name, num_steps in loops.items()]
+    return [needs for stage in plan_of(recipe) for needs in _loops(stage, counted, recipe)]
 
-def _stage(name: str, num_steps: int, counted: Recipe, recipe: Recipe) -> StageNeeds:
+
+def _loops(stage: str, counted: Recipe, recipe: Recipe) -> Iterator[LoopNeeds]:
+    """Count each loop of a stage, all with one model."""
     with weightless():
         model = load_model(counted.model, counted)
         rewards = load_backbones(model, counted, "meta")
-    is_rl = name in STEPS.keys() - {"pretrain", "cold_start"}
-    if is_rl:
+    num_steps = Counter[str]()
+    if stage == "rl":
         learners = rl_learners(model, counted)
+        for turn in turns_of(counted):
+            num_steps[LOOPS[turn.side]] += turn.num_steps
     else:
-        config = getattr(counted, name)
-        learners = {"decoder": supervised_learner(model, counted, name, config)}
-    parts = dict(_parts(model, rewards))
-    tally = Tally(x for module in _modules(model, rewards).values() for x in _tensors(module[1]))
-    with tempfile.TemporaryDirectory() as folder, Run.open(Path(folder) / "run", {}) as run:
-        session = Session(
-            stage=name,
-            model=model,
-            source=Blanks(model.decoder.size_px),
-            rewarder=Rewarder({key: (rewards[key], w) for key, w in counted.reward.items()}),
-            learners=learners,
-            run=run,
-            seed=0,
-            checkpoint_every=1,
-        )
-        work = Work(session, tally)
-        STEPS[name](work, counted)
-    tensors = [x for learner in learners.values() for x in learner.tensors().values()]
+        config = getattr(counted, stage)
+        learners = {"decoder": supervised_learner(model, counted, stage, config)}
+        num_steps[stage] = config.num_steps
     trained = [p for learner in learners.values() for p in learner.parameters.values()]
-    return StageNeeds(
-        name=name,
-        num_steps=num_steps,
-        parts=parts,
-        states=work.states,
-        gradients=_bytes(trained),
-        phases=tuple(work.phases.values()),
-        checkpoint=_bytes(tensors),
-        offloaded=tuple(recipe.placement.offload),
-    )
+    modules = _modules(model, rewards)
+    parts = {name: _part(of, module, trained) for name, (of, module) in modules.items()}
+    tally = Tally(tensor for _, module in modules.values() for tensor in _tensors(module))
+    rewarder = Rewarder({name: (rewards[name], w) for name, w in counted.reward.items()})
+    source = Blanks(model.decoder.size_px)
+    with tempfile.TemporaryDirectory() as folder, Run.open(Path(folder) / "run", {}) as run:
+        work = Work(Session(stage, model, source, rewarder, learners, run, 0, 1), tally)
+        checkpoint = [x for learner in learners.values() for x in learner.tensors().values()]
+        for loop in num_steps:
+            work.begin()
+            STEPS[loop](work, counted)
+            yield LoopNeeds(
+                name=loop,
+                num_steps=num_steps[loop],
+                parts=parts,
+                states=work.states,
+                gradients=_bytes(trained),
+                phases=tuple(work.phases.values()),
+                checkpoint=_bytes(checkpoint),
+                offloaded=tuple(recipe.placement.offload),
+            )
 
 
 def _modules(
@@ -167,20 +162,15 @@ def _modules(
     return modules
 
 
-def _parts(
-    model: UnifiedAutoEncoder, rewards: Mapping[str, Reward]
-) -> Iterator[tuple[str, Part]]:
-    for name, (of, module) in _modules(model, rewards).items():
-        numbers = [*module.parameters()]
-        yield (
-            name,
-            Part(
-                of=of,
-                parameters=sum(p.numel() for p in numbers),
-                trained=sum(p.numel() for p in numbers if p.requires_grad),
-                num_bytes=_bytes(_tensors(module)),
-            ),
-        )
+def _part(of: str, module: nn.Module, trained: Sequence[Tensor]) -> Part:
+    ids = {id(parameter) for parameter in trained}
+    numbers = [*module.parameters()]
+    return Part(
+        of=of,
+        parameters=sum(p.numel() for p in numbers),
+        trained=sum(p.numel() for p in numbers if id(p) in ids),
+        num_bytes=_bytes(_tensors(module)),
+    )
 
 
 def _tensors(module: nn.Module) -> Iterator[Tensor]:

@@ -16,13 +16,14 @@ class Blanks:
     """Squares of one color, as many as are wanted; see `ImageSource`."""
 
     side_px: int
+    caption: str | None = None
 
     def buckets(self, batch_size: int) -> Sequence[Bucket]:
         return [Bucket((self.side_px, self.side_px), tuple(range(batch_size)))]
 
     def sample(self, index: int, wording_seed: int) -> Sample:
         image = Image.new("RGB", (self.side_px, self.side_px))
-        return Sample(str(index), image, image, None)
+        return Sample(str(index), image, image, self.caption)
 
 
 def encoder_rl(work: Work, recipe: Recipe) -> None:

@@ -23,7 +23,7 @@ from weakref import WeakKeyDictionary, finalize
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import flop_registry
 
 aten = torch.ops.aten
@@ -80,13 +80,13 @@ class Tally(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         out = _answer(func, args, kwargs)
-        results = [x for x in tree_flatten(out)[0] if isinstance(x, Tensor)]
+        results = _tensors_of((out,))
         for tensor in results:
             self._see(tensor.untyped_storage())
         if formula := flop_registry.get(func._overloadpacket):
             self.count.flop[results[0].dtype] += formula(*args, **kwargs, out_val=out)
-            given = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, Tensor)]
-            self.count.moved += sum(x.numel() * x.element_size() for x in (*given, *results))
+            given = (*_tensors_of(args), *results)
+            self.count.moved += sum(x.numel() * x.element_size() for x in given)
         return out
 
     def _see(self, storage: torch.UntypedStorage) -> None:
@@ -129,7 +129,7 @@ _kernels.impl("scaled_dot_product_attention", _attention, "AutogradMeta")
 
 def _answer(func: Any, args: Any, kwargs: Any) -> Any:
     """Run an operator with what is known of its inputs."""
-    given = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, Tensor)]
+    given = _tensors_of((*args, *kwargs.values()))
     has_unknown = any(x.is_meta for x in given)
     wants_meta = str(kwargs.get("device")) == "meta"
     if func is aten._local_scalar_dense.default and has_unknown:
@@ -154,8 +154,70 @@ def _answer(func: Any, args: Any, kwargs: Any) -> Any:
         return first  # its numbers stay as they were
     if func in _PER_INDEX:
         args = (args[0], _whole(args[1]), *args[2:])
-    args, kwargs = tree_map(_unknown, (args, kwargs))
-    return func(*args, **kwargs)
+    if not all(x.is_meta for x in given):
+        args, kwargs = tree_map(_unknown, (args, kwargs))
+    return _run(func, args, kwargs)
+
+
+def _tensors_of(values: Iterable[Any]) -> list[Tensor]:
+    """Return the tensors among arguments or results, those in lists too."""
+    tensors = list[Tensor]()
+    for value in values:
+        if isinstance(value, Tensor):
+            tensors.append(value)
+        elif isinstance(value, list | tuple):
+            tensors += [x for x in value if isinstance(x, Tensor)]
+    return tensors
+
+
+_results: dict[Any, Any] = {}
+"""Shapes of the results of operators by those of their arguments: blocks of a model are alike."""
+
+
+def _run(func: Any, args: Any, kwargs: Any) -> Any:
+    """Run an operator, or make what it made of such arguments before."""
+    if func._schema.is_mutable or func.is_view:
+        return func(*args, **kwargs)
+    key = (func, *map(_described, args), *((k, _described(x)) for k, x in kwargs.items()))
+    if key not in _results:
+        out = func(*args, **kwargs)
+        given = {id(x.untyped_storage()) for x in _tensors_of((*args, *kwargs.values()))}
+        is_new = all(id(x.untyped_storage()) not in given for x in _tensors_of((out,)))
+        _results[key] = _described(out) if is_new else None
+        return out
+    if (described := _results[key]) is None:
+        return func(*args, **kwargs)
+    return _made(described)
+
+
+def _described(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return _Like(tuple(value.shape), value.stride(), value.dtype)
+    if isinstance(value, list | tuple):
+        return tuple(map(_described, value))
+    return _Value(type(value), value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    kind: type  # 1, 1.0 and True are equal
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class _Like:
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+
+
+def _made(described: Any) -> Any:
+    if isinstance(described, _Like):
+        like = described
+        return torch.empty_strided(like.shape, like.stride, dtype=like.dtype, device="meta")
+    if isinstance(described, _Value):
+        return described.value
+    return tuple(map(_made, described))
 
 
 def _is_float(func: Any, args: Any, kwargs: Any) -> bool:

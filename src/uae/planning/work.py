@@ -61,7 +61,7 @@ class Phase:
 
 
 class Work:
-    """A step of a stage, as it is worked through."""
+    """A model in training, and the phases of the step that is worked through with it."""
 
     def __init__(self, session: Session, tally: Tally) -> None:
         self.session = session
@@ -78,6 +78,11 @@ class Work:
                 learner.step()
             self._updates[side] = count
         self.states = tally.now
+
+    def begin(self) -> None:
+        """Begin the step of another loop: forget the phases, and let go what the last one kept."""
+        self.phases = {}
+        self._held.clear()
 
     @contextmanager
     def phase(self, name: str, *parts: str, times: float = 1.0) -> Iterator[Count]:
@@ -109,8 +114,7 @@ class Work:
 
     def text(self, num_tokens: int) -> str:
         """Return a caption that is read as so many tokens."""
-        reader = self.model.conditioner
-        return reader.head_of(_WORDS * num_tokens, num_tokens)
+        return text_of(self.model, num_tokens)
 
     # -- what steps do -------------------------------------------------------------------------
 
@@ -302,6 +306,11 @@ class Work:
             learn()
         for dtype, flop in self._updates[side].flop.items():  # one update, not one a micro-batch
             self.phases[name].flop[dtype] -= round(flop * (times - 1) * num_updates)
+
+
+def text_of(model: UnifiedAutoEncoder, num_tokens: int) -> str:
+    """Return a caption that is read as so many tokens."""
+    return model.conditioner.head_of(_WORDS * num_tokens, num_tokens)
 
 
 def _advantages(num: int) -> Advantages:
