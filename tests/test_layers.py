@@ -16,7 +16,7 @@ FLOORS = (
     {"rewards", "runs"},
     {"backends"},
     {"train", "benchmarks"},
-    {"scenes", "serve"},
+    {"scenes", "serve", "planning"},
     {"cli"},
 )
 """From the bottom up; packages of one floor do not import each other."""

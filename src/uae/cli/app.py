@@ -40,6 +40,7 @@ Try:
 
 
 VERBS = {
+    "plan": "uae join, uae train --recipe RECIPE --model OUT",
     "train": "uae report RUN, uae reconstruct IMAGE --model RUN/model",
     "caption": 'uae draw "CAPTION", uae train --data FOLDER',
     "draw": "uae reconstruct IMAGE",

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from shlex import quote
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
@@ -11,6 +11,9 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 from uae.cli.options import check_new
 from uae.cli.output import PLAINLY, Talk
 from uae.core.ranks import check_alone
+
+if TYPE_CHECKING:
+    from uae.models.join import Pair
 
 
 @Parameter(name="*")
@@ -84,29 +87,54 @@ def join(
     check_alone("uae join")
     check_new(out)
     _check_places(encoder, decoder)
-    from uae.models.join import Pair
     from uae.models.join import join as join_pair
-    from uae.recipe.sampling import SamplingConfig
 
-    places = backbones(similarity)
-    sampling = SamplingConfig(num_steps=drawing.num_steps, guidance_scale=drawing.guidance_scale)
-    pair = Pair(
+    pair = pair_of(
         encoder=encoder,
         decoder=decoder,
         condition=condition,
-        size_px=drawing.size_px,
-        shapes=drawing.shapes,
-        sampling=sampling,
-        similarity=places,
-        copied=copy,
+        drawing=drawing,
+        captions=captions,
+        similarity=similarity,
+        copy=copy,
         seed=seed,
-        **asdict(captions),
     )
     parts = {half: asdict(part) for half, part in join_pair(pair, out).parts.items()}
     model = quote(str(out))
     following = f"uae reconstruct IMAGE --model {model}, uae train --model {model} --data FOLDER"
     talk.result(f"{out}\nnext  {following}", {"out": str(out), "parts": parts})
     return 0
+
+
+def pair_of(
+    *,
+    encoder: str,
+    decoder: str,
+    condition: Literal["native", "projector"] = "native",
+    drawing: DrawingChoice = DRAWING,
+    captions: CaptionChoice = CAPTIONS,
+    similarity: dict[str, str] | None = None,
+    copy: bool = False,
+    seed: int = 0,
+) -> "Pair":
+    """Return the pair that the arguments of `join` describe."""
+    from uae.models.join import Pair
+    from uae.recipe.sampling import SamplingConfig
+
+    return Pair(
+        encoder=encoder,
+        decoder=decoder,
+        condition=condition,
+        size_px=drawing.size_px,
+        shapes=drawing.shapes,
+        sampling=SamplingConfig(
+            num_steps=drawing.num_steps, guidance_scale=drawing.guidance_scale
+        ),
+        similarity=backbones(similarity),
+        copied=copy,
+        seed=seed,
+        **asdict(captions),
+    )
 
 
 def _check_places(encoder: str, decoder: str) -> None:

@@ -28,9 +28,8 @@ from uae.runs.run import Run
 from uae.train.run import LOOPS, load_backbones, load_model, rl_learners, supervised_learner
 from uae.train.session import Session
 
-GIB = 2**30
-_KEPT = 2
-"""Checkpoints of a stage that a run keeps."""
+CHECKPOINTS_KEPT = 2
+"""Of a stage, by `Run.open`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +62,7 @@ class LoopNeeds:
         phases: Of a step, in order.
         checkpoint: Bytes of a checkpoint.
         offloaded: Parts that wait in the CPU's memory while a phase does not need them.
+        checkpoints_kept: Of a stage.
     """
 
     name: str
@@ -73,6 +73,7 @@ class LoopNeeds:
     phases: tuple[Phase, ...]
     checkpoint: int
     offloaded: tuple[str, ...]
+    checkpoints_kept: int = CHECKPOINTS_KEPT
 
     def weights(self, phase: Phase) -> int:
         """Return the bytes of weights on the device in a phase."""

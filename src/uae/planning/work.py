@@ -44,6 +44,7 @@ class Phase:
         flop: Operations of the whole step by precision.
         moved: Bytes that they read and write.
         peak: Most bytes at once beside the weights.
+        cache: Of them keys and values of captions that are sampled.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Phase:
     flop: Counter[torch.dtype] = field(default_factory=Counter)
     moved: float = 0.0
     peak: int = 0
+    cache: int = 0
 
     def add(self, count: Count, times: float = 1.0) -> None:
         """Add work that the step does so many times."""
@@ -121,7 +123,7 @@ class Work:
     def caption(self, num_images: int, config: CaptioningConfig) -> Prompts:
         """Look at images and write captions of full length, as `write_captions` does."""
         encoder, n = self.model.encoder, config.num_captions
-        with self.phase("caption", "encoder"):
+        with self.phase("caption", "encoder") as seen:
             images = [sample.image for sample in self.samples(num_images)]
             prompts = encoder.family.see(encoder.prompts(images))
         length = config.max_new_tokens
@@ -134,10 +136,10 @@ class Work:
                 next(tokens)
             counts.append(count)
         if length > _NUM_TOKENS_TRIED:
-            self._go_on(counts, length - _NUM_TOKENS_TRIED)
+            self._go_on(counts, length - _NUM_TOKENS_TRIED, seen.kept)
         return prompts
 
-    def _go_on(self, counts: Sequence[Count], num_more: int) -> None:
+    def _go_on(self, counts: Sequence[Count], num_more: int, before_all: int) -> None:
         """Add the tokens that follow: each costs more than the one before by the same."""
         *_, before, last = counts
         phase = self.phases["caption"]
@@ -146,6 +148,7 @@ class Work:
             phase.flop[dtype] += round(num_more * flop + rise * (flop - before.flop[dtype]))
         phase.moved += num_more * last.moved + rise * (last.moved - before.moved)
         phase.peak += num_more * (last.kept - before.kept)
+        phase.cache = last.kept - before_all + num_more * (last.kept - before.kept)
 
     def draw(
         self, num_captions: int, repeats: int, at_once: int, length: int, config: SamplingConfig
