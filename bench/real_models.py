@@ -4,10 +4,11 @@
 
     write_configs("Qwen/Qwen2.5-VL-3B-Instruct", folder)
 
-Shapes are those of the published configs. The tokenizer knows letters alone, so that prompts are
-some dozen tokens longer than with a model's own, and captions of random weights end.
+Shapes are those of the published configs. The tokenizer knows a word as a token, so prompts are about
+as long as with a model's own.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -35,7 +36,6 @@ from diffusers import (
 from tokenizers import Regex, Tokenizer
 from tokenizers.decoders import Fuse
 from tokenizers.models import WordLevel
-from tokenizers.normalizers import Lowercase
 from tokenizers.pre_tokenizers import Split
 from transformers import (
     AutoImageProcessor,
@@ -52,8 +52,9 @@ from transformers import (
 )
 
 from uae.models.settings import resolve
+from uae.planning.work import WORDS
 
-_SPECIAL = (
+SPECIAL = (
     "<unk>",
     "<|endoftext|>",
     "<|im_start|>",
@@ -72,23 +73,28 @@ _DYNAMIC = {
 }
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
-    """Make a tokenizer of letters with Qwen's control tokens and chat template."""
-    names = [*_SPECIAL, *"abcdefghijklmnopqrstuvwxyz .,:'\"\n"]
-    letters = Tokenizer(WordLevel({name: i for i, name in enumerate(names)}, "<unk>"))
-    letters.normalizer = Lowercase()
-    letters.pre_tokenizer = Split(Regex(r"[\s\S]"), "isolated")
-    letters.decoder = Fuse()
+def with_chat(knowing: Tokenizer) -> PreTrainedTokenizerFast:
+    """Return a tokenizer with Qwen's control tokens and chat template."""
     made = PreTrainedTokenizerFast(
-        tokenizer_object=letters,
+        tokenizer_object=knowing,
         unk_token="<unk>",
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
-        additional_special_tokens=list(_SPECIAL[2:]),
+        additional_special_tokens=list(SPECIAL[2:]),
     )
     template = Path(str(resolve("uae-tiny/encoder"))) / "chat_template.jinja"
     made.chat_template = template.read_text()
     return made
+
+
+def word_tokenizer() -> PreTrainedTokenizerFast:
+    """Make a tokenizer of whole words, about as many tokens as a real one makes of English."""
+    split = re.compile(r" ?\w+|[^\w ]| ")
+    names = dict.fromkeys([*SPECIAL, *split.findall(WORDS + WORDS)])
+    words = Tokenizer(WordLevel({name: i for i, name in enumerate(names)}, "<unk>"))
+    words.pre_tokenizer = Split(Regex(split.pattern), "isolated")
+    words.decoder = Fuse()
+    return with_chat(words)
 
 
 # -- encoders and text encoders ----------------------------------------------------------------
@@ -96,7 +102,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 def qwen2_5_vl(**text: Any) -> Qwen2_5_VLConfig:
     """Qwen2.5-VL (arXiv 2502.13923) of 3 B parameters, or of the size of `text`."""
-    tokens = tokenizer()
+    tokens = word_tokenizer()
     names = {"image": "image_pad", "video": "video_pad", "vision_start": "vision_start"}
     ids = {
         f"{key}_token_id": tokens.convert_tokens_to_ids(f"<|{name}|>")
@@ -148,7 +154,7 @@ SEVEN = {
 
 def write_processors(folder: Path) -> None:
     """Write the tokenizer and the image processor of an encoder."""
-    tokenizer().save_pretrained(folder)
+    word_tokenizer().save_pretrained(folder)
     budget = {"shortest_edge": 3136, "longest_edge": 65_536}  # pixels, the paper's
     AutoImageProcessor.from_pretrained(
         resolve("uae-tiny/encoder"), patch_size=14, size=budget
@@ -250,7 +256,7 @@ def sana() -> SanaPipeline:
             prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
         )
     return SanaPipeline(
-        tokenizer=tokenizer(),
+        tokenizer=word_tokenizer(),
         text_encoder=_gemma2_2b(),
         vae=AutoencoderDC(
             encoder_block_types=blocks,
@@ -269,7 +275,7 @@ def z_image() -> ZImagePipeline:
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
         vae=kl_vae(scaling_factor=0.3611, shift_factor=0.1159),
         text_encoder=_qwen3_4b(),
-        tokenizer=tokenizer(),
+        tokenizer=word_tokenizer(),
         transformer=ZImageTransformer2DModel(),
     )
 
@@ -279,7 +285,7 @@ def longcat() -> LongCatImagePipeline:
         scheduler=FlowMatchEulerDiscreteScheduler(**_DYNAMIC),
         vae=kl_vae(scaling_factor=0.3611, shift_factor=0.1159),
         text_encoder=Qwen2_5_VLForConditionalGeneration(qwen2_5_vl(**SEVEN)),
-        tokenizer=tokenizer(),
+        tokenizer=word_tokenizer(),
         text_processor=None,
         transformer=LongCatImageTransformer2DModel(num_layers=10, num_single_layers=20),
     )
@@ -290,7 +296,7 @@ def qwen_image() -> QwenImagePipeline:
         scheduler=FlowMatchEulerDiscreteScheduler(**_DYNAMIC),
         vae=AutoencoderKLQwenImage(),
         text_encoder=Qwen2_5_VLForConditionalGeneration(qwen2_5_vl(**SEVEN)),
-        tokenizer=tokenizer(),
+        tokenizer=word_tokenizer(),
         transformer=QwenImageTransformer2DModel(),
     )
 

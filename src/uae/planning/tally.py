@@ -231,6 +231,88 @@ def _is_float(func: Any, args: Any, kwargs: Any) -> bool:
 
 
 def _whole(indices: Any) -> list[Any]:
+    """Turn masks into the places they choose: all, where the mask is not known."""
+    result: list[Any] = []
+    for index in indices:
+        if not isinstance(index, Tensor) or index.dtype != torch.bool:
+            result.append(index)
+        elif index.is_cpu:
+            result += index.nonzero().unbind(1)
+        else:
+            result += index.new_empty(index.numel(), index.ndim, dtype=torch.int64).unbind(1)
+    return result
+
+
+def _tensors_of(values: Iterable[Any]) -> list[Tensor]:
+    """Return the tensors among arguments or results, those in lists too."""
+    tensors = list[Tensor]()
+    for value in values:
+        if isinstance(value, Tensor):
+            tensors.append(value)
+        elif isinstance(value, list | tuple):
+            tensors += [x for x in value if isinstance(x, Tensor)]
+    return tensors
+
+
+_results: dict[Any, Any] = {}
+"""Shapes of the results of operators by those of their arguments: blocks of a model are alike."""
+
+
+def _run(func: Any, args: Any, kwargs: Any) -> Any:
+    """Run an operator, or make what it made of such arguments before."""
+    if func._schema.is_mutable or func.is_view:
+        return func(*args, **kwargs)
+    key = (func, *map(_described, args), *((k, _described(x)) for k, x in kwargs.items()))
+    if key not in _results:
+        out = func(*args, **kwargs)
+        given = {id(x.untyped_storage()) for x in _tensors_of((*args, *kwargs.values()))}
+        is_new = all(id(x.untyped_storage()) not in given for x in _tensors_of((out,)))
+        _results[key] = _described(out) if is_new else None
+        return out
+    if (described := _results[key]) is None:
+        return func(*args, **kwargs)
+    return _made(described)
+
+
+def _described(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return _Like(tuple(value.shape), value.stride(), value.dtype)
+    if isinstance(value, list | tuple):
+        return tuple(map(_described, value))
+    return _Value(type(value), value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    kind: type  # 1, 1.0 and True are equal
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class _Like:
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+
+
+def _made(described: Any) -> Any:
+    if isinstance(described, _Like):
+        like = described
+        return torch.empty_strided(like.shape, like.stride, dtype=like.dtype, device="meta")
+    if isinstance(described, _Value):
+        return described.value
+    return tuple(map(_made, described))
+
+
+def _is_float(func: Any, args: Any, kwargs: Any) -> bool:
+    dtype = kwargs.get("dtype")
+    if dtype is not None:
+        return dtype.is_floating_point
+    is_counting = func._overloadpacket in (aten.arange, aten.full, aten.scalar_tensor)
+    return not is_counting or any(isinstance(x, float) for x in args)
+
+
+def _whole(indices: Any) -> list[Any]:
     """Turn masks that are known into the places they choose."""
     result: list[Any] = []
     for index in indices:

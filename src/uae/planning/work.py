@@ -30,7 +30,8 @@ from uae.train import cold_start, decoder_rl, encoder_rl, pretrain
 from uae.train.rollout import original_pixels, redraw_noise, size_of
 from uae.train.session import Session
 
-_WORDS = "a large red circle beside two small green squares and a blue star, "
+WORDS = "a large red circle beside two small green squares and a blue star, "
+"""What captions say, over and over."""
 _NUM_TOKENS_TRIED = 3  # the pass over the prompt, and two tokens that tell what one more takes
 
 
@@ -231,20 +232,20 @@ class Work:
         objective, before = objective_of(config), self.tally.now
         conditions, _ = self.read(captions, num_captions, length, rows, SamplingConfig())
         noise = redraw_noise(self.session, self.samples(1), 1, rows).to("meta")
-        start = Start(
-            noise=noise,
-            sigmas=model.decoder.sigmas(config.num_sampling_steps, noise.shape[1:]),
-            group_id=decoder_rl.group_id_of(range(rows), config),
-            rows=range(rows),
-            seed=0,
-            step=0,
-        )
         policy = decoder_rl.policy_of(model, conditions)
         with self.phase("draw", *model.drawing, times=times), torch.no_grad():
+            start = Start(
+                noise=noise,
+                sigmas=model.decoder.sigmas(config.num_sampling_steps, noise.shape[1:]),
+                group_id=decoder_rl.group_id_of(range(rows), config),
+                rows=range(rows),
+                seed=0,
+                step=0,
+            )
             latents, rollout = objective.draw(policy, start)
         with self.phase("decode", *model.drawing, times=times), torch.no_grad():
             model.decoder.to_pixels(latents)
-        del latents, policy
+        del latents, policy, start
         # the micro-batches before are kept until the update
         self.hold(round((times - 1) * (self.tally.now - before)), dtype=torch.uint8)
         batch = decoder_rl.MicroBatch(range(rows), conditions, rollout)
@@ -313,7 +314,7 @@ class Work:
 
 def text_of(model: UnifiedAutoEncoder, num_tokens: int) -> str:
     """Return a caption that is read as so many tokens."""
-    return model.conditioner.head_of(_WORDS * num_tokens, num_tokens)
+    return model.conditioner.head_of(WORDS * num_tokens, num_tokens)
 
 
 def _advantages(num: int) -> Advantages:
