@@ -56,7 +56,8 @@ def plan(
         talk: Format and verbosity.
     """
     talk.begin()
-    card = gpu_of(gpu) if gpu else None
+    if gpu:
+        gpu_of(gpu)  # refused at once
     file, keys = find_recipe(recipe), recipe_keys()
     layers = [
         read_file(file, keys),
@@ -70,10 +71,10 @@ def plan(
         from uae.planning.needs import needs_of
     with _planned(chosen, [] if "model" in named else join_line(file)) as planned:
         needs = needs_of(planned)
-    values = _values(file.stem, needs, card)
+    values = plan_values(file.stem, needs, gpu)
     talk.result(_text(values), values)
-    if card and not values["fits"]:
-        raise EnvironmentFault(_too_small(values, card))
+    if gpu and not values["fits"]:
+        raise EnvironmentFault(_too_small(values, gpu_of(gpu)))
     return EXIT_DONE
 
 
@@ -86,7 +87,7 @@ def _planned(recipe: Recipe, joined: Sequence[str]) -> Iterator[Recipe]:
         if joined:
             from uae.models.join import write_pair
 
-            write_pair(pair_of(**_arguments_of_join(joined)), Path(folder))
+            write_pair(pair_of(**arguments_of_join(joined)), Path(folder))
             yield replace(recipe, model=folder)
         else:
             name = pinned("model", recipe.model)
@@ -94,15 +95,17 @@ def _planned(recipe: Recipe, joined: Sequence[str]) -> Iterator[Recipe]:
             yield replace(recipe, model=name)
 
 
-def _arguments_of_join(tokens: Sequence[str]) -> dict[str, Any]:
+def arguments_of_join(tokens: Sequence[str]) -> dict[str, Any]:
+    """Return the arguments of a command line of `uae join`, as `pair_of` takes them."""
     app = App(name="uae join")
     app.default(join)
     _, bound, _ = app.parse_args(list(tokens), exit_on_error=False)
     return {key: value for key, value in bound.arguments.items() if key not in ("out", "talk")}
 
 
-def _values(name: str, needs: Sequence["LoopNeeds"], gpu: Gpu | None) -> dict[str, Any]:
+def plan_values(name: str, needs: Sequence["LoopNeeds"], gpu_name: str | None) -> dict[str, Any]:
     """Return a plan as plain values; memory in GiB, operations in TFLOP."""
+    gpu = gpu_of(gpu_name) if gpu_name else None
     peak = max(loop.peak(loop.worst) for loop in needs) / _GIB
     room = {card.name: card.memory_gib - RESERVED_GIB for card in GPUS.values()}
     return {

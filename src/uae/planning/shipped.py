@@ -9,6 +9,11 @@ from pathlib import Path
 
 PEAKS_GIB = {
     "demo": 0.7,
+    "photos-24gb": 19.3,
+    "captioner-only": 79.6,
+    "paper": 34.1,
+    "photos-80gb": 77.5,
+    "qwen-image": 93.6,
 }
 """Most GiB on the device in any phase, by `python scripts/plan_docs.py`; a test compares."""
 
