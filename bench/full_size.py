@@ -20,39 +20,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import (
-    AutoencoderKL,
-    FlowMatchEulerDiscreteScheduler,
-    SD3Transformer2DModel,
-    StableDiffusion3Pipeline,
-)
 from tokenizers import Regex, Tokenizer
 from tokenizers.decoders import Fuse
 from tokenizers.models import WordLevel
 from tokenizers.normalizers import Lowercase
 from tokenizers.pre_tokenizers import Split
 from transformers import (
-    AutoImageProcessor,
-    CLIPConfig,
     CLIPImageProcessorPil,
     CLIPModel,
     PreTrainedTokenizerFast,
-    Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
 )
 
-from uae.models.settings import resolve
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-_SPECIAL = (
-    "<unk>",
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
+from bench.real_models import (
+    SPECIAL,
+    clip,
+    qwen2_5_vl,
+    save_image_processor,
+    sd3_medium,
+    with_chat,
 )
+
 _RECIPE = """
 model: {pair}
 data: {{folder: {photos}, held_out_share: 0.5}}
@@ -84,124 +74,30 @@ _RUNS = {  # name: (schedule, steps of the encoder, of the decoder, objective of
 
 def tokenizer() -> PreTrainedTokenizerFast:
     """Make a tokenizer of letters with Qwen's control tokens and chat template."""
-    names = [*_SPECIAL, *"abcdefghijklmnopqrstuvwxyz .,:'\"\n"]
+    names = [*SPECIAL, *"abcdefghijklmnopqrstuvwxyz .,:'\"\n"]
     letters = Tokenizer(WordLevel({name: i for i, name in enumerate(names)}, "<unk>"))
     letters.normalizer = Lowercase()
     letters.pre_tokenizer = Split(Regex(r"[\s\S]"), "isolated")
     letters.decoder = Fuse()
-    made = PreTrainedTokenizerFast(
-        tokenizer_object=letters,
-        unk_token="<unk>",
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        additional_special_tokens=list(_SPECIAL[2:]),
-    )
-    template = Path(str(resolve("uae-tiny/encoder"))) / "chat_template.jinja"
-    made.chat_template = template.read_text()
-    return made
+    return with_chat(letters)
 
 
 def build_encoder(folder: Path) -> None:
     """Write Qwen2.5-VL-3B (arXiv 2502.13923, its published config) with random weights."""
     tokens = tokenizer()
-    ids = {
-        "image_token_id": tokens.convert_tokens_to_ids("<|image_pad|>"),
-        "video_token_id": tokens.convert_tokens_to_ids("<|video_pad|>"),
-        "vision_start_token_id": tokens.convert_tokens_to_ids("<|vision_start|>"),
-        "vision_end_token_id": tokens.convert_tokens_to_ids("<|vision_end|>"),
-    }
-    text = {
-        "hidden_size": 2048,
-        "intermediate_size": 11008,
-        "num_hidden_layers": 36,
-        "num_attention_heads": 16,
-        "num_key_value_heads": 2,
-        "vocab_size": 151_936,
-        "max_position_embeddings": 128_000,
-        "tie_word_embeddings": True,
-        "rope_parameters": {
-            "rope_type": "default",
-            "rope_theta": 1e6,
-            "mrope_section": [16, 24, 24],
-        },
-        "bos_token_id": None,
-        "eos_token_id": tokens.eos_token_id,
-        "pad_token_id": tokens.pad_token_id,
-    }
-    vision = {
-        "depth": 32,
-        "hidden_size": 1280,
-        "intermediate_size": 3420,
-        "num_heads": 16,
-        "out_hidden_size": 2048,
-        "fullatt_block_indexes": [7, 15, 23, 31],
-    }
-    config = Qwen2_5_VLConfig(
-        text_config=text, vision_config=vision, tie_word_embeddings=True, **ids
-    )
-    Qwen2_5_VLForConditionalGeneration(config).save_pretrained(folder)
+    Qwen2_5_VLForConditionalGeneration(qwen2_5_vl()).save_pretrained(folder)
     tokens.save_pretrained(folder)
-    budget = {"shortest_edge": 3136, "longest_edge": 65_536}  # pixels, the paper's
-    AutoImageProcessor.from_pretrained(
-        resolve("uae-tiny/encoder"), patch_size=14, size=budget
-    ).save_pretrained(folder)
+    save_image_processor(folder)
 
 
 def build_decoder(folder: Path) -> None:
     """Write SD3.5-medium (stabilityai/stable-diffusion-3.5-medium's config) with random weights."""
-    transformer = SD3Transformer2DModel(
-        sample_size=128,
-        patch_size=2,
-        in_channels=16,
-        num_layers=24,
-        attention_head_dim=64,
-        num_attention_heads=24,
-        joint_attention_dim=4096,
-        caption_projection_dim=1536,
-        pooled_projection_dim=2048,
-        out_channels=16,
-        pos_embed_max_size=384,
-        dual_attention_layers=tuple(range(13)),
-        qk_norm="rms_norm",
-    )
-    vae = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(128, 256, 512, 512),
-        layers_per_block=2,
-        latent_channels=16,
-        scaling_factor=1.5305,
-        shift_factor=0.0609,
-        use_quant_conv=False,
-        use_post_quant_conv=False,
-    )
-    nothing = dict.fromkeys(
-        [f"{part}{end}" for part in ("text_encoder", "tokenizer") for end in ("", "_2", "_3")]
-    )
-    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
-    StableDiffusion3Pipeline(
-        transformer=transformer, vae=vae, scheduler=scheduler, **nothing
-    ).save_pretrained(folder)
+    sd3_medium().save_pretrained(folder)
 
 
 def build_clip(folder: Path) -> None:
     """Write CLIP ViT-L/14 (arXiv 2103.00020) with random weights."""
-    vision = {
-        "hidden_size": 1024,
-        "intermediate_size": 4096,
-        "num_hidden_layers": 24,
-        "num_attention_heads": 16,
-        "patch_size": 14,
-        "projection_dim": 768,
-    }
-    text = {
-        "hidden_size": 768,
-        "intermediate_size": 3072,
-        "num_attention_heads": 12,
-        "projection_dim": 768,
-    }
-    config = CLIPConfig(vision_config=vision, text_config=text, projection_dim=768)
-    CLIPModel(config).save_pretrained(folder)
+    CLIPModel(clip()).save_pretrained(folder)
     CLIPImageProcessorPil().save_pretrained(folder)
 
 

@@ -4,8 +4,8 @@
 
     write_configs("Qwen/Qwen2.5-VL-3B-Instruct", folder)
 
-Shapes are those of the published configs. The tokenizer knows a word as a token, so prompts are about
-as long as with a model's own.
+Shapes are those of the published configs. The tokenizer knows a word as a token, so prompts are
+about as long as with a model's own.
 """
 
 import re
@@ -152,10 +152,9 @@ SEVEN = {
 """Qwen2.5-VL of 7 B parameters."""
 
 
-def write_processors(folder: Path) -> None:
-    """Write the tokenizer and the image processor of an encoder."""
-    word_tokenizer().save_pretrained(folder)
-    budget = {"shortest_edge": 3136, "longest_edge": 65_536}  # pixels, the paper's
+def save_image_processor(folder: Path) -> None:
+    """Write the image processor of Qwen2.5-VL, with the paper's number of pixels."""
+    budget = {"shortest_edge": 3136, "longest_edge": 65_536}
     AutoImageProcessor.from_pretrained(
         resolve("uae-tiny/encoder"), patch_size=14, size=budget
     ).save_pretrained(folder)
@@ -167,7 +166,8 @@ def write_encoder(folder: Path, text: Mapping[str, Any]) -> None:
     config.architectures = [Qwen2_5_VLForConditionalGeneration.__name__]
     config.dtype = torch.bfloat16
     config.save_pretrained(folder)
-    write_processors(folder)
+    word_tokenizer().save_pretrained(folder)
+    save_image_processor(folder)
 
 
 def _qwen3_4b() -> Qwen3ForCausalLM:
@@ -242,9 +242,7 @@ def sd3(num_layers: int, num_heads: int, **options: Any) -> StableDiffusion3Pipe
     )
 
 
-sd3_medium = partial(
-    sd3, 24, 24, pos_embed_max_size=384, dual_attention_layers=tuple(range(13))
-)
+sd3_medium = partial(sd3, 24, 24, pos_embed_max_size=384, dual_attention_layers=tuple(range(13)))
 sd3_large = partial(sd3, 38, 38, pos_embed_max_size=192)
 
 
@@ -308,8 +306,9 @@ def write_pipeline(folder: Path, make: Callable[[], Any]) -> None:
     pipeline.save_config(folder)
     for name, part in pipeline.components.items():
         if isinstance(part, torch.nn.Module):
-            is_own = isinstance(part, ModelMixin)  # of diffusers
-            (part.save_config if is_own else part.config.save_pretrained)(folder / name)
+            owner: Any = part if isinstance(part, ModelMixin) else part.config
+            save = owner.save_config if isinstance(part, ModelMixin) else owner.save_pretrained
+            save(folder / name)
         elif part is not None:
             part.save_pretrained(folder / name)
 

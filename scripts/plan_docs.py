@@ -1,8 +1,8 @@
-"""The tables of memory in README.md and docs/gpu.md, and the peaks that `uae plan` names recipes by.
+"""The tables of memory in README.md and docs/gpu.md, and the peaks of `uae.planning.shipped`.
 
     python scripts/plan_docs.py       # after a recipe, a model class or a count has changed
 
-It plans each packaged recipe for the pair of its head, by configs of the released models that lie in
+It plans each packaged recipe for the pair of its head, by the configs of released models in
 `bench/real_models.py`. A test compares.
 """
 
@@ -77,7 +77,9 @@ def short_table() -> str:
 
 def long_table() -> str:
     """Return each loop of each recipe: operations and memory."""
-    head = "| recipe | loop | TFLOP a step | weights | optimizer | beside them | most | a checkpoint |"
+    head = (
+        "| recipe | loop | TFLOP a step | weights | optimizer | beside them | most | a checkpoint |"
+    )
     lines = [head, "|---|---|---|---|---|---|---|---|"]
     for name in GPUS:
         for loop in planned(name)["loops"]:
@@ -92,7 +94,9 @@ def long_table() -> str:
 
 def worst(plan: dict[str, Any]) -> tuple[str, str]:
     """Name the loop and the phase that take most."""
-    phases = [(x["peak_gib"], loop["name"], x["name"]) for loop in plan["loops"] for x in loop["phases"]]
+    phases = [
+        (x["peak_gib"], loop["name"], x["name"]) for loop in plan["loops"] for x in loop["phases"]
+    ]
     _, loop, phase = max(phases)
     return loop, phase
 
@@ -101,7 +105,8 @@ def with_table(text: str, table: str) -> str:
     """Return a page with its generated table made anew."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
-    assert begin and end, f"the page lacks {BEGIN} or {END}"
+    assert begin, f"the page lacks {BEGIN}"
+    assert end, f"the page lacks {END}"
     return f"{before}{begin}\n{table}\n{end}{after}"
 
 

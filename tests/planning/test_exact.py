@@ -53,7 +53,9 @@ RECIPES = {
     },
     "joint": {"schedule": "joint", "encoder_rl": ENCODER, "decoder_rl": DECODER},
     "pretrain": {"pretrain": SUPERVISED | {"condition_dropout": 0.0}},
-    "cold_start": {"cold_start": SUPERVISED | {"captioning": SMALL["captioning"] | {"num_captions": 1}}},
+    "cold_start": {
+        "cold_start": SUPERVISED | {"captioning": SMALL["captioning"] | {"num_captions": 1}}
+    },
 }
 
 
@@ -70,9 +72,7 @@ def real_flop(loop: str, recipe: Recipe, folder, monkeypatch) -> int:
     model.encoder.family.end_ids = torch.tensor([], dtype=torch.long)
     rewarder = Rewarder({name: (rewards[name], w) for name, w in recipe.reward.items()})
     longest = model.settings.max_caption_tokens
-    text = text_of(
-        model, longest if loop == "pretrain" else config.captioning.max_new_tokens
-    )
+    text = text_of(model, longest if loop == "pretrain" else config.captioning.max_new_tokens)
     source = Blanks(model.decoder.size_px, text)
     with Run.open(folder / "run", {}) as run:
         session = Session(loop, model, source, rewarder, learners, run, 0, 10, 1.0)

@@ -127,9 +127,7 @@ def pair_of(
         condition=condition,
         size_px=drawing.size_px,
         shapes=drawing.shapes,
-        sampling=SamplingConfig(
-            num_steps=drawing.num_steps, guidance_scale=drawing.guidance_scale
-        ),
+        sampling=SamplingConfig(num_steps=drawing.num_steps, guidance_scale=drawing.guidance_scale),
         similarity=backbones(similarity),
         copied=copy,
         seed=seed,

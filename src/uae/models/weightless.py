@@ -1,5 +1,5 @@
 # classes of both libraries share no type
-# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportAttributeAccessIssue=false, reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
 """Models as their configs describe them, without weights: for counting what they would take.
 
     with weightless():

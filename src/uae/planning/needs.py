@@ -1,6 +1,6 @@
 # diffusers' pipelines share no type that knows their parts
 # pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
-"""What a recipe needs before it is run: parameters, memory, operations and disk, by stage and phase.
+"""What a recipe needs before it is run: parameters, memory, operations, disk, by loop and phase.
 
 Counted on the models' real classes without weights, by the functions that a run calls (`work.py`).
 """
@@ -152,7 +152,7 @@ def _modules(
     model: UnifiedAutoEncoder, rewards: Mapping[str, Reward]
 ) -> dict[str, tuple[str, nn.Module]]:
     """Return all modules by name, each with the part of a run that it moves with."""
-    modules = {"encoder": ("encoder", model.encoder.model)}
+    modules: dict[str, tuple[str, nn.Module]] = {"encoder": ("encoder", model.encoder.model)}
     if model.projector is not None:
         modules["projector"] = ("projector", model.projector)
     for name, module in model.decoder.family.modules().items():

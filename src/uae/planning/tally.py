@@ -9,8 +9,8 @@
     count.total, count.peak
 
 The weights are on torch's `meta` device, which knows shapes alone; small inputs (token ids, masks,
-noise levels) stay on the CPU and keep their numbers. Where both meet, the result has none. Code that
-asks for a number is told that all went well: True, 1, a loss or deviation of 0.0.
+noise levels) stay on the CPU and keep their numbers. Where both meet, the result has none. Code
+that asks for a number is told that all went well: True, 1, a loss or deviation of 0.0.
 """
 
 from collections import Counter
@@ -28,8 +28,7 @@ from torch.utils.flop_counter import flop_registry
 
 aten = torch.ops.aten
 _MAKERS = {
-    op.default
-    for op in (aten.arange, aten.zeros, aten.ones, aten.full, aten.scalar_tensor)
+    op.default for op in (aten.arange, aten.zeros, aten.ones, aten.full, aten.scalar_tensor)
 } | {aten.arange.start, aten.arange.start_step}
 _PER_INDEX = (aten.index.Tensor, aten.index_put.default, aten.index_put_.default)
 
@@ -130,35 +129,44 @@ _kernels.impl("scaled_dot_product_attention", _attention, "AutogradMeta")
 def _answer(func: Any, args: Any, kwargs: Any) -> Any:
     """Run an operator with what is known of its inputs."""
     given = _tensors_of((*args, *kwargs.values()))
-    has_unknown = any(x.is_meta for x in given)
-    wants_meta = str(kwargs.get("device")) == "meta"
-    if func is aten._local_scalar_dense.default and has_unknown:
-        return 0.0 if args[0].is_floating_point() else torch.ones((), dtype=args[0].dtype).item()
-    if func is aten._to_copy.default:
-        if has_unknown and kwargs.get("device") is not None and not wants_meta:
-            return torch.ones(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
-        if not has_unknown and wants_meta:  # what is known stays known
-            return func(*args, **{**kwargs, "device": "cpu"})
-    if func in _MAKERS and wants_meta and not _is_float(func, args, kwargs):
-        return func(*args, **{**kwargs, "device": "cpu"})
-    if not has_unknown:
+    if not any(x.is_meta for x in given):
+        if str(kwargs.get("device")) == "meta" and not _is_float(func, args, kwargs):
+            kwargs = {**kwargs, "device": "cpu"}  # what is known stays known
         return func(*args, **kwargs)
-    if func in (aten.nonzero.default, aten.masked_select.default):  # of all, as if all were chosen
-        shape = (args[0].numel(), *([args[0].ndim] if func is aten.nonzero.default else []))
-        dtype = torch.int64 if func is aten.nonzero.default else args[0].dtype
-        return torch.empty(shape, dtype=dtype, device="meta")
-    if func is aten.equal.default:
-        return True
-    if func is aten.gt.Scalar and args[0].ndim == 0:  # of a deviation of 0.0
-        return torch.tensor(0.0 > args[1])
-    first = args[0] if args and isinstance(args[0], Tensor) else None
-    if func._schema.is_mutable and first is not None and first.is_cpu:
+    if func in _GUESSES:
+        return _GUESSES[func](*args, **kwargs)
+    first = args[0]
+    if func._schema.is_mutable and isinstance(first, Tensor) and first.is_cpu:
         return first  # its numbers stay as they were
+    if (
+        func is aten._to_copy.default
+        and torch.device(kwargs.get("device") or "meta").type != "meta"
+    ):
+        return torch.ones(first.shape, dtype=kwargs.get("dtype") or first.dtype)
     if func in _PER_INDEX:
-        args = (args[0], _whole(args[1]), *args[2:])
+        args = (first, _whole(args[1]), *args[2:])
     if not all(x.is_meta for x in given):
         args, kwargs = tree_map(_unknown, (args, kwargs))
     return _run(func, args, kwargs)
+
+
+def _number(x: Tensor) -> float | int | bool:
+    return 0.0 if x.is_floating_point() else torch.ones((), dtype=x.dtype).item()
+
+
+def _is_more(x: Tensor, other: Any) -> Tensor:
+    """Compare a deviation, which is 0.0."""
+    return torch.tensor(other < 0.0) if x.ndim == 0 else x.new_empty(x.shape, dtype=torch.bool)
+
+
+_GUESSES = {
+    aten._local_scalar_dense.default: _number,
+    aten.equal.default: lambda *_: True,
+    aten.gt.Scalar: _is_more,
+    aten.nonzero.default: lambda x: x.new_empty(x.numel(), x.ndim, dtype=torch.int64),
+    aten.masked_select.default: lambda x, _: x.new_empty(x.numel()),
+}
+"""What operators answer whose results depend on numbers that are not there."""
 
 
 def _tensors_of(values: Iterable[Any]) -> list[Tensor]:
@@ -223,7 +231,12 @@ def _made(described: Any) -> Any:
 
 
 def _is_float(func: Any, args: Any, kwargs: Any) -> bool:
+    """Tell whether what is made on `meta` has no numbers worth knowing."""
+    if func is aten._to_copy.default:
+        return False
     dtype = kwargs.get("dtype")
+    if func not in _MAKERS:
+        return True
     if dtype is not None:
         return dtype.is_floating_point
     is_counting = func._overloadpacket in (aten.arange, aten.full, aten.scalar_tensor)

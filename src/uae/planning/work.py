@@ -174,13 +174,13 @@ class Work:
     ) -> tuple[Conditions, Conditions | None]:
         """Read captions for the decoder, so many at once, and with guidance the negative one."""
         model, text = self.model, self.text(length)
-        with self.phase("read", *model.drawing, times=num_captions / captions):
-            with torch.no_grad():
-                conditions = model.condition([text] * captions)
-                conditions = conditions.repeat_interleave(-(-rows // captions))[:rows]
+        times = num_captions / captions
+        with self.phase("read", *model.drawing, times=times), torch.no_grad():
+            conditions = model.condition([text] * captions)
+            conditions = conditions.repeat_interleave(-(-rows // captions))[:rows]
         if config.guidance_scale == 1.0:
             return conditions, None
-        with self.phase("read", *model.drawing, times=num_captions / captions), torch.no_grad():
+        with self.phase("read", *model.drawing, times=times), torch.no_grad():
             return conditions, model.condition([model.settings.negative_caption] * rows)
 
     def score(self, num_images: int, redraws: Tensor, length: int) -> None:

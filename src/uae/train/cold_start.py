@@ -42,7 +42,12 @@ def train(session: Session, config: ColdStartConfig) -> None:
             total = 0.0
             for part in parts_of(len(samples), config.micro_batch):
                 loss = render_loss(
-                    session, config, reading[part], noise[part], originals[part], captions.texts[part]
+                    session,
+                    config,
+                    reading[part],
+                    noise[part],
+                    originals[part],
+                    captions.texts[part],
                 )
                 loss = loss / len(samples)
                 check_finite(loss, f"cold-start loss of step {step}", "cold_start.optimizer.lr")
