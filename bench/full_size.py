@@ -43,7 +43,7 @@ from bench.real_models import (
     with_chat,
 )
 
-_RECIPE = """
+RECIPE = """
 model: {pair}
 data: {{folder: {photos}, held_out_share: 0.5}}
 placement: {{frozen: bfloat16, checkpointing: true}}
@@ -65,7 +65,7 @@ decoder_rl:
   objective: {objective}
   captioning: {{num_captions: 1, max_new_tokens: 64}}
 """
-_RUNS = {  # name: (schedule, steps of the encoder, of the decoder, objective of the latter)
+RUNS = {  # name: (schedule, steps of the encoder, of the decoder, objective of the latter)
     "encoder-rl": ("encoder", 1, 0, "{name: awm}"),
     "flow-grpo": ("decoder", 0, 1, "{name: flow_grpo, window: 1, window_starts: 1}"),
     "awm": ("decoder", 0, 1, "{name: awm}"),
@@ -134,10 +134,10 @@ def measure(out: Path, size_px: int, runs: Sequence[str]) -> dict[str, Any]:
         options += ("--max-new-tokens", 64, "--similarity.clip", out / "clip")
         seconds["join"] = uae("join", *places, *options)
     for name in runs:
-        schedule, encoder_steps, decoder_steps, objective = _RUNS[name]
+        schedule, encoder_steps, decoder_steps, objective = RUNS[name]
         recipe = out / f"{name}.yaml"
         recipe.write_text(
-            _RECIPE.format(
+            RECIPE.format(
                 pair=pair,
                 photos=photos,
                 schedule=schedule,
@@ -159,7 +159,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/full-size"))
     parser.add_argument("--size-px", type=int, default=256)
-    parser.add_argument("--runs", nargs="+", choices=_RUNS, default=[*_RUNS])
+    parser.add_argument("--runs", nargs="+", choices=RUNS, default=[*RUNS])
     flags = parser.parse_args()
     flags.out.mkdir(parents=True, exist_ok=True)
     sys.stdout.write(json.dumps(measure(flags.out, flags.size_px, flags.runs), indent=1) + "\n")

@@ -113,17 +113,27 @@ def with_table(text: str, table: str) -> str:
 PAGES = {"README.md": short_table, "docs/gpu.md": long_table}
 
 
-def main() -> None:
-    """Write all pages, and the peaks."""
+def texts() -> dict[Path, str]:
+    """Return each file with what is written into it."""
+    made = dict[Path, str]()
     for name, table in PAGES.items():
         page = ROOT / name
-        page.write_text(with_table(page.read_text(encoding="utf-8"), table()), encoding="utf-8")
+        made[page] = with_table(page.read_text(encoding="utf-8"), table())
     peaks = {name: round(planned(name)["peak_gib"], 1) for name in ("demo", *GPUS)}
     module = ROOT / "src/uae/planning/shipped.py"
     entries = "".join(f'    "{name}": {peak},\n' for name, peak in peaks.items())
     text = module.read_text(encoding="utf-8")
     text = re.sub(r"(PEAKS_GIB = \{\n).*?\}", rf"\g<1>{entries}}}", text, flags=re.DOTALL)
-    module.write_text(text, encoding="utf-8")
+    return made | {module: text}
+
+
+def main() -> None:
+    """Write all files; with --check compare them instead, and fail where one differs."""
+    made = texts()
+    if "--check" in sys.argv:
+        sys.exit(any(path.read_text(encoding="utf-8") != text for path, text in made.items()))
+    for path, text in made.items():
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
