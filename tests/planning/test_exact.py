@@ -29,7 +29,7 @@ SMALL = {
     "captioning": {"num_captions": 3, "max_new_tokens": 9},
 }
 ENCODER = SMALL | {"num_redraws": 2, "micro_redraws": 6, "sampling": {"num_steps": 3}}
-DECODER = SMALL | {"num_redraws": 4, "micro_redraws": 3, "num_sampling_steps": 4}
+DECODER = SMALL | {"num_redraws": 2, "micro_redraws": 3, "num_sampling_steps": 4}
 GUIDED = {"num_steps": 2, "guidance_scale": 3.0}
 SUPERVISED = {"num_steps": 1, "batch_size": 4, "micro_batch": 2}
 RECIPES = {
@@ -89,7 +89,12 @@ def real_flop(loop: str, recipe: Recipe, folder, monkeypatch) -> int:
     return counter.get_total_flops()
 
 
-@pytest.mark.parametrize("name", RECIPES)
+SLOW = {"decoder_rl awm", "decoder_rl full", "joint"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(x, marks=pytest.mark.slow if x in SLOW else ()) for x in RECIPES]
+)
 def test_operations_are_those_of_a_real_step(name, random_model_folder, tmp_path, monkeypatch):
     loop = name.split()[0]
     recipe = Recipe(model=str(random_model_folder), **RECIPES[name])
