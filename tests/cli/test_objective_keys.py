@@ -45,7 +45,7 @@ def test_the_settings_are_those_of_the_named_objective(trained_with):
     code, out, _, _ = trained_with(objective__name="awm", objective__num_noisings="3")
     assert code == 0
     objective = yaml.safe_load(out)["decoder_rl"]["objective"]
-    assert objective == {"name": "awm", "num_noisings": 3}
+    assert objective == {"name": "awm", "num_noisings": 3, "min_sigma": 0.75}
 
 
 def test_an_unknown_objective_is_refused_with_those_there_are(trained_with):
@@ -61,7 +61,7 @@ def test_a_key_of_another_objective_is_refused_with_its_place(trained_with):
     code, _, err, names = trained_with(objective__name="awm", objective__window="2")
     assert code == 2
     assert "decoder_rl.objective.window is no setting of decoder_rl.objective.name awm" in err
-    assert "expected one of name, num_noisings\n" in err
+    assert "expected one of name, num_noisings, min_sigma\n" in err
     source = names["objective__window"]
     assert (source if source.startswith(("--", "UAE_")) else "mine.yaml, line 5") in err
 

@@ -9,7 +9,7 @@ from uae.core.errors import UsageError
 from uae.core.identity import folder_digest
 from uae.models.hub import found
 from uae.models.settings import SETTINGS_FILE, Reference, read_settings, resolve
-from uae.models.weightless import downloaded_files, is_weightless
+from uae.models.weightless import CONFIG_FILES, WEIGHT_INDEX, is_weightless
 
 _UNUSED_FILES = ["*.bin", "*.ckpt", "*.pth", "*.gguf", "*.msgpack", "*.h5", "*.onnx*", "*.md"]
 """Weights in other formats beside those that are loaded."""
@@ -76,9 +76,17 @@ def locate(folder: Path, part: str, reference: Reference | None) -> Path:
 def download(flag: str, reference: Reference, part: str) -> Path:
     """Return the folder of a commit on the hub, kept in the hub's own cache."""
     unused = _UNUSED_IN_PIPELINES if part == "decoder" else _UNUSED_FILES
-    files = downloaded_files() if is_weightless() else {"ignore_patterns": unused}
+    wanted = None
+    if is_weightless():
+        wanted, unused = CONFIG_FILES, [WEIGHT_INDEX]
     with found(flag, f"{reference.source}@{reference.commit}"):
-        return Path(snapshot_download(reference.source, revision=reference.commit, **files))
+        files = snapshot_download(
+            reference.source,
+            revision=reference.commit,
+            allow_patterns=wanted,
+            ignore_patterns=unused,
+        )
+        return Path(files)
 
 
 def place_of(folder: Path, part: str) -> Path:

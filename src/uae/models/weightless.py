@@ -21,7 +21,8 @@ from transformers import AutoConfig, GenerationConfig, PreTrainedModel
 
 CONFIG_FILES = ["*.json", "*.txt", "*.jinja", "*.model", "*.tiktoken"]
 """All of a model that is no weights."""
-_WEIGHT_INDEX = "*.index.json"
+WEIGHT_INDEX = "*.index.json"
+"""Names weight files, so that a folder without them would look incomplete."""
 
 _is_weightless: ContextVar[bool] = ContextVar("is_weightless", default=False)
 
@@ -39,11 +40,6 @@ def weightless() -> Iterator[None]:
 def is_weightless() -> bool:
     """Tell whether models are made of their configs alone."""
     return _is_weightless.get()
-
-
-def downloaded_files() -> dict[str, list[str]]:
-    """Return which files of a hub id to download, as `snapshot_download` takes them."""
-    return {"allow_patterns": CONFIG_FILES, "ignore_patterns": [_WEIGHT_INDEX]}
 
 
 def build(kind: Any, name: str | Path, dtype: torch.dtype | None = None) -> Any:

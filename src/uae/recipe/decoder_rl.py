@@ -73,6 +73,8 @@ class AwmConfig:
     """Its name."""
     num_noisings: PositiveInt = 2
     """Noisings of each image."""
+    min_sigma: Annotated[float, Field(ge=0, lt=1)] = 0.75
+    """Lowest noise level of noisings, below 1: at low ones redraws of few steps mislead."""
 
     def check(self, num_sampling_steps: int) -> None:
         """Accept any number of sampling steps: no step of them is scored."""
@@ -86,6 +88,8 @@ class NftConfig:
     """Its name."""
     num_noisings: PositiveInt = 2
     """Noisings of each image."""
+    min_sigma: Annotated[float, Field(ge=0, lt=1)] = 0.75
+    """Lowest noise level of noisings, below 1: at low ones redraws of few steps mislead."""
     mix: PositiveFloat = 1.0
     """beta of equation 5: how far the positive and the negative policy lie from the old one."""
 

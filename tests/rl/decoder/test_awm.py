@@ -1,10 +1,13 @@
 """The formulas of AWM, in closed form."""
 
+import pytest
 import torch
 
 from uae.flow.path import flow_matching_loss, noised, velocity_target
+from uae.recipe.decoder_rl import AwmConfig, NftConfig
 from uae.rl.decoder.awm import matching_log_prob, velocity_kl
-from uae.rl.decoder.noisings import draw_noisings
+from uae.rl.decoder.noisings import Noisings, draw_noisings
+from uae.rl.decoder.objective import Start
 from uae.rl.objective import flow_loss
 
 
@@ -28,12 +31,34 @@ def test_distance_to_the_reference_is_a_mean_square():
     torch.testing.assert_close(velocity_kl(v, v - 3), torch.full((2,), 9.0, dtype=torch.float64))
 
 
-def test_noisings_depend_on_seed_step_and_group_alone():
-    first = draw_noisings(2, (2, 3, 3), 1, 5, 0)
-    again = draw_noisings(2, (2, 3, 3), 1, 5, 0)
-    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
-    for other in ((2, 5, 0), (1, 6, 0), (1, 5, 1)):
-        assert not torch.equal(draw_noisings(2, (2, 3, 3), *other)[1], first[1])
+@pytest.mark.parametrize("settings", [AwmConfig(), NftConfig()])
+def test_noisings_depend_on_seed_step_and_group_alone(settings):
+    def noisings(seed, step, groups):
+        noise = torch.zeros(len(groups), 2, 3, 3)
+        start = Start(noise, torch.ones(2), torch.tensor(groups), range(len(groups)), seed, step)
+        return Noisings.draw(start, settings, noise)
+
+    first = noisings(1, 5, [0, 0, 3])
+    assert torch.equal(first.eps[0], first.eps[1])
+    assert torch.equal(first.sigma[0], first.sigma[1])
+    for other in (noisings(2, 5, [0]), noisings(1, 6, [0]), noisings(1, 5, [1])):
+        assert not torch.equal(other.eps[0], first.eps[0])
+    assert torch.equal(noisings(1, 5, [3]).eps[0], first.eps[2])
+
+
+@pytest.mark.parametrize("min_sigma", [0.0, 0.75, 0.999])
+def test_noise_levels_lie_in_equal_parts_up_to_1(min_sigma):
+    sigma = torch.stack(
+        [
+            draw_noisings(4, min_sigma, (1, 1, 1), torch.Generator().manual_seed(i))[0]
+            for i in range(50)
+        ]
+    )
+    part = (1 - min_sigma) / 4
+    edges = min_sigma + part * torch.arange(5)
+    assert (sigma >= edges[:4] - 1e-6).all()
+    assert (sigma <= edges[1:] + 1e-6).all()
+    assert (sigma.std(0) > part / 5).all()
 
 
 def test_the_gradient_is_that_of_the_loss_weighted_by_advantages():

@@ -44,7 +44,7 @@ class Awm:
     def draw(self, policy: Policy, start: Start) -> tuple[Float[Tensor, " n *latent"], Matching]:
         """Draw by the deterministic sampler, and score what was drawn."""
         latents = ode_sample(policy.velocity, start.noise, start.sigmas)
-        noisings = Noisings.draw(start, self.settings.num_noisings, latents)
+        noisings = Noisings.draw(start, self.settings, latents)
         log_probs, _ = matching_scores(policy, noisings, with_kl=False)
         rollout = Matching(
             noisings=noisings,

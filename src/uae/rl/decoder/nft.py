@@ -58,7 +58,7 @@ class Nft:
     def draw(self, policy: Policy, start: Start) -> tuple[Float[Tensor, " n *latent"], Drawn]:
         """Draw by the deterministic sampler, and predict velocities at noisings of the images."""
         latents = ode_sample(policy.velocity, start.noise, start.sigmas)
-        noisings = Noisings.draw(start, self.settings.num_noisings, latents)
+        noisings = Noisings.draw(start, self.settings, latents)
         velocities = [policy.velocity(x, sigma) for x, _, sigma in noisings]
         return latents, Drawn(noisings, torch.stack(velocities, dim=1))
 
