@@ -45,3 +45,8 @@ def test_nothing_measured_is_no_pass():
 def test_an_encoder_that_reads_the_same_in_everything_is_no_pass():
     same = ["A dog."] * 2
     assert not WordsKept.of(Readings(same, same, same, same)).gate().passed
+
+
+def test_words_read_by_luck_in_one_redraw_are_no_pass():
+    nothing = np.zeros(6)
+    assert not WordsKept(again=nothing, redraw=np.eye(6)[0], chance=nothing).gate().passed

@@ -80,12 +80,15 @@ class WordsKept:
         )
 
     def gate(self) -> Gate:
-        """Hold redraws against the share that must be kept; a share not measured (NaN) fails."""
+        """Hold redraws against the share to keep, and against chance, beyond its interval.
+
+        A share not measured (NaN) fails.
+        """
         above = self.redraw - self.chance
         is_enough = estimate(above - LEAST_KEPT * (self.again - self.chance)).value >= 0
         redraw, again, chance = (estimate(x) for x in (self.redraw, self.again, self.chance))
         return Gate(
-            failing=() if is_enough and estimate(above).value > 0 else ("words",),
+            failing=() if is_enough and estimate(above).rises else ("words",),
             finding=(
                 f"of a caption's words that it reads in a photo, the encoder reads "
                 f"{value_text(redraw.value, 'share')} ({interval_text(redraw, 'share')}) in the "

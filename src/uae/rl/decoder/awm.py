@@ -5,8 +5,8 @@ The log-probability of a drawn image is replaced by minus its flow-matching loss
 so that any sampler may have drawn it, and nothing of the sampling path is kept. The clipped ratio
 over it is pre-training's loss weighted by advantages. Sampling is deterministic from random starts.
 
-All redraws of a caption share sigma and eps, on which the paper is silent: the noise of the draws
-then cancels where redraws are compared.
+All redraws of a caption share sigma and eps, where the released code draws eps for each: the noise
+of the draws then cancels where redraws are compared.
 """
 
 from collections.abc import Sequence
