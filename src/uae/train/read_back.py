@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from uae.report.format import interval_text, value_text
-from uae.report.statistics import estimate
+from uae.report.statistics import estimate, paired_difference
 from uae.report.tables import Metric
 from uae.report.text_audit import FUNCTION_WORDS, words
 from uae.train.evaluator import Gate
@@ -88,7 +88,9 @@ class WordsKept:
         is_enough = estimate(above - LEAST_KEPT * (self.again - self.chance)).value >= 0
         redraw, again, chance = (estimate(x) for x in (self.redraw, self.again, self.chance))
         return Gate(
-            failing=() if is_enough and estimate(above).rises else ("words",),
+            failing=()
+            if is_enough and paired_difference(self.chance, self.redraw).rises
+            else ("words",),
             finding=(
                 f"of a caption's words that it reads in a photo, the encoder reads "
                 f"{value_text(redraw.value, 'share')} ({interval_text(redraw, 'share')}) in the "
