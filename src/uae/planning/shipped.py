@@ -10,9 +10,9 @@ from pathlib import Path
 PEAKS_GIB = {
     "demo": 0.7,
     "photos-24gb": 19.3,
-    "captioner-only": 79.6,
+    "captioner-only": 34.8,
     "paper": 34.1,
-    "photos-80gb": 77.5,
+    "photos-80gb": 55.5,
     "qwen-image": 93.6,
 }
 """Most GiB on the device in any phase, by `python scripts/plan_docs.py`; a test compares."""
